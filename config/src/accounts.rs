@@ -1,0 +1,126 @@
+//! `[accounts]`: passwords and their hashing.
+
+use crate::problem::Fault;
+use crate::reader::Reader;
+use crate::secret::Secret;
+use crate::spec::{Kind, TableSpec, default, optional, some_text};
+
+pub(crate) static SPEC: TableSpec = TableSpec {
+    doc: "Passwords and their hashing.",
+    keys: &[
+        default(
+            "password_length_min",
+            Kind::Integer { least: 8, most: 128 },
+            "15",
+            "Fewest characters of a new password (NIST SP 800-63B-4 §3.1.1.2: 15 where it is the only factor).",
+        ),
+        default(
+            "hash_memory",
+            Kind::Size { least: 19 << 20, most: 1 << 30 },
+            "\"19MiB\"",
+            "Argon2id memory for each hash. Older hashes are made anew at the next sign-in.",
+        ),
+        default("hash_iterations", Kind::Integer { least: 2, most: 100 }, "2", "Argon2id passes."),
+        default("hash_parallelism", Kind::Integer { least: 1, most: 64 }, "1", "Argon2id lanes."),
+        default(
+            "hash_threads",
+            Kind::Integer { least: 1, most: 64 },
+            "1",
+            "How many passwords are hashed at once.",
+        ),
+        default(
+            "hash_queue",
+            Kind::Integer { least: 1, most: 100_000 },
+            "64",
+            "How many sign-ins may wait for a hash; further ones get 503 with Retry-After.",
+        ),
+        optional(
+            "pepper_file",
+            Kind::Text(some_text),
+            "File with a secret that goes into every password hash and is kept apart from the store. It cannot be changed later without setting every password anew.",
+        ),
+        optional(
+            "pepper_env",
+            Kind::Text(some_text),
+            "The same from an environment variable of this name.",
+        ),
+    ],
+};
+
+/// Passwords and their hashing.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    /// Fewest characters of a new password.
+    pub password_length_min: usize,
+    /// Argon2id and its queue.
+    pub hashing: PasswordHashing,
+}
+
+/// Argon2id parameters (RFC 9106 §3.1) and the bounds of the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasswordHashing {
+    /// Memory for each hash, in KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub iterations: u32,
+    /// Lanes.
+    pub parallelism: u32,
+    /// Hashes at once.
+    pub threads: usize,
+    /// Sign-ins that may wait.
+    pub queue: usize,
+    /// Goes into every hash; at least 16 bytes.
+    pub pepper: Option<Secret>,
+}
+
+impl Accounts {
+    pub(crate) fn read(reader: &Reader<'_>) -> Self {
+        let number = |key| u32::try_from(reader.integer(key)).unwrap_or(u32::MAX);
+        let memory_kib = u32::try_from(reader.size("hash_memory") >> 10).unwrap_or(u32::MAX);
+        let hashing = PasswordHashing {
+            memory_kib,
+            iterations: number("hash_iterations"),
+            parallelism: number("hash_parallelism"),
+            threads: number("hash_threads") as usize,
+            queue: number("hash_queue") as usize,
+            pepper: read_pepper(reader),
+        };
+        Self { password_length_min: number("password_length_min") as usize, hashing }
+    }
+}
+
+fn read_pepper(reader: &Reader<'_>) -> Option<Secret> {
+    let file = reader.optional_file("pepper_file");
+    let (key, text) = match (file, reader.optional_text("pepper_env")) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {
+            reader.problem(
+                "pepper_env",
+                Fault::new("and pepper_file are both given.", "Keep one of them."),
+            );
+            return None;
+        }
+        (Some(path), None) => {
+            ("pepper_file", std::fs::read_to_string(path).map_err(|error| error.to_string()))
+        }
+        #[expect(clippy::disallowed_methods, reason = "this crate is where settings enter")]
+        (None, Some(name)) => {
+            ("pepper_env", std::env::var(name).map_err(|error| error.to_string()))
+        }
+    };
+    match text {
+        Err(error) => reader
+            .problem(key, Fault::new(format!("cannot be read: {error}."), "Name one that exists.")),
+        Ok(text) if text.trim_end().len() < 16 => {
+            reader.problem(
+                key,
+                Fault::new(
+                    "holds fewer than 16 bytes.",
+                    "Make one with: head -c 32 /dev/urandom | base64",
+                ),
+            );
+        }
+        Ok(text) => return Some(Secret::new(text.trim_end().to_owned())),
+    }
+    None
+}

@@ -1,0 +1,248 @@
+//! The file as a whole, and the keys that stand outside any table.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::problem::{Fault, LoadError, Problems};
+use crate::reader::Reader;
+use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
+use crate::{
+    Accounts, Identity, Limits, Listener, Operations, Route, Session, Store, Upstream, accounts,
+    identity, limits, listener, operations, route, session, store, upstream,
+};
+
+pub(crate) static SPEC: TableSpec = TableSpec {
+    doc: "Doorward's configuration.",
+    keys: &[
+        required(
+            "public_url",
+            Kind::Text(verify_public_url),
+            "Where people reach the console, for example \"https://console.example.com\". Issuer of the identity and scheme of every redirect.",
+        ),
+        optional(
+            "workers",
+            Kind::Integer { least: 1, most: 1024 },
+            "Threads that carry requests; one a core when left out.",
+        ),
+        default(
+            "shutdown_grace",
+            seconds(0, 3600),
+            "\"30s\"",
+            "How long requests under way may take to finish after SIGTERM.",
+        ),
+        required(
+            "listener",
+            Kind::Tables(&listener::SPEC),
+            "Where connections are accepted; at least one.",
+        ),
+        required(
+            "upstream",
+            Kind::Named(&upstream::SPEC),
+            "The consoles behind the gate, by name; at least one.",
+        ),
+        optional(
+            "route",
+            Kind::Tables(&route::SPEC),
+            "What requests demand; the first that matches holds. What no route names needs a session.",
+        ),
+        optional("session", Kind::Table(&session::SPEC), "How long a sign-in lasts."),
+        optional(
+            "identity",
+            Kind::Table(&identity::SPEC),
+            "How the console is told who is asking.",
+        ),
+        optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
+        required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
+        optional(
+            "operations",
+            Kind::Table(&operations::SPEC),
+            "Health, metrics, administration and logs.",
+        ),
+        optional(
+            "limits",
+            Kind::Table(&limits::SPEC),
+            "Bounds on what a client may send, and on how long it may take.",
+        ),
+    ],
+};
+
+/// A whole configuration. It does not change once loaded.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where people reach the console.
+    pub public_url: PublicUrl,
+    /// Threads that carry requests.
+    pub workers: NonZeroUsize,
+    /// How long requests under way may take to finish after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// Where connections are accepted; at least one.
+    pub listeners: Vec<Listener>,
+    /// The consoles behind the gate, by name; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// In the order in which they are tried. The last one is always the rule for what no other
+    /// names: it demands a session.
+    pub routes: Vec<Route>,
+    /// How long a sign-in lasts.
+    pub session: Session,
+    /// How the console is told who is asking.
+    pub identity: Identity,
+    /// Passwords and their hashing.
+    pub accounts: Accounts,
+    /// Where accounts and sessions are kept.
+    pub store: Store,
+    /// Health, metrics, administration and logs.
+    pub operations: Operations,
+    /// Bounds on what a client may send.
+    pub limits: Limits,
+}
+
+impl GatewayConfig {
+    /// Reads a file. Relative paths in it are taken from its folder.
+    ///
+    /// # Errors
+    /// [`LoadError::Unreadable`] when there is no such file, [`LoadError::Invalid`] with every
+    /// problem found when it has any.
+    pub fn load(file: &Path) -> Result<Self, LoadError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| LoadError::Unreadable { file: file.into(), error })?;
+        // The parent of a bare file name is "", which joins to a path relative to where we are.
+        Self::parse(&text, file.parent().unwrap_or(Path::new("")))
+            .map_err(|problems| LoadError::Invalid { file: file.into(), problems })
+    }
+
+    /// Reads a text; relative paths in it are taken from `base`.
+    ///
+    /// # Errors
+    /// Every problem of the text, in the order of their places.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, Vec<crate::Problem>> {
+        let problems = Problems::new(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let advice = "Mend the TOML syntax here.";
+            let fault = Fault::new(format!("{}.", error.message()), advice);
+            problems.add(&error.span().unwrap_or_default(), "", fault);
+        }
+        let root = Reader::root(document.get_ref(), &SPEC, &problems, base);
+        let config = Self::read(&root);
+        let found = problems.into_sorted();
+        if found.is_empty() { Ok(config) } else { Err(found) }
+    }
+
+    fn read(root: &Reader<'_>) -> Self {
+        let public_url =
+            PublicUrl::parse(&root.text("public_url")).unwrap_or_else(|_| PublicUrl::unset());
+        let workers = root
+            .optional_integer("workers")
+            .and_then(|count| NonZeroUsize::new(usize::try_from(count).ok()?));
+        let upstreams: Vec<_> = root
+            .named("upstream")
+            .iter()
+            .map(|(name, reader)| Upstream::read(name, reader))
+            .collect();
+        let listeners: Vec<_> = root.tables("listener").iter().map(Listener::read).collect();
+        for (list, empty) in
+            [("listener", listeners.is_empty()), ("upstream", upstreams.is_empty())]
+        {
+            if root.has(list) && empty {
+                root.problem(list, Fault::new("is empty.", "Describe at least one."));
+            }
+        }
+        let store = Store::read(&root.table("store"));
+        let session = Session::read(&root.table("session"), &public_url);
+        Self {
+            workers: workers.unwrap_or_else(cores),
+            shutdown_grace: root.duration("shutdown_grace"),
+            listeners,
+            routes: Route::read_all(root, &upstreams),
+            session,
+            identity: Identity::read(&root.table("identity"), &public_url),
+            accounts: Accounts::read(&root.table("accounts")),
+            operations: Operations::read(&root.table("operations"), &store),
+            limits: Limits::read(&root.table("limits")),
+            public_url,
+            upstreams,
+            store,
+        }
+    }
+
+    /// The upstream for what no route sends elsewhere: the one that names `host`, or else the one
+    /// that names no host at all. `None`: this gate does not serve that host.
+    pub fn upstream_for(&self, host: &str) -> Option<usize> {
+        let named = self
+            .upstreams
+            .iter()
+            .position(|upstream| upstream.hosts.iter().any(|pattern| pattern.matches(host)));
+        named.or_else(|| {
+            let known = self.public_url.host == host
+                || self
+                    .routes
+                    .iter()
+                    .flat_map(|route| &route.hosts)
+                    .any(|pattern| pattern.matches(host));
+            let open = self.upstreams.iter().position(|upstream| upstream.hosts.is_empty());
+            known.then_some(open).flatten()
+        })
+    }
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Scheme and authority under which people reach the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// `https`, or `http` on a loopback host.
+    pub scheme: &'static str,
+    /// Lower case, without port.
+    pub host: String,
+    /// As written, without the scheme: `console.example.com:8443`.
+    pub authority: String,
+}
+
+impl PublicUrl {
+    fn unset() -> Self {
+        Self { scheme: "https", host: String::new(), authority: String::new() }
+    }
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let advice = "Write scheme and host, for example \"https://console.example.com\".";
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("https", rest)) => ("https", rest),
+            Some(("http", rest)) => ("http", rest),
+            _ => return Err(Fault::new(format!("{text:?} is not a URL."), advice)),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest).to_ascii_lowercase();
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => match port.parse::<u16>() {
+                Ok(1..) => host,
+                _ => return Err(Fault::new(format!("{text:?} has no usable port."), advice)),
+            },
+            _ => &authority,
+        };
+        let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        if scheme == "http" && !loopback {
+            // The session cookie is Secure: over plain HTTP a browser would never send it back.
+            return Err(Fault::new("must be https, or nobody could stay signed in.", advice));
+        }
+        if crate::HostPattern::parse(host).is_err() || host.starts_with('*') {
+            return Err(Fault::new(format!("{text:?} has no usable host."), advice));
+        }
+        Ok(Self { scheme, host: host.to_owned(), authority })
+    }
+
+    /// Scheme, host and port: `https://console.example.com`.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
+    }
+}
+
+fn verify_public_url(text: &str) -> Result<(), Fault> {
+    PublicUrl::parse(text).map(drop)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::spec::Presence;
+
+const MINIMAL: &str = r#"
+public_url = "https://console.example.com"
+[[listener]]
+address = "127.0.0.1:0"
+[upstream.console]
+address = "http://127.0.0.1:9000"
+[store]
+path = "doorward.db"
+"#;
+
+/// Reads the minimal file with `extra` behind it and compares the problems, each as
+/// `line:column: key: …` up to the length of what is expected.
+#[track_caller]
+fn check(extra: &str, expected: &[&str]) {
+    let text = format!("{}{extra}", MINIMAL.trim_start());
+    let found = match GatewayConfig::parse(&text, Path::new("/base")) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found:?} does not begin with {expected:?}");
+    }
+}
+
+fn session(key: &str, value: &str) -> Result<Session, Vec<crate::Problem>> {
+    let text = format!("{MINIMAL}[session]\nabsolute = \"24h\"\n{key} = \"{value}\"\n");
+    GatewayConfig::parse(&text, Path::new("/base")).map(|config| config.session)
+}
+
+#[test]
+fn the_minimal_file_is_enough() {
+    let config = GatewayConfig::parse(MINIMAL, Path::new("/base")).unwrap();
+    assert_eq!(config.session.idle, Duration::from_secs(3600));
+    assert_eq!(config.session.absolute, Duration::from_secs(12 * 3600));
+    assert_eq!(config.store.path, Path::new("/base/doorward.db"));
+    assert_eq!(config.operations.socket, Path::new("/base/doorward.sock"));
+    assert_eq!(config.identity.issuer, "https://console.example.com");
+    assert_eq!(config.routes.len(), 1, "only the rule for what no route names");
+    assert_eq!(config.upstream_for("console.example.com"), Some(0));
+    assert_eq!(config.upstream_for("evil.example.com"), None);
+}
+
+#[test]
+fn idle_of_15m_and_23h59m_is_accepted_and_beyond_is_refused() {
+    assert_eq!(session("idle", "15m").unwrap().idle, crate::IDLE_MIN);
+    assert_eq!(session("idle", "23h59m").unwrap().idle, crate::IDLE_MAX);
+    for (value, reason) in
+        [("14m59s", "less than 15m"), ("24h", "more than 23h59m"), ("23h59m1s", "more than")]
+    {
+        let problems = session("idle", value).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].reason.contains(reason), "{}", problems[0]);
+        assert!(problems[0].advice.contains("15m to 23h59m"), "{}", problems[0]);
+    }
+    assert!(verify_account_idle(899).is_err() && verify_account_idle(86_400).is_err());
+    assert!(verify_account_idle(900).is_ok() && verify_account_idle(86_340).is_ok());
+}
+
+fn verify_account_idle(secs: u64) -> Result<(), String> {
+    let config = GatewayConfig::parse(MINIMAL, Path::new("/base")).unwrap();
+    crate::verify_idle(Duration::from_secs(secs), &config.session)
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    check(
+        "[sesion]\nidle = \"1h\"\n[session]\nidel = \"1h\"\nidle = \"14m59s\"\nparallel_max = \"many\"\n[[route]]\npath = \"static\"\naccess = \"pubic\"\n",
+        &[
+            "8:2: sesion: is not a known key. Did you mean \"session\"?",
+            "11:1: session.idel: is not a known key. Did you mean \"idle\"?",
+            "12:8: session.idle: \"14m59s\" is less than 15m. Write a time from 15m to 23h59m",
+            "13:16: session.parallel_max: is string and should be a whole number.",
+            "15:8: route[1].path: \"static\" does not begin with a slash.",
+            "16:10: route[1].access: \"pubic\" is not a choice here. Did you mean \"public\"?",
+        ],
+    );
+    check("[session]\nidle = \n", &["9:8: "]);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let problems = GatewayConfig::parse("", Path::new("/")).unwrap_err();
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["public_url", "listener", "upstream", "store"]);
+}
+
+#[test]
+fn p02_dangerous_combinations_are_refused() {
+    check(
+        "[[route]]\naccess = \"public\"\ngroups = [\"a\"]\n",
+        &["10:10: route[1].groups: cannot be demanded of a stranger."],
+    );
+    check(
+        "[[route]]\nroles = []\n",
+        &["9:9: route[1].roles: is empty, so that nobody could pass."],
+    );
+    check(
+        "[[route]]\npath = \"/.doorward/**\"\n",
+        &["9:8: route[1].path: is the gate's own path."],
+    );
+    check(
+        "[identity.headers]\nuser = \"Host\"\n",
+        &["9:8: identity.headers.user: \"host\" has a meaning in HTTP."],
+    );
+    check(
+        "[session]\nidle = \"2h\"\nabsolute = \"1h\"\n",
+        &["10:12: session.absolute: is less than idle, 2h."],
+    );
+    check(
+        "[session]\ncookie_domain = \"com\"\n",
+        &["9:17: session.cookie_domain: \"com\" is not a domain."],
+    );
+    check(
+        "[session]\ncookie_domain = \"other.org\"\n",
+        &["9:17: session.cookie_domain: does not contain"],
+    );
+    check(
+        "[upstream.b]\naddress = \"http://b\"\n",
+        &["4:2: upstream: b and console all serve every host."],
+    );
+    for network in ["0.0.0.0/0", "::/0"] {
+        let text = MINIMAL.replace(
+            "\"127.0.0.1:0\"",
+            &format!("\"127.0.0.1:0\"\ntrusted_proxies = [\"{network}\"]"),
+        );
+        let problems = GatewayConfig::parse(&text, Path::new("/")).unwrap_err();
+        assert!(problems[0].reason.contains("believe everybody"), "{problems:?}");
+    }
+    let plain = MINIMAL.replace("https://console", "http://console");
+    assert!(
+        GatewayConfig::parse(&plain, Path::new("/")).unwrap_err()[0]
+            .reason
+            .contains("must be https")
+    );
+}
+
+#[test]
+fn p01_a_secret_is_read_from_a_file_and_never_printed() {
+    let folder = std::env::temp_dir();
+    let file = folder.join(format!("doorward-pepper-{}", std::process::id()));
+    std::fs::write(&file, "correct horse battery staple\n").unwrap();
+    let text = format!("{MINIMAL}[accounts]\npepper_file = {:?}\n", file.display().to_string());
+    let config = GatewayConfig::parse(&text, &folder).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(
+        config.accounts.hashing.pepper.as_ref().unwrap().expose(),
+        "correct horse battery staple"
+    );
+    assert!(!format!("{config:?}").contains("battery"));
+    assert!(GatewayConfig::parse(&text, &folder).unwrap_err()[0].reason.contains("cannot be read"));
+}
+
+#[test]
+fn every_example_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let file = entry.unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap();
+        // The certificates of an example are the operator's; any readable file stands for them.
+        let text = text.replace("\"tls/", "\"");
+        let scratch =
+            std::env::temp_dir().join(format!("doorward-examples-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).unwrap();
+        for name in
+            ["chain.pem", "key.pem", "billing-chain.pem", "billing-key.pem", "upstream-ca.pem"]
+        {
+            std::fs::write(scratch.join(name), "").unwrap();
+        }
+        let parsed = GatewayConfig::parse(&text, &scratch);
+        std::fs::remove_dir_all(&scratch).unwrap();
+        assert!(parsed.is_ok(), "{}: {:#?}", file.display(), parsed.err());
+        names.insert(file.file_name().unwrap().to_string_lossy().into_owned());
+    }
+    assert!(names.is_superset(
+        &["minimal.toml", "sidecar.toml", "ingress.toml", "full.toml"].map(String::from).into()
+    ));
+}
+
+/// Every key of `spec` stands in `table`; a default with its value, an optional one as a comment.
+#[track_caller]
+fn check_complete(spec: &TableSpec, table: &DeTable<'_>, text: &str, path: &str) {
+    for key in spec.keys {
+        let place = format!("{path}{}", key.name);
+        let value = table.get(key.name).map(|value| value.get_ref());
+        if let Kind::Table(inner) | Kind::Tables(inner) | Kind::Named(inner) = &key.kind {
+            let value = value.unwrap_or_else(|| panic!("{place} has no table"));
+            let inner_table = match (&key.kind, value) {
+                (Kind::Named(_), toml::de::DeValue::Table(named)) => {
+                    named.iter().next().unwrap().1.get_ref()
+                }
+                (_, toml::de::DeValue::Array(list)) => list[0].get_ref(),
+                (_, single) => single,
+            };
+            check_complete(inner, inner_table.as_table().unwrap(), text, &format!("{place}."));
+            continue;
+        }
+        match key.presence {
+            Presence::Default(toml) => {
+                let wanted = toml::de::DeValue::parse(toml).unwrap();
+                let value = value.unwrap_or_else(|| panic!("{place} is missing"));
+                let strip = |value: &toml::de::DeValue<'_>| format!("{:?}", as_plain(value));
+                assert_eq!(strip(value), strip(wanted.get_ref()), "{place} is not its default");
+            }
+            Presence::Optional => assert!(
+                value.is_some() || text.contains(&format!("# {} =", key.name)),
+                "{place} is missing"
+            ),
+            Presence::Required => assert!(value.is_some(), "{place} is missing"),
+        }
+        assert!(key.doc.len() > 10, "{place} has no doc");
+    }
+}
+
+fn as_plain(value: &toml::de::DeValue<'_>) -> Vec<String> {
+    match value {
+        toml::de::DeValue::Array(list) => {
+            list.iter().flat_map(|item| as_plain(item.get_ref())).collect()
+        }
+        toml::de::DeValue::String(text) => vec![text.to_string()],
+        toml::de::DeValue::Boolean(flag) => vec![flag.to_string()],
+        toml::de::DeValue::Integer(number) => vec![number.as_str().to_owned()],
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn p07_the_full_example_has_every_key_with_its_default() {
+    let text = include_str!("../../examples/full.toml");
+    let document = DeTable::parse(text).unwrap();
+    check_complete(&SPEC, document.get_ref(), text, "");
+}

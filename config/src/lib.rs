@@ -1,0 +1,43 @@
+//! What an operator can say.
+//!
+//! One TOML file becomes one [`GatewayConfig`]; a value that leaves this crate is in range. The
+//! way is: [`spec`] says which keys exist, with kind, default and meaning; [`reader`] holds a file
+//! against it and notes *every* problem with its place; one file per table turns what was read
+//! into a type. The same specification gives the JSON Schema, so the three cannot disagree.
+//!
+//! Not here: sockets, async, and what the values are used for. This is the only crate that reads
+//! the environment or a file for a setting.
+
+mod accounts;
+mod gateway;
+mod identity;
+mod limits;
+mod listener;
+mod operations;
+mod pattern;
+mod problem;
+mod reader;
+mod route;
+mod schema;
+mod secret;
+mod session;
+mod spec;
+mod store;
+mod upstream;
+mod value;
+
+pub use accounts::{Accounts, PasswordHashing};
+pub use gateway::{GatewayConfig, PublicUrl};
+pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
+pub use limits::Limits;
+pub use listener::{Listener, TlsFiles};
+pub use operations::Operations;
+pub use pattern::{HostPattern, PathPattern};
+pub use problem::{LoadError, Problem};
+pub use route::{Access, Route};
+pub use schema::json_schema;
+pub use secret::Secret;
+pub use session::{IDLE_MAX, IDLE_MIN, Session, verify_idle};
+pub use store::Store;
+pub use upstream::{HostHeader, Upstream, UpstreamAddress};
+pub use value::{format_duration, parse_duration};

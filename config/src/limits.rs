@@ -1,0 +1,125 @@
+//! `[limits]`: bounds on what a client may send, and on how long it may take.
+
+use std::time::Duration;
+
+use crate::reader::Reader;
+use crate::route::verify_method;
+use crate::spec::{Kind, TableSpec, default, seconds};
+
+pub(crate) static SPEC: TableSpec = TableSpec {
+    doc: "Bounds on what a client may send, and on how long it may take.",
+    keys: &[
+        default(
+            "connections",
+            Kind::Integer { least: 1, most: 10_000_000 },
+            "10000",
+            "Connections at once, all listeners together; further ones are closed at once.",
+        ),
+        default(
+            "methods",
+            Kind::List(&Kind::Text(verify_method)),
+            r#"["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]"#,
+            "Methods that are let in at all; others get 405 or 501.",
+        ),
+        default(
+            "header_bytes",
+            Kind::Size { least: 8 << 10, most: 1 << 20 },
+            "\"64KiB\"",
+            "Size of a request's head; beyond it 431.",
+        ),
+        default(
+            "header_count",
+            Kind::Integer { least: 10, most: 10_000 },
+            "100",
+            "Fields of a request's head; beyond it 431.",
+        ),
+        default(
+            "target_bytes",
+            Kind::Size { least: 256, most: 64 << 10 },
+            "\"8KiB\"",
+            "Length of path and query; beyond it 414.",
+        ),
+        default(
+            "body_bytes",
+            Kind::Size { least: 0, most: 1 << 50 },
+            "\"1GiB\"",
+            "Size of a request's body; beyond it 413.",
+        ),
+        default(
+            "header_time",
+            seconds(1, 600),
+            "\"10s\"",
+            "How long a request's head, or a TLS handshake, may take.",
+        ),
+        default(
+            "body_idle",
+            seconds(1, 3600),
+            "\"30s\"",
+            "How long a client may pause within a request's body.",
+        ),
+        default(
+            "keep_alive",
+            seconds(1, 3600),
+            "\"75s\"",
+            "How long a connection may stay without a request.",
+        ),
+        default(
+            "write_idle",
+            seconds(1, 3600),
+            "\"60s\"",
+            "How long a client may take no byte of a response that is ready.",
+        ),
+        default(
+            "http2_streams",
+            Kind::Integer { least: 1, most: 10_000 },
+            "128",
+            "Requests at once on one HTTP/2 connection.",
+        ),
+    ],
+};
+
+/// Bounds on what a client may send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Methods that are let in at all.
+    pub methods: Vec<String>,
+    /// Size of a request's head.
+    pub header_bytes: usize,
+    /// Fields of a request's head.
+    pub header_count: usize,
+    /// Length of path and query.
+    pub target_bytes: usize,
+    /// Size of a request's body.
+    pub body_bytes: u64,
+    /// How long a request's head, or a TLS handshake, may take.
+    pub header_time: Duration,
+    /// How long a client may pause within a request's body.
+    pub body_idle: Duration,
+    /// How long a connection may stay without a request.
+    pub keep_alive: Duration,
+    /// How long a client may take no byte of a response that is ready.
+    pub write_idle: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams: u32,
+}
+
+impl Limits {
+    pub(crate) fn read(reader: &Reader<'_>) -> Self {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            connections: count(reader.integer("connections")),
+            methods: reader.texts("methods"),
+            header_bytes: count(reader.size("header_bytes")),
+            header_count: count(reader.integer("header_count")),
+            target_bytes: count(reader.size("target_bytes")),
+            body_bytes: reader.size("body_bytes"),
+            header_time: reader.duration("header_time"),
+            body_idle: reader.duration("body_idle"),
+            keep_alive: reader.duration("keep_alive"),
+            write_idle: reader.duration("write_idle"),
+            http2_streams: u32::try_from(reader.integer("http2_streams")).unwrap_or(u32::MAX),
+        }
+    }
+}

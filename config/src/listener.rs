@@ -1,0 +1,110 @@
+//! `[[listener]]`: where connections are accepted.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::problem::Fault;
+use crate::reader::Reader;
+use crate::spec::{Kind, TableSpec, default, optional, required, some_text};
+
+pub(crate) static SPEC: TableSpec = TableSpec {
+    doc: "Where connections are accepted.",
+    keys: &[
+        required(
+            "address",
+            Kind::Text(verify_address),
+            "IP address and port to listen at, for example \"0.0.0.0:8443\"; port 0 takes a free one.",
+        ),
+        optional(
+            "tls",
+            Kind::Tables(&TLS),
+            "Certificates, chosen by the name that the client asks for; the first serves clients that name none or an unknown one. Plain HTTP when left out.",
+        ),
+        default(
+            "trusted_proxies",
+            Kind::List(&Kind::Text(verify_network)),
+            "[]",
+            "Networks whose Forwarded, X-Forwarded-For and X-Forwarded-Proto fields are believed.",
+        ),
+        default("http2", Kind::Flag, "true", "Offer HTTP/2 to clients of a TLS listener."),
+    ],
+};
+
+static TLS: TableSpec = TableSpec {
+    doc: "One certificate with its key.",
+    keys: &[
+        required("chain_file", Kind::Text(some_text), "Certificate chain in PEM, leaf first."),
+        required("key_file", Kind::Text(some_text), "Private key in PEM."),
+    ],
+};
+
+/// Where connections are accepted.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where to listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Certificates, first one the default; empty: plain HTTP.
+    pub tls: Vec<TlsFiles>,
+    /// Peers whose forwarded fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Offer HTTP/2 (TLS only).
+    pub http2: bool,
+}
+
+/// One certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain in PEM, leaf first.
+    pub chain_file: PathBuf,
+    /// Private key in PEM.
+    pub key_file: PathBuf,
+}
+
+impl Listener {
+    pub(crate) fn read(reader: &Reader<'_>) -> Self {
+        let tls = reader.tables("tls").into_iter().map(|reader| TlsFiles {
+            chain_file: reader.readable_file("chain_file").unwrap_or_default(),
+            key_file: reader.readable_file("key_file").unwrap_or_default(),
+        });
+        let networks = reader.texts("trusted_proxies");
+        Self {
+            address: reader
+                .text("address")
+                .parse()
+                .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+            tls: tls.collect(),
+            trusted_proxies: networks.iter().filter_map(|text| parse_network(text)).collect(),
+            http2: reader.flag("http2"),
+        }
+    }
+}
+
+pub(crate) fn verify_address(text: &str) -> Result<(), Fault> {
+    text.parse::<SocketAddr>().map(drop).map_err(|_| {
+        Fault::new(
+            format!("{text:?} is not an address."),
+            "Write IP address and port, for example \"0.0.0.0:8443\" or \"[::1]:8443\".",
+        )
+    })
+}
+
+fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+}
+
+fn verify_network(text: &str) -> Result<(), Fault> {
+    match parse_network(text) {
+        None => Err(Fault::new(
+            format!("{text:?} is not a network."),
+            "Write it as \"10.0.0.0/8\" or \"192.0.2.7\".",
+        )),
+        // Every stranger could then state any client address and any scheme.
+        Some(network) if network.prefix_len() == 0 => Err(Fault::new(
+            format!("{text:?} would believe everybody."),
+            "Name the networks of your own proxies.",
+        )),
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,213 @@
+//! `[[route]]`: what requests demand. The first route that matches holds.
+
+use crate::pattern::{HostPattern, PathPattern};
+use crate::problem::Fault;
+use crate::reader::Reader;
+use crate::spec::{Kind, TableSpec, default, optional, some_text};
+use crate::upstream::Upstream;
+
+pub(crate) static SPEC: TableSpec = TableSpec {
+    doc: "What requests demand; the first route that matches holds.",
+    keys: &[
+        default(
+            "hosts",
+            Kind::List(&Kind::Text(verify_host)),
+            "[]",
+            "Hosts that the route is about; every one when empty.",
+        ),
+        default(
+            "path",
+            Kind::Text(verify_path),
+            "\"/**\"",
+            "Paths that the route is about: decoded, by segment, with * within a segment and ** for any number of last ones.",
+        ),
+        default(
+            "methods",
+            Kind::List(&Kind::Text(verify_method)),
+            "[]",
+            "Methods that the route is about; every one when empty. GET includes HEAD.",
+        ),
+        default(
+            "access",
+            Kind::Choice(&["session", "public"]),
+            "\"session\"",
+            "\"session\": a signed-in person; \"public\": anybody.",
+        ),
+        optional(
+            "groups",
+            Kind::List(&Kind::Text(some_text)),
+            "The person must be in one of these groups.",
+        ),
+        optional(
+            "roles",
+            Kind::List(&Kind::Text(some_text)),
+            "The person must have one of these roles, besides being in one of the groups.",
+        ),
+        optional(
+            "upstream",
+            Kind::Text(some_text),
+            "Name of the upstream; the one that serves the host when left out.",
+        ),
+        optional(
+            "activity",
+            Kind::Flag,
+            "Do requests keep the session from going idle? When left out: yes, except where access is public.",
+        ),
+    ],
+};
+
+/// What requests demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its place among the routes as written, from 1, or "the default route".
+    pub name: String,
+    /// Hosts that it is about; empty: every one.
+    pub hosts: Vec<HostPattern>,
+    /// Paths that it is about.
+    pub path: PathPattern,
+    /// Methods that it is about; empty: every one.
+    pub methods: Vec<String>,
+    /// Who may pass.
+    pub access: Access,
+    /// Index of its upstream in the configuration; `None`: the one that serves the host.
+    pub upstream: Option<usize>,
+    /// Do requests keep the session from going idle?
+    pub activity: bool,
+}
+
+/// Who may pass a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// A signed-in person in one of the groups and with one of the roles.
+    Session {
+        /// Empty: no group is needed.
+        groups: Vec<String>,
+        /// Empty: no role is needed.
+        roles: Vec<String>,
+    },
+}
+
+impl Route {
+    /// The routes as written and, last, the rule for what none of them names.
+    pub(crate) fn read_all(root: &Reader<'_>, upstreams: &[Upstream]) -> Vec<Self> {
+        let mut routes: Vec<_> =
+            root.tables("route").iter().map(|reader| Self::read(reader, upstreams)).collect();
+        let open: Vec<_> = upstreams.iter().filter(|upstream| upstream.hosts.is_empty()).collect();
+        if open.len() > 1 {
+            let names: Vec<_> = open.iter().map(|upstream| upstream.name.as_str()).collect();
+            let reason = format!("{} all serve every host.", names.join(" and "));
+            root.problem("upstream", Fault::new(reason, "Give all but one of them `hosts`."));
+        }
+        routes.push(Self {
+            name: "the default route".into(),
+            hosts: Vec::new(),
+            path: everything(),
+            methods: Vec::new(),
+            access: Access::Session { groups: Vec::new(), roles: Vec::new() },
+            upstream: None,
+            activity: true,
+        });
+        routes
+    }
+
+    fn read(reader: &Reader<'_>, upstreams: &[Upstream]) -> Self {
+        let (groups, roles) = (reader.texts("groups"), reader.texts("roles"));
+        let public = reader.text("access") == "public";
+        for (key, list) in [("groups", &groups), ("roles", &roles)] {
+            if public && !list.is_empty() {
+                reader.problem(
+                    key,
+                    Fault::new(
+                        "cannot be demanded of a stranger.",
+                        "Remove it, or remove access = \"public\".",
+                    ),
+                );
+            }
+            if !public && reader.has(key) && list.is_empty() {
+                reader.problem(
+                    key,
+                    Fault::new(
+                        "is empty, so that nobody could pass.",
+                        "Name one, or leave the key out.",
+                    ),
+                );
+            }
+        }
+        let upstream = reader.optional_text("upstream");
+        let found = upstream
+            .as_ref()
+            .and_then(|name| upstreams.iter().position(|upstream| upstream.name == *name));
+        if let (Some(name), None) = (&upstream, found) {
+            let names: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+            reader.problem(
+                "upstream",
+                Fault::new(
+                    format!("there is no upstream {name:?}."),
+                    format!("Known: {}.", names.join(", ")),
+                ),
+            );
+        }
+        Self {
+            name: reader.name().to_owned(),
+            hosts: reader
+                .texts("hosts")
+                .iter()
+                .filter_map(|host| HostPattern::parse(host).ok())
+                .collect(),
+            path: PathPattern::parse(&reader.text("path")).unwrap_or_else(|_| everything()),
+            methods: reader.texts("methods"),
+            access: if public { Access::Public } else { Access::Session { groups, roles } },
+            upstream: found,
+            activity: reader.optional_flag("activity").unwrap_or(!public),
+        }
+    }
+
+    /// Is a request with this host, decoded path and method what the route is about?
+    pub fn matches(&self, host: &str, path: &str, method: &str) -> bool {
+        self.matches_method(method)
+            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+            && self.path.matches(path)
+    }
+
+    fn matches_method(&self, method: &str) -> bool {
+        // Whoever guards GET means what HEAD tells as well (RFC 9110 §9.3.2).
+        let wanted = |listed: &String| listed == method || (method == "HEAD" && listed == "GET");
+        self.methods.is_empty() || self.methods.iter().any(wanted)
+    }
+
+    /// Do the two ask the same of a request and send it to the same place?
+    pub fn demands_same(&self, other: &Self) -> bool {
+        self.access == other.access && self.upstream == other.upstream
+    }
+}
+
+fn everything() -> PathPattern {
+    #[expect(clippy::expect_used, reason = "a literal that the tests of pattern.rs parse")]
+    PathPattern::parse("/**").expect("a literal pattern")
+}
+
+pub(crate) fn verify_host(text: &str) -> Result<(), Fault> {
+    HostPattern::parse(text).map(drop)
+}
+
+fn verify_path(text: &str) -> Result<(), Fault> {
+    if text == "/.doorward" || text.starts_with("/.doorward/") {
+        return Err(Fault::new(
+            "is the gate's own path.",
+            "Routes are about the consoles; leave /.doorward/ out.",
+        ));
+    }
+    PathPattern::parse(text).map(drop)
+}
+
+pub(crate) fn verify_method(text: &str) -> Result<(), Fault> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        return Ok(());
+    }
+    Err(Fault::new(
+        format!("{text:?} is not a method."),
+        "Write it in capitals, for example \"POST\".",
+    ))
+}
