@@ -1,1 +1,15 @@
-//! x
+//! Key material: what proves who somebody is, in files that only this user can read.
+//!
+//! - [`tls`]: the certificates that listeners show, chosen by name and swapped when their files
+//!   change; and how upstreams are verified.
+//! - [`signing`]: the keys that sign assertions, their rotation, and the public set (JWKS).
+//! - [`development`]: a private authority and a leaf for `demo` and for tests.
+//!
+//! Not here: sessions, requests, sockets.
+
+pub mod development;
+mod file;
+pub mod signing;
+pub mod tls;
+
+pub use file::KeyFileError;

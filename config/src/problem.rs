@@ -106,7 +106,10 @@ impl<'a> Problems<'a> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|problem| (problem.line, problem.column));
         // The first problem of a place often causes the others.
-        found.dedup_by(|later, first| (later.line, later.column) == (first.line, first.column));
+        found.dedup_by(|later, first| {
+            let same_key = first.key.is_empty() || later.key == first.key;
+            same_key && (later.line, later.column) == (first.line, first.column)
+        });
         found
     }
 }

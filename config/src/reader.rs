@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The table `name`, or an empty one with its defaults.
-    pub(crate) fn table(&self, name: &str) -> Reader<'a> {
+    pub(crate) fn table(&self, name: &str) -> Self {
         let found =
             self.value(name).and_then(|value| Some((value.get_ref().as_table()?, value.span())));
         let span = found.as_ref().map_or_else(|| self.span.clone(), |(_, span)| span.clone());
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables of a list, each with its number in its name.
-    pub(crate) fn tables(&self, name: &str) -> Vec<Reader<'a>> {
+    pub(crate) fn tables(&self, name: &str) -> Vec<Self> {
         let Some(value) = self.value(name) else { return Vec::new() };
         let tables: Vec<_> = match value.get_ref() {
             DeValue::Array(list) => list.iter().collect(),
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables by name, in the order of their names.
-    pub(crate) fn named(&self, name: &str) -> Vec<(String, Reader<'a>)> {
+    pub(crate) fn named(&self, name: &str) -> Vec<(String, Self)> {
         let Some(tables) = self.value(name).and_then(|value| value.get_ref().as_table()) else {
             return Vec::new();
         };
@@ -207,7 +207,7 @@ impl<'a> Reader<'a> {
         name: String,
         span: Range<usize>,
         table: Option<&'a DeTable<'a>>,
-    ) -> Reader<'a> {
+    ) -> Self {
         static NOTHING: TableSpec = TableSpec { doc: "", keys: &[] };
         let spec = match self.spec.find(key) {
             Some(Key {

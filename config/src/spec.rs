@@ -51,7 +51,7 @@ pub(crate) enum Kind {
     /// Text that the function accepts.
     Text(fn(&str) -> Result<(), Fault>),
     /// A list, or one value that stands for a list of one.
-    List(&'static Kind),
+    List(&'static Self),
     /// A table.
     Table(&'static TableSpec),
     /// Tables in a list (`[[name]]`), or one table that stands for a list of one.

@@ -1,0 +1,341 @@
+//! The keys that sign assertions.
+//!
+//! One key signs; the ones before it are listed until the last assertion that they signed has
+//! expired. All stand in one file, mode 0600, made on first use. `now` is in seconds since the
+//! Unix epoch throughout.
+//!
+//! Sources: RFC 7517 (JWK set), RFC 7638 (key id by thumbprint), RFC 7518 §3.4 (ES256), RFC 8037
+//! (EdDSA).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use doorward_config::SigningAlgorithm;
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::{Deserialize, Serialize};
+
+use crate::file::{KeyFileError, read_private, replace_private};
+
+/// The `typ` of an assertion, so that no token of another kind can pass for one (RFC 8725 §3.11).
+pub const ASSERTION_TYPE: &str = "doorward-assertion+jwt";
+
+/// How long a retired key stays listed beyond the life of its last assertion: the clock of a
+/// verifier may be slow.
+const SKEW_SECS: u64 = 60;
+
+/// All signing keys, newest last.
+pub struct SigningKeys {
+    file: PathBuf,
+    keys: Vec<SigningKey>,
+}
+
+/// One signing key.
+pub struct SigningKey {
+    stored: StoredKey,
+    header: Header,
+    encoding: EncodingKey,
+    public: Jwk,
+}
+
+/// A key as it stands in the file.
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredKey {
+    algorithm: String,
+    created: u64,
+    /// When its successor took over; `None`: it signs.
+    retired: Option<u64>,
+    /// Private key, PKCS #8 DER in base64.
+    pkcs8: String,
+}
+
+/// What may be told about a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySummary {
+    /// Its id, the `kid` of assertions.
+    pub kid: String,
+    /// `ES256` or `EdDSA`.
+    pub algorithm: String,
+    /// When it was made.
+    pub created: u64,
+    /// When its successor took over; `None`: it signs.
+    pub retired: Option<u64>,
+}
+
+impl SigningKeys {
+    /// Opens the key file, making it with a first key when it is missing. A file whose newest key
+    /// is of another algorithm gets a new one.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when the file cannot be read or written, is readable by others, or does
+    /// not hold keys.
+    pub fn open(file: &Path, algorithm: SigningAlgorithm, now: u64) -> Result<Self, KeyFileError> {
+        let stored: Vec<StoredKey> = match read_private(file)? {
+            None => Vec::new(),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|_| KeyFileError::content(file, "does not hold signing keys"))?,
+        };
+        let keys: Result<Vec<_>, _> =
+            stored.into_iter().map(|key| SigningKey::load(key, file)).collect();
+        let mut opened = Self { file: file.to_owned(), keys: keys? };
+        let current =
+            opened.keys.last().is_some_and(|key| key.header.alg == jwt_algorithm(algorithm));
+        if !current {
+            opened.rotate(algorithm, now)?;
+        }
+        Ok(opened)
+    }
+
+    /// Makes a new key, which signs from now on.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when the file cannot be written; the old key then goes on signing.
+    pub fn rotate(&mut self, algorithm: SigningAlgorithm, now: u64) -> Result<(), KeyFileError> {
+        let fresh = SigningKey::generate(algorithm, now, &self.file)?;
+        let mut stored: Vec<_> = self.keys.iter().map(|key| key.stored.clone()).collect();
+        for key in &mut stored {
+            key.retired.get_or_insert(now);
+        }
+        stored.push(fresh.stored.clone());
+        self.save(&stored)?;
+        for key in &mut self.keys {
+            key.stored.retired.get_or_insert(now);
+        }
+        self.keys.push(fresh);
+        Ok(())
+    }
+
+    /// Rotates if the signing key is `age_max` old, and forgets keys whose assertions, which live
+    /// for `lifetime`, have all expired. Says whether anything changed.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn maintain(
+        &mut self,
+        algorithm: SigningAlgorithm,
+        age_max: Duration,
+        lifetime: Duration,
+        now: u64,
+    ) -> Result<bool, KeyFileError> {
+        let due = self
+            .keys
+            .last()
+            .is_none_or(|key| now.saturating_sub(key.stored.created) >= age_max.as_secs());
+        if due {
+            self.rotate(algorithm, now)?;
+        }
+        let listed = |key: &StoredKey| {
+            key.retired.is_none_or(|at| now < at + lifetime.as_secs() + SKEW_SECS)
+        };
+        let count = self.keys.len();
+        if self.keys.iter().all(|key| listed(&key.stored)) {
+            return Ok(due);
+        }
+        let kept: Vec<_> = self.keys.iter().map(|key| key.stored.clone()).filter(listed).collect();
+        self.save(&kept)?;
+        self.keys.retain(|key| listed(&key.stored));
+        Ok(due || self.keys.len() < count)
+    }
+
+    fn save(&self, stored: &[StoredKey]) -> Result<(), KeyFileError> {
+        let bytes = serde_json::to_vec(stored)
+            .map_err(|_| KeyFileError::content(&self.file, "cannot be encoded"))?;
+        replace_private(&self.file, &bytes)
+    }
+
+    /// Signs `claims` with the newest key.
+    ///
+    /// # Errors
+    /// When there is no key, or the cryptographic library refuses.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
+        let key = self.keys.last().ok_or(jsonwebtoken::errors::ErrorKind::InvalidKeyFormat)?;
+        jsonwebtoken::encode(&key.header, claims, &key.encoding)
+    }
+
+    /// The public keys as a JWK set (RFC 7517 §5).
+    pub fn jwks(&self) -> serde_json::Value {
+        serde_json::json!({"keys": self.keys.iter().map(|key| &key.public).collect::<Vec<_>>()})
+    }
+
+    /// What may be told about each key, newest last.
+    pub fn summaries(&self) -> Vec<KeySummary> {
+        self.keys.iter().map(SigningKey::summary).collect()
+    }
+}
+
+impl SigningKey {
+    fn generate(algorithm: SigningAlgorithm, now: u64, file: &Path) -> Result<Self, KeyFileError> {
+        let random = SystemRandom::new();
+        let pkcs8 = match algorithm {
+            SigningAlgorithm::Es256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            }
+            SigningAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&random),
+        };
+        let pkcs8 = pkcs8.map_err(|_| KeyFileError::content(file, "no key could be generated"))?;
+        let stored = StoredKey {
+            algorithm: algorithm_name(jwt_algorithm(algorithm)).into(),
+            created: now,
+            retired: None,
+            pkcs8: STANDARD.encode(pkcs8.as_ref()),
+        };
+        Self::load(stored, file)
+    }
+
+    fn load(stored: StoredKey, file: &Path) -> Result<Self, KeyFileError> {
+        let wrong = || KeyFileError::content(file, "holds a key that cannot be used");
+        let der = STANDARD.decode(&stored.pkcs8).map_err(|_| wrong())?;
+        let (algorithm, encoding) = match stored.algorithm.as_str() {
+            "ES256" => (Algorithm::ES256, EncodingKey::from_ec_der(&der)),
+            "EdDSA" => (Algorithm::EdDSA, EncodingKey::from_ed_der(&der)),
+            _ => return Err(wrong()),
+        };
+        let mut public = Jwk::from_encoding_key(&encoding, algorithm).map_err(|_| wrong())?;
+        let kid = public.thumbprint(ThumbprintHash::SHA256).map_err(|_| wrong())?;
+        public.common.key_id = Some(kid.clone());
+        public.common.public_key_use = Some(PublicKeyUse::Signature);
+        let header =
+            Header { typ: Some(ASSERTION_TYPE.into()), kid: Some(kid), ..Header::new(algorithm) };
+        Ok(Self { stored, header, encoding, public })
+    }
+
+    fn summary(&self) -> KeySummary {
+        KeySummary {
+            kid: self.header.kid.clone().unwrap_or_default(),
+            algorithm: self.stored.algorithm.clone(),
+            created: self.stored.created,
+            retired: self.stored.retired,
+        }
+    }
+}
+
+fn jwt_algorithm(algorithm: SigningAlgorithm) -> Algorithm {
+    match algorithm {
+        SigningAlgorithm::Es256 => Algorithm::ES256,
+        SigningAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}
+
+fn algorithm_name(algorithm: Algorithm) -> &'static str {
+    if algorithm == Algorithm::EdDSA { "EdDSA" } else { "ES256" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use jsonwebtoken::{DecodingKey, Validation};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const LIFE: Duration = Duration::from_secs(120);
+    const AGE: Duration = Duration::from_secs(30 * 86_400);
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("doorward-keys-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("keys.json")
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[track_caller]
+    fn check_signed(keys: &SigningKeys, token: &str, expected: bool) {
+        let header = jsonwebtoken::decode_header(token).unwrap();
+        assert_eq!(header.typ.as_deref(), Some(ASSERTION_TYPE));
+        let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(keys.jwks()).unwrap();
+        let verified = set.find(header.kid.as_deref().unwrap()).is_some_and(|jwk| {
+            let mut rules = Validation::new(header.alg);
+            rules.required_spec_claims.clear();
+            rules.validate_exp = false;
+            jsonwebtoken::decode::<serde_json::Value>(
+                token,
+                &DecodingKey::from_jwk(jwk).unwrap(),
+                &rules,
+            )
+            .is_ok()
+        });
+        assert_eq!(verified, expected);
+    }
+
+    #[test]
+    fn keys_survive_a_restart_in_a_file_of_mode_0600() {
+        for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {
+            let scratch = Scratch::new(&format!("{algorithm:?}"));
+            let first = SigningKeys::open(&scratch.file(), algorithm, NOW).unwrap();
+            let token = first.sign(&serde_json::json!({"sub": "alice"})).unwrap();
+            assert_eq!(
+                std::fs::metadata(scratch.file()).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            check_signed(
+                &SigningKeys::open(&scratch.file(), algorithm, NOW + 1).unwrap(),
+                &token,
+                true,
+            );
+        }
+    }
+
+    #[test]
+    fn a_retired_key_is_listed_until_its_assertions_have_expired() {
+        let scratch = Scratch::new("rotation");
+        let mut keys = SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).unwrap();
+        let token = keys.sign(&serde_json::json!({})).unwrap();
+        assert!(
+            !keys.maintain(SigningAlgorithm::Es256, AGE, LIFE, NOW + AGE.as_secs() - 1).unwrap()
+        );
+        let rotated = NOW + AGE.as_secs();
+        assert!(keys.maintain(SigningAlgorithm::Es256, AGE, LIFE, rotated).unwrap());
+        assert_eq!(keys.summaries().len(), 2);
+        check_signed(&keys, &token, true);
+        assert!(!keys.maintain(SigningAlgorithm::Es256, AGE, LIFE, rotated + 179).unwrap());
+        assert!(keys.maintain(SigningAlgorithm::Es256, AGE, LIFE, rotated + 180).unwrap());
+        check_signed(&keys, &token, false);
+        assert_eq!(
+            SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, rotated)
+                .unwrap()
+                .summaries(),
+            keys.summaries()
+        );
+    }
+
+    #[test]
+    fn another_algorithm_makes_another_key() {
+        let scratch = Scratch::new("algorithm");
+        SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).unwrap();
+        let keys = SigningKeys::open(&scratch.file(), SigningAlgorithm::EdDsa, NOW).unwrap();
+        let algorithms: Vec<_> = keys.summaries().into_iter().map(|key| key.algorithm).collect();
+        assert_eq!(algorithms, ["ES256", "EdDSA"]);
+    }
+
+    #[test]
+    fn o03_a_torn_or_open_file_is_refused() {
+        let scratch = Scratch::new("torn");
+        SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).unwrap();
+        std::fs::set_permissions(scratch.file(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused =
+            SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).err().unwrap();
+        assert!(refused.to_string().contains("chmod 600"), "{refused}");
+        std::fs::set_permissions(scratch.file(), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(scratch.file(), "[{").unwrap();
+        assert!(SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).is_err());
+    }
+}

@@ -1,0 +1,187 @@
+//! TLS: the certificates that listeners show, and how upstreams are verified.
+//!
+//! Only TLS 1.2 and 1.3 with the forward-secret AEAD suites of rustls; session tickets are
+//! rotated by rustls, and early data (RFC 8470) is off.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::SystemTime;
+
+use doorward_config::TlsFiles;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::KeyFileError;
+
+/// The certificates of one listener. They are read again when their files change.
+pub struct TlsIdentities {
+    files: Vec<TlsFiles>,
+    loaded: RwLock<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    identities: Vec<Identity>,
+    changed: Vec<Option<SystemTime>>,
+}
+
+struct Identity {
+    key: Arc<CertifiedKey>,
+    /// For matching the name that a client asks for.
+    leaf: CertificateDer<'static>,
+}
+
+impl TlsIdentities {
+    /// Reads all certificates and keys of a listener.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when a file cannot be read, is not PEM, or key and certificate differ.
+    pub fn load(files: &[TlsFiles]) -> Result<Arc<Self>, KeyFileError> {
+        let identities = Self { files: files.to_vec(), loaded: RwLock::default() };
+        identities.reload_if_changed()?;
+        Ok(Arc::new(identities))
+    }
+
+    /// Reads the files again if one of them has changed; connections that exist go on. A broken
+    /// file leaves the certificates as they were. Says whether they were swapped.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn reload_if_changed(&self) -> Result<bool, KeyFileError> {
+        let changed: Vec<_> = self
+            .files
+            .iter()
+            .flat_map(|files| [modified(&files.chain_file), modified(&files.key_file)])
+            .collect();
+        if self.read(|loaded| loaded.changed == changed && !loaded.identities.is_empty()) {
+            return Ok(false);
+        }
+        let identities = self.files.iter().map(Identity::load).collect::<Result<Vec<_>, _>>()?;
+        let mut loaded = self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *loaded = Loaded { identities, changed };
+        Ok(true)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Loaded) -> T) -> T {
+        look(&self.loaded.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// How a listener with these certificates talks TLS.
+    ///
+    /// # Errors
+    /// When the cryptographic library has none of the protocol versions.
+    pub fn server_config(
+        self: &Arc<Self>,
+        http2: bool,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Self>::clone(self));
+        config.alpn_protocols = if http2 {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        } else {
+            vec![b"http/1.1".to_vec()]
+        };
+        Ok(Arc::new(config))
+    }
+}
+
+impl std::fmt::Debug for TlsIdentities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsIdentities").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for TlsIdentities {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.read(|loaded| {
+            let named = hello
+                .server_name()
+                .and_then(|name| loaded.identities.iter().find(|identity| identity.is_for(name)));
+            named.or(loaded.identities.first()).map(|identity| Arc::clone(&identity.key))
+        })
+    }
+}
+
+impl Identity {
+    fn load(files: &TlsFiles) -> Result<Self, KeyFileError> {
+        let chain = read_certificates(&files.chain_file)?;
+        let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| {
+            KeyFileError::content(&files.key_file, format!("no private key in PEM: {error}"))
+        })?;
+        let Some(leaf) = chain.first().cloned() else {
+            return Err(KeyFileError::content(&files.chain_file, "no certificate in PEM"));
+        };
+        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+            KeyFileError::content(&files.key_file, format!("does not fit its certificate: {error}"))
+        })?;
+        Ok(Self { key: Arc::new(key), leaf })
+    }
+
+    fn is_for(&self, name: &str) -> bool {
+        use rustls::client::verify_server_name;
+        use rustls::pki_types::ServerName;
+        use rustls::server::ParsedCertificate;
+        let (Ok(name), Ok(leaf)) =
+            (ServerName::try_from(name), ParsedCertificate::try_from(&self.leaf))
+        else {
+            return false;
+        };
+        verify_server_name(&leaf, &name).is_ok()
+    }
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyFileError> {
+    let unreadable =
+        |error| KeyFileError::content(file, format!("no certificates in PEM: {error}"));
+    CertificateDer::pem_file_iter(file)
+        .map_err(unreadable)?
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)
+}
+
+/// How an upstream is verified: against the certificates in `ca_file`, or else the system's.
+///
+/// # Errors
+/// [`KeyFileError`] when `ca_file` cannot be read or has no certificate.
+pub fn client_config(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, KeyFileError> {
+    let system = Path::new("the system's certificates");
+    let unusable = |error: rustls::Error| {
+        KeyFileError::content(ca_file.map_or(system, PathBuf::as_path), error.to_string())
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?;
+    let mut config = match ca_file {
+        None => {
+            let verifier = rustls_platform_verifier::Verifier::new(provider()).map_err(unusable)?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_no_client_auth()
+        }
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            let (added, _) = roots.add_parsable_certificates(read_certificates(file)?);
+            if added == 0 {
+                return Err(KeyFileError::content(file, "has no certificate that can be used"));
+            }
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
