@@ -1,1 +1,142 @@
-//! x
+//! What is decided about a request: who is asking, what the route demands, what the console is
+//! told.
+//!
+//! A [`Plugin`] is one decision. [`pipeline`] lists them all, in the order in which a request
+//! meets them. [`Services`] holds what outlives requests: accounts, sessions, signing keys.
+//!
+//! Not here: HTTP servers, upstreams, HTML. A refusal is a [`Refusal`]; the gateway dresses it.
+
+pub mod access;
+pub mod account;
+pub mod administration;
+mod clock;
+mod context;
+pub mod identity;
+mod refusal;
+mod services;
+pub mod session;
+pub mod sign_in;
+pub mod store;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::response::Parts as ResponseHead;
+
+pub use clock::{Clock, Timestamp};
+pub use context::{Client, RequestContext, RequestId};
+pub use refusal::{Problem, Refusal};
+pub use services::{OpenError, Services};
+
+/// One decision about a request. Plugins run in the order listed in [`pipeline`] and share
+/// nothing but the named fields of [`RequestContext`].
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Stable `snake_case` name, used in logs, metrics and configuration.
+    fn name(&self) -> &'static str;
+
+    /// Decides before the upstream is contacted.
+    ///
+    /// # Errors
+    /// "Could not decide". [`Pipeline::on_request`] then refuses with 503.
+    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError>;
+
+    /// Edits the response head on its way downstream. Runs for every answer, so it must not
+    /// assume that its own `on_request` ran. The default changes nothing.
+    fn on_response(&self, _cx: &RequestContext, _head: &mut ResponseHead) {}
+}
+
+/// What happens to the request next.
+#[derive(Debug)]
+pub enum Flow {
+    /// Ask the next plugin, then the upstream.
+    Continue,
+    /// Answer downstream now; later plugins and the upstream never see the request.
+    Refuse(Refusal),
+}
+
+/// Why a plugin could not decide.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PluginError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Every plugin, in the order a request meets them.
+///
+/// The order is a security property: `tests/it/order.rs` has one test for each comment below.
+pub fn pipeline(services: &Services) -> Pipeline {
+    Pipeline::new(vec![
+        // First, so that no branch exists on which a client's identity field survives.
+        Box::new(identity::StripIdentity::new(&services.config.identity)),
+        // Fills `cx.session` and `cx.principal`, and takes the gate's cookie out. Never refuses.
+        Box::new(session::FindSession::new(&services.config, Arc::clone(&services.sessions))),
+        // Compares `cx.principal` with what the route demands. Needs the session.
+        Box::new(access::Access),
+        // Last, because the upstream may only hear of a principal that was let through.
+        Box::new(identity::AssertIdentity::new(&services.config, Arc::clone(&services.assertions))),
+    ])
+}
+
+/// The ordered list of plugins.
+pub struct Pipeline {
+    plugins: Vec<Box<dyn Plugin>>,
+}
+
+impl Pipeline {
+    /// Runs `plugins` in this order.
+    pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
+        Self { plugins }
+    }
+
+    /// Asks every plugin until one refuses. `None`: all let the request through.
+    ///
+    /// The only place where "could not decide" becomes an answer: 503, nothing forwarded.
+    pub async fn on_request(&self, cx: &mut RequestContext) -> Option<Refusal> {
+        for plugin in &self.plugins {
+            let refusal = match plugin.on_request(cx).await {
+                Ok(Flow::Continue) => continue,
+                Ok(Flow::Refuse(refusal)) => refusal,
+                Err(error) => {
+                    let request_id = cx.request_id.as_str();
+                    tracing::error!(plugin = plugin.name(), request_id, %error, "could not decide");
+                    Refusal::new(Problem::Undecided)
+                }
+            };
+            cx.decided_by = plugin.name();
+            return Some(refusal);
+        }
+        None
+    }
+
+    /// Lets every plugin edit the head of the answer, last plugin first.
+    pub fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {
+        for plugin in self.plugins.iter().rev() {
+            plugin.on_response(cx, head);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken;
+
+    #[async_trait]
+    impl Plugin for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        async fn on_request(&self, _cx: &mut RequestContext) -> Result<Flow, PluginError> {
+            Err(PluginError("the store is on fire".into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a01_a_plugin_that_cannot_decide_refuses() {
+        let mut cx = context::tests::context("/");
+        let refusal = Pipeline::new(vec![Box::new(Broken)]).on_request(&mut cx).await.unwrap();
+        assert_eq!(refusal.problem.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(cx.decided_by, "broken");
+    }
+}

@@ -1,0 +1,251 @@
+//! Passwords: Argon2id (RFC 9106) on few threads, behind a bounded queue.
+//!
+//! Hashing is expensive on purpose. So it runs on blocking threads of the office, never where
+//! requests are carried; so many at once, so many waiting, and the next one is told to come back.
+//! A name that does not exist costs the same hash as one that does.
+//!
+//! Not here: who may guess how often (`lockout`).
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
+use doorward_config::{PasswordHashing, Secret};
+use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
+
+/// The longest password that is hashed, in bytes; a longer one is wrong.
+const BYTES_MAX: usize = 4096;
+
+/// Hashes and verifies passwords.
+pub struct PasswordHasher {
+    rules: PasswordHashing,
+    params: Params,
+    /// Places in the queue, those being hashed included.
+    places: Semaphore,
+    threads: Semaphore,
+    /// Hash of a password that nobody knows, verified for names that do not exist.
+    decoy: String,
+}
+
+/// What a verification found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Right, and hashed with the present parameters.
+    Right,
+    /// Right, and to be hashed anew with the present parameters.
+    RightButOld,
+    /// Wrong.
+    Wrong,
+}
+
+/// Why a password was not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// The queue is full.
+    #[error("too many passwords are waiting to be hashed")]
+    Busy,
+    /// The work could not be done: no memory, or no randomness.
+    #[error("the password could not be hashed")]
+    Failed,
+}
+
+impl PasswordHasher {
+    /// Prepares hashing by these rules.
+    ///
+    /// # Errors
+    /// [`HashError::Failed`] when the parameters cannot be used together.
+    pub fn new(rules: &PasswordHashing) -> Result<Arc<Self>, HashError> {
+        let params = Params::new(rules.memory_kib, rules.iterations, rules.parallelism, None);
+        let mut hasher = Self {
+            rules: rules.clone(),
+            params: params.map_err(|_| HashError::Failed)?,
+            places: Semaphore::new(rules.queue + rules.threads),
+            threads: Semaphore::new(rules.threads),
+            decoy: String::new(),
+        };
+        let mut nobody_knows = [0; 32];
+        aws_lc_rs::rand::fill(&mut nobody_knows).map_err(|_| HashError::Failed)?;
+        hasher.decoy = hasher.hash_now(&nobody_knows)?;
+        Ok(Arc::new(hasher))
+    }
+
+    /// Compares `password` with the hash of a principal, or with nobody's.
+    ///
+    /// # Errors
+    /// [`HashError`]; nothing is then known about the password.
+    pub async fn verify(
+        self: &Arc<Self>,
+        password: &Secret,
+        hash: Option<String>,
+    ) -> Result<Verdict, HashError> {
+        let hash = hash.unwrap_or_else(|| self.decoy.clone());
+        self.run(password, move |hasher, password| Ok(hasher.verify_now(password, &hash))).await
+    }
+
+    /// Hashes a new password, with a salt of its own.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    pub async fn hash(self: &Arc<Self>, password: &Secret) -> Result<String, HashError> {
+        self.run(password, Self::hash_now).await
+    }
+
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        password: &Secret,
+        work: impl FnOnce(&Self, &[u8]) -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let _place = self.places.try_acquire().map_err(|_| HashError::Busy)?;
+        let _thread = self.threads.acquire().await.map_err(|_| HashError::Failed)?;
+        let hasher = Arc::clone(self);
+        // Composed and decomposed letters look alike to the person who types them.
+        let password = Secret::new(password.expose().nfc().collect());
+        let hashing =
+            tokio::task::spawn_blocking(move || work(&hasher, password.expose().as_bytes()));
+        hashing.await.map_err(|_| HashError::Failed)?
+    }
+
+    fn hash_now(&self, password: &[u8]) -> Result<String, HashError> {
+        let mut salt = [0; 16];
+        aws_lc_rs::rand::fill(&mut salt).map_err(|_| HashError::Failed)?;
+        let argon2 = self.argon2(self.params.clone())?;
+        let hash: PasswordHash =
+            argon2.hash_password_with_salt(password, &salt).map_err(|_| HashError::Failed)?;
+        Ok(hash.to_string())
+    }
+
+    fn verify_now(&self, password: &[u8], hash: &str) -> Verdict {
+        // A password that is too long costs one hash like any other, and is wrong.
+        let (password, too_long) =
+            if password.len() > BYTES_MAX { (&[][..], true) } else { (password, false) };
+        let Ok(hash) = PasswordHash::new(hash) else { return Verdict::Wrong };
+        let Ok(argon2) = self.argon2(self.params.clone()) else { return Verdict::Wrong };
+        // The parameters of the stored hash are used; the comparison takes constant time.
+        if argon2.verify_password(password, &hash).is_err() || too_long {
+            return Verdict::Wrong;
+        }
+        let old = Params::try_from(&hash).ok().is_none_or(|params| {
+            (params.m_cost(), params.t_cost(), params.p_cost())
+                != (self.rules.memory_kib, self.rules.iterations, self.rules.parallelism)
+        });
+        if old { Verdict::RightButOld } else { Verdict::Right }
+    }
+
+    fn argon2(&self, params: Params) -> Result<Argon2<'_>, HashError> {
+        match &self.rules.pepper {
+            None => Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
+            Some(pepper) => Argon2::new_with_secret(
+                pepper.expose().as_bytes(),
+                Algorithm::Argon2id,
+                Version::V0x13,
+                params,
+            )
+            .map_err(|_| HashError::Failed),
+        }
+    }
+}
+
+/// May this be a new password? Length is counted in characters after normalisation; nothing is
+/// said about which characters (NIST SP 800-63B-4 §3.1.1.2).
+///
+/// # Errors
+/// What to tell the person who chose it.
+pub fn verify_new(password: &Secret, length_min: usize) -> Result<(), String> {
+    let normal: String = password.expose().nfc().collect();
+    if normal.chars().count() < length_min {
+        return Err(format!("the password is too short: use at least {length_min} characters"));
+    }
+    if normal.len() > BYTES_MAX {
+        return Err(format!("the password is too long: use at most {BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(memory_kib: u32, pepper: Option<&str>) -> PasswordHashing {
+        let pepper = pepper.map(|pepper| Secret::new(pepper.into()));
+        PasswordHashing { memory_kib, iterations: 1, parallelism: 1, threads: 1, queue: 2, pepper }
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.into())
+    }
+
+    #[tokio::test]
+    async fn f18_a_hash_is_argon2id_salted_and_remade_when_parameters_change() {
+        let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
+        let hash = hasher.hash(&secret("correct horse")).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
+        assert_ne!(
+            hash,
+            hasher.hash(&secret("correct horse")).await.unwrap(),
+            "each has its own salt"
+        );
+        assert_eq!(
+            hasher.verify(&secret("correct horse"), Some(hash.clone())).await,
+            Ok(Verdict::Right)
+        );
+        assert_eq!(
+            hasher.verify(&secret("correct hors"), Some(hash.clone())).await,
+            Ok(Verdict::Wrong)
+        );
+        let stricter = PasswordHasher::new(&rules(128, None)).unwrap();
+        assert_eq!(
+            stricter.verify(&secret("correct horse"), Some(hash)).await,
+            Ok(Verdict::RightButOld)
+        );
+        assert_eq!(
+            hasher.verify(&secret("correct horse"), None).await,
+            Ok(Verdict::Wrong),
+            "nobody's"
+        );
+        assert_eq!(hasher.verify(&secret("x"), Some("garbage".into())).await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn f13_the_whole_password_counts_in_one_unicode_form() {
+        let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
+        let long = "x".repeat(199);
+        let hash = hasher.hash(&secret(&format!("{long}a"))).await.unwrap();
+        assert_eq!(
+            hasher.verify(&secret(&format!("{long}b")), Some(hash.clone())).await,
+            Ok(Verdict::Wrong)
+        );
+        assert_eq!(
+            hasher.verify(&secret(&format!("{long}a ")), Some(hash)).await,
+            Ok(Verdict::Wrong)
+        );
+        let composed = hasher.hash(&secret("Zo\u{eb} 😀")).await.unwrap();
+        assert_eq!(
+            hasher.verify(&secret("Zoe\u{308} 😀"), Some(composed)).await,
+            Ok(Verdict::Right)
+        );
+        assert!(verify_new(&secret("😀😀😀😀😀😀😀😀"), 8).is_ok());
+        assert!(verify_new(&secret("seven77"), 8).is_err());
+        assert!(verify_new(&secret(&"x".repeat(4097)), 8).is_err());
+    }
+
+    #[tokio::test]
+    async fn f19_without_the_pepper_a_hash_is_worthless() {
+        let peppered = PasswordHasher::new(&rules(64, Some("0123456789abcdef"))).unwrap();
+        let hash = peppered.hash(&secret("correct horse")).await.unwrap();
+        assert_eq!(
+            peppered.verify(&secret("correct horse"), Some(hash.clone())).await,
+            Ok(Verdict::Right)
+        );
+        let bare = PasswordHasher::new(&rules(64, None)).unwrap();
+        assert_eq!(bare.verify(&secret("correct horse"), Some(hash)).await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn f20_a_full_queue_refuses_at_once() {
+        let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
+        let _all = hasher.places.acquire_many(3).await.unwrap();
+        assert_eq!(hasher.verify(&secret("x"), None).await, Err(HashError::Busy));
+    }
+}

@@ -1,0 +1,410 @@
+//! Administration: what an operator may ask of accounts, sessions and keys.
+//!
+//! One request type serves the command line on a stopped gate, the administration socket of a
+//! running one, and tests; so there is one meaning of each command. A change is durable, and holds
+//! for live sessions, when its reply is given.
+//!
+//! Not here: who may ask (the socket's mode, or the store's), and how replies are printed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward_certs::signing::KeySummary;
+use doorward_config::{Accounts as AccountRules, Secret, Session as SessionRules, verify_idle};
+use serde::{Deserialize, Serialize};
+
+use crate::account::name::Name;
+use crate::account::password::{PasswordHasher, verify_new};
+use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
+use crate::clock::{Clock, Timestamp};
+use crate::identity::Assertions;
+use crate::session::{LiveSession, Sessions, assurance};
+use crate::store::{AccountStore, StoreError};
+
+/// The most characters that a display name, a role or a group may have.
+const LABEL_CHARS_MAX: usize = 128;
+
+/// One thing to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each is the command of the same name; see `doorward help`")]
+pub enum Request {
+    AccountAdd { name: String, password: String, change: Box<AccountChange> },
+    AccountList,
+    AccountShow { name: String },
+    AccountSet { name: String, change: Box<AccountChange> },
+    AccountEnable { name: String },
+    AccountDisable { name: String },
+    AccountDelete { name: String },
+    AccountSetPassword { name: String, password: String },
+    SessionList { name: Option<String> },
+    SessionRevoke { id: String },
+    SessionRevokeAll { name: String },
+    KeyList,
+    KeyRotate,
+}
+
+/// What to write into an account; `None` leaves as it is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountChange {
+    /// The name to show; empty: none.
+    pub display_name: Option<String>,
+    /// An e-mail address; empty: none.
+    pub email: Option<String>,
+    /// All roles.
+    pub roles: Option<Vec<String>>,
+    /// All groups.
+    pub groups: Option<Vec<String>>,
+    /// Idle time of the account's sessions in seconds; zero: the configuration's.
+    pub idle_secs: Option<u64>,
+    /// Real-name status of the account.
+    pub verification: Option<Verification>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// One account or sub-user.
+    Account(Box<PrincipalRecord>),
+    /// Several.
+    Accounts {
+        /// By name.
+        accounts: Vec<PrincipalRecord>,
+    },
+    /// Sessions.
+    Sessions {
+        /// Oldest first for each person.
+        sessions: Vec<SessionSummary>,
+    },
+    /// Signing keys.
+    Keys {
+        /// Newest last.
+        keys: Vec<KeySummary>,
+    },
+    /// How many sessions were ended.
+    Ended {
+        /// The count.
+        ended: usize,
+    },
+}
+
+/// What may be told about a session.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// Its public id.
+    pub id: String,
+    /// Whom it is for.
+    pub account: Name,
+    /// How strongly that was proven.
+    pub acr: String,
+    /// What the client said it is.
+    pub device: String,
+    /// Where the client signed in from.
+    pub address: String,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last active.
+    pub active: Timestamp,
+    /// When it ends if nothing more happens.
+    pub expires: Timestamp,
+}
+
+impl SessionSummary {
+    /// What may be told about this one.
+    pub fn of(session: &LiveSession, rules: &SessionRules) -> Self {
+        Self {
+            id: session.id.clone(),
+            account: session.principal().name.clone(),
+            acr: assurance(&session.evidence).to_owned(),
+            device: session.device.clone(),
+            address: session.address.clone(),
+            created: session.created,
+            active: session.active().unwrap_or_default(),
+            expires: session.expiry(rules).0,
+        }
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The request cannot be carried out as it is; the text says what to change.
+    #[error("{0}")]
+    Refuse(String),
+    /// There is nobody, or no session, of this name.
+    #[error("there is no {0}")]
+    Unknown(String),
+    /// Something that is needed failed; the request may be repeated.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Taken => Self::Refuse(
+                "this name is taken, or was once: names are not handed out again".into(),
+            ),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Carries out administration.
+pub struct Administration {
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) assertions: Arc<Assertions>,
+    pub(crate) hasher: Arc<PasswordHasher>,
+    pub(crate) rules: AccountRules,
+    pub(crate) clock: Clock,
+    /// See `SignIn`.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Administration {
+    /// Does what is asked.
+    ///
+    /// # Errors
+    /// [`AdminError`]; nothing has changed then.
+    pub async fn execute(&self, request: Request) -> Result<Reply, AdminError> {
+        match request {
+            Request::AccountAdd { name, password, change } => {
+                self.add(&name, Secret::new(password), &change).await
+            }
+            Request::AccountList => Ok(Reply::Accounts { accounts: self.accounts.list().await? }),
+            Request::AccountShow { name } => {
+                self.find(&name).await.map(|record| Reply::Account(Box::new(record)))
+            }
+            Request::AccountSet { name, change } => self.set(&name, &change).await,
+            Request::AccountEnable { name } => self.switch(&name, State::Active).await,
+            Request::AccountDisable { name } => self.switch(&name, State::Disabled).await,
+            Request::AccountDelete { name } => self.switch(&name, State::Deleted).await,
+            Request::AccountSetPassword { name, password } => {
+                self.set_password(&name, Secret::new(password)).await
+            }
+            Request::SessionList { name } => self.list_sessions(name).await,
+            Request::SessionRevoke { id } => self.revoke(&id).await,
+            Request::SessionRevokeAll { name } => self.revoke_all(&name).await,
+            Request::KeyList => Ok(Reply::Keys { keys: self.assertions.keys() }),
+            Request::KeyRotate => self.rotate().await,
+        }
+    }
+
+    async fn add(
+        &self,
+        name: &str,
+        password: Secret,
+        change: &AccountChange,
+    ) -> Result<Reply, AdminError> {
+        let name = Name::parse(name).map_err(AdminError::Refuse)?;
+        verify_new(&password, self.rules.password_length_min).map_err(AdminError::Refuse)?;
+        let id = fresh_id().map_err(|_| AdminError::Failed("no randomness".into()))?;
+        let mut record = PrincipalRecord {
+            account_id: id.clone(),
+            id,
+            display_name: None,
+            email: None,
+            roles: Vec::new(),
+            groups: Vec::new(),
+            state: State::Active,
+            account_state: State::Active,
+            idle_secs: None,
+            verification: Verification::default(),
+            created: self.clock.now(),
+            password_hash: String::new(),
+            name,
+        };
+        if record.name.sub_user().is_some() {
+            let account = self.find(record.name.account()).await?;
+            record.account_id = account.account_id;
+            (record.account_state, record.idle_secs, record.verification) =
+                (account.account_state, account.idle_secs, account.verification);
+            // The account's spelling, not the one on the command line.
+            record.name = Name::new(account.name.account(), record.name.sub_user())
+                .map_err(AdminError::Refuse)?;
+        }
+        self.apply(change, &mut record)?;
+        record.password_hash = self.hash(&password).await?;
+        let _turn = self.turn.lock().await;
+        self.accounts.add(&record).await?;
+        tracing::info!(event = "user_created", account = %record.name, principal = record.id);
+        Ok(Reply::Account(Box::new(record)))
+    }
+
+    async fn set(&self, name: &str, change: &AccountChange) -> Result<Reply, AdminError> {
+        let _turn = self.turn.lock().await;
+        let mut record = self.find(name).await?;
+        self.apply(change, &mut record)?;
+        let members = self.accounts.list_account(&record.account_id).await?;
+        for member in &members {
+            self.sessions.expire(&member.id).await?;
+        }
+        self.accounts.update(&record).await?;
+        // Idle time and verification are the account's: its sub-users' sessions follow.
+        for member in self.accounts.list_account(&record.account_id).await? {
+            self.sessions.refresh(&member);
+        }
+        tracing::info!(event = "user_updated", account = %record.name, principal = record.id);
+        Ok(Reply::Account(Box::new(record)))
+    }
+
+    async fn switch(&self, name: &str, state: State) -> Result<Reply, AdminError> {
+        let _turn = self.turn.lock().await;
+        let mut record = self.find(name).await?;
+        let members = match record.name.sub_user() {
+            None => self.accounts.list_account(&record.account_id).await?,
+            Some(_) => vec![record.clone()],
+        };
+        self.accounts.set_state(&record, state).await?;
+        if state != State::Active {
+            for member in &members {
+                self.end_all(&member.id).await?;
+            }
+        }
+        match record.name.sub_user() {
+            None => record.account_state = state,
+            Some(_) => record.state = state,
+        }
+        tracing::info!(event = "user_state", account = %record.name, principal = record.id, state = state.as_str());
+        Ok(Reply::Account(Box::new(record)))
+    }
+
+    async fn set_password(&self, name: &str, password: Secret) -> Result<Reply, AdminError> {
+        verify_new(&password, self.rules.password_length_min).map_err(AdminError::Refuse)?;
+        let hash = self.hash(&password).await?;
+        let _turn = self.turn.lock().await;
+        let record = self.find(name).await?;
+        self.accounts.set_password(&record.id, &hash).await?;
+        // Whoever knew the old password may be signed in with it.
+        self.end_all(&record.id).await?;
+        tracing::info!(event = "authn_password_change", account = %record.name, principal = record.id);
+        Ok(Reply::Account(Box::new(record)))
+    }
+
+    async fn list_sessions(&self, name: Option<String>) -> Result<Reply, AdminError> {
+        let ids = match name {
+            Some(name) => vec![self.find(&name).await?.id],
+            None => self.sessions.principal_ids(),
+        };
+        let now = self.clock.now();
+        let live = ids.iter().flat_map(|id| self.sessions.list(id, now));
+        Ok(Reply::Sessions {
+            sessions: live
+                .map(|session| SessionSummary::of(&session, self.sessions.rules()))
+                .collect(),
+        })
+    }
+
+    async fn revoke(&self, id: &str) -> Result<Reply, AdminError> {
+        let now = self.clock.now();
+        let ids = self.sessions.principal_ids();
+        let Some(session) = ids
+            .iter()
+            .flat_map(|owner| self.sessions.list(owner, now))
+            .find(|session| session.id == id)
+        else {
+            return Err(AdminError::Unknown(format!("session {id}")));
+        };
+        self.sessions.end(std::slice::from_ref(&session)).await?;
+        tracing::info!(event = "session_revoked", session = session.id, account = %session.principal().name);
+        Ok(Reply::Ended { ended: 1 })
+    }
+
+    async fn revoke_all(&self, name: &str) -> Result<Reply, AdminError> {
+        let _turn = self.turn.lock().await;
+        let record = self.find(name).await?;
+        Ok(Reply::Ended { ended: self.end_all(&record.id).await? })
+    }
+
+    async fn rotate(&self) -> Result<Reply, AdminError> {
+        let assertions = Arc::clone(&self.assertions);
+        let rotated = tokio::task::spawn_blocking(move || assertions.rotate()).await;
+        let keys = rotated
+            .map_err(|error| AdminError::Failed(error.to_string()))?
+            .map_err(|error| AdminError::Failed(error.to_string()))?;
+        tracing::info!(event = "key_rotated", kid = keys.last().map(|key| key.kid.as_str()));
+        Ok(Reply::Keys { keys })
+    }
+
+    async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
+        let sessions = self.sessions.list(principal_id, self.clock.now());
+        self.sessions.end(&sessions).await?;
+        Ok(sessions.len())
+    }
+
+    async fn find(&self, name: &str) -> Result<PrincipalRecord, AdminError> {
+        let unknown = || AdminError::Unknown(format!("account {name:?}"));
+        let key = Name::parse(name).map_err(|_| unknown())?.key();
+        let found = self.accounts.find(&key).await?;
+        found
+            .filter(|record| {
+                record.state != State::Deleted && record.account_state != State::Deleted
+            })
+            .ok_or_else(unknown)
+    }
+
+    async fn hash(&self, password: &Secret) -> Result<String, AdminError> {
+        self.hasher.hash(password).await.map_err(|error| AdminError::Failed(error.to_string()))
+    }
+
+    fn apply(
+        &self,
+        change: &AccountChange,
+        record: &mut PrincipalRecord,
+    ) -> Result<(), AdminError> {
+        if let Some(name) = &change.display_name {
+            record.display_name = label(name)?;
+        }
+        if let Some(email) = &change.email {
+            record.email = label(email)?;
+            if record.email.as_deref().is_some_and(|email| !is_email(email)) {
+                return Err(AdminError::Refuse(format!("{email:?} is not an e-mail address")));
+            }
+        }
+        for (names, slot) in
+            [(&change.roles, &mut record.roles), (&change.groups, &mut record.groups)]
+        {
+            if let Some(names) = names {
+                *slot = names
+                    .iter()
+                    .filter_map(|name| label(name).transpose())
+                    .collect::<Result<_, _>>()?;
+            }
+        }
+        if let Some(secs) = change.idle_secs {
+            refuse_for_sub_user(record, "the idle time")?;
+            let idle = Duration::from_secs(secs);
+            if secs > 0 {
+                verify_idle(idle, self.sessions.rules()).map_err(AdminError::Refuse)?;
+            }
+            record.idle_secs = (secs > 0).then_some(secs);
+        }
+        if let Some(verification) = change.verification {
+            refuse_for_sub_user(record, "the verification")?;
+            record.verification = verification;
+        }
+        Ok(())
+    }
+}
+
+/// A short text without control characters; `None` if it is empty.
+fn label(text: &str) -> Result<Option<String>, AdminError> {
+    let text = text.trim();
+    if text.chars().count() > LABEL_CHARS_MAX || text.contains(char::is_control) {
+        return Err(AdminError::Refuse(format!("{text:?} is too long, or has control characters")));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn refuse_for_sub_user(record: &PrincipalRecord, what: &str) -> Result<(), AdminError> {
+    match record.name.sub_user() {
+        None => Ok(()),
+        Some(_) => Err(AdminError::Refuse(format!(
+            "{what} is the account's: set it on {:?}",
+            record.name.account()
+        ))),
+    }
+}

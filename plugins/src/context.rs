@@ -1,0 +1,126 @@
+//! What is known about one request while it is decided.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use doorward_config::Route;
+use http::request::Parts as RequestHead;
+
+use crate::account::Principal;
+use crate::clock::Timestamp;
+use crate::session::LiveSession;
+
+/// The facts that rooms and plugins share. Each field names who writes it.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// Method, target and fields, as they will be forwarded. Written by the router; plugins take
+    /// fields out and put fields in.
+    pub head: RequestHead,
+    /// Host that was asked for, lower case without port. Written by the router.
+    pub host: Arc<str>,
+    /// Decoded path that was judged. Written by the router.
+    pub path: Arc<str>,
+    /// What the request has to meet. Written by the router.
+    pub route: Arc<Route>,
+    /// Index of the upstream in the configuration; `None` for the gate's own pages. Written by
+    /// the router.
+    pub upstream: Option<usize>,
+    /// Who is at the other end. Written by the router.
+    pub client: Client,
+    /// Names this request in logs, here and at the backend. Written by the router.
+    pub request_id: RequestId,
+    /// When its head was complete, on the steady clock. Written by the router.
+    pub received: Timestamp,
+    /// Value of the cookie that binds forms to a browser. Written by `session`.
+    pub form_cookie: Option<String>,
+    /// The live session that its cookie names. Written by `session`.
+    pub session: Option<Arc<LiveSession>>,
+    /// Whom the session is for. Written by `session`.
+    pub principal: Option<Arc<Principal>>,
+    /// Which plugin or room answered; empty while none has. Written by the pipeline.
+    pub decided_by: &'static str,
+}
+
+/// Who is at the other end of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The client itself: the peer, or what trusted proxies say of it.
+    pub address: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Is the peer one whose forwarded fields are believed?
+    pub trusted_peer: bool,
+    /// Did the client itself come over TLS?
+    pub secure: bool,
+}
+
+/// Names a request: 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; 32]);
+
+impl RequestId {
+    /// Joins what is the same for a worker with what counts its requests.
+    pub fn new(worker: u64, count: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'0'; 32];
+        for (place, digit) in text.iter_mut().enumerate() {
+            let (word, shift) =
+                if place < 16 { (worker, 60 - 4 * place) } else { (count, 60 - 4 * (place - 16)) };
+            let nibble = usize::try_from((word >> shift) & 0xf).unwrap_or_default();
+            *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
+        }
+        Self(text)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use doorward_config::{Access, GatewayConfig};
+
+    use super::*;
+
+    /// A configuration with one console and `extra` behind it.
+    pub(crate) fn config(extra: &str) -> Arc<GatewayConfig> {
+        let text = format!(
+            "public_url = \"https://console.example.com\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+             [upstream.console]\naddress = \"http://127.0.0.1:9\"\n[store]\npath = \"x.db\"\n{extra}"
+        );
+        Arc::new(GatewayConfig::parse(&text, std::path::Path::new("/nowhere")).unwrap())
+    }
+
+    /// A GET request for `path` on the default route.
+    pub(crate) fn context(path: &str) -> RequestContext {
+        let (head, ()) = http::Request::get(path).body(()).unwrap().into_parts();
+        let route = config("").routes.last().unwrap().clone();
+        assert!(matches!(route.access, Access::Session { .. }));
+        RequestContext {
+            head,
+            host: "console.example.com".into(),
+            path: path.into(),
+            route: Arc::new(route),
+            upstream: Some(0),
+            client: Client {
+                address: IpAddr::from([192, 0, 2, 1]),
+                peer: SocketAddr::from(([192, 0, 2, 1], 4711)),
+                trusted_peer: false,
+                secure: true,
+            },
+            request_id: RequestId::new(1, 2),
+            received: Timestamp(1_800_000_000_000),
+            form_cookie: None,
+            session: None,
+            principal: None,
+            decided_by: "",
+        }
+    }
+
+    #[test]
+    fn request_ids_are_32_digits() {
+        assert_eq!(RequestId::new(0xabc, 0x1f).as_str(), "0000000000000abc000000000000001f");
+    }
+}

@@ -1,0 +1,260 @@
+//! The signed assertion: signed once a session, upstream and minute, not once a request.
+//!
+//! Source: RFC 7519 (JWT), RFC 8725 (its good practice: one algorithm a key, a `typ` of its own,
+//! an audience), RFC 9470 §6.1 (`acr` and `auth_time` tell of the real event).
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use doorward_certs::KeyFileError;
+use doorward_certs::signing::{KeySummary, SigningKeys};
+use doorward_config::{GatewayConfig, SigningAlgorithm};
+use http::HeaderValue;
+use serde::Serialize;
+
+use crate::PluginError;
+use crate::account::{Principal, fresh_id};
+use crate::clock::{Clock, Timestamp};
+use crate::session::{LiveSession, assurance};
+
+/// An assertion that a session has had signed.
+#[derive(Debug)]
+pub struct CachedAssertion {
+    upstream: usize,
+    value: HeaderValue,
+    signed: Timestamp,
+    /// Whom it speaks of, in the form that they had then.
+    principal: Arc<Principal>,
+}
+
+/// Signs assertions and keeps the keys for it.
+pub struct Assertions {
+    keys: RwLock<SigningKeys>,
+    clock: Clock,
+    issuer: String,
+    /// `aud` by index of the upstream.
+    audiences: Vec<String>,
+    algorithm: SigningAlgorithm,
+    lifetime: Duration,
+    key_age_max: Duration,
+}
+
+/// What an assertion says.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: String,
+    sid: &'a str,
+    acr: &'a str,
+    amr: Vec<&'a str>,
+    auth_time: u64,
+    account: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    roles: &'a [String],
+    groups: &'a [String],
+    verification: &'a str,
+}
+
+impl Assertions {
+    /// Opens the signing keys beside the store.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when the key file cannot be used.
+    pub fn open(config: &GatewayConfig, clock: Clock) -> Result<Self, KeyFileError> {
+        let keys = SigningKeys::open(
+            &config.store.beside("keys"),
+            config.identity.algorithm,
+            clock.wall().secs(),
+        )?;
+        Ok(Self {
+            keys: RwLock::new(keys),
+            clock,
+            issuer: config.identity.issuer.clone(),
+            audiences: config.upstreams.iter().map(|upstream| upstream.audience.clone()).collect(),
+            algorithm: config.identity.algorithm,
+            lifetime: config.identity.lifetime,
+            key_age_max: config.identity.key_age_max,
+        })
+    }
+
+    /// The assertion of a session for an upstream.
+    ///
+    /// # Errors
+    /// When it cannot be signed; the request must not go on then.
+    pub fn of(
+        &self,
+        session: &LiveSession,
+        principal: &Arc<Principal>,
+        upstream: usize,
+    ) -> Result<HeaderValue, PluginError> {
+        let now = self.clock.wall();
+        let mut cached = session.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        let reuse = self.lifetime.div_f32(2.0).min(Duration::from_secs(60));
+        if let Some(found) = cached.iter().find(|found| found.upstream == upstream) {
+            // A clock that was set back makes `signed` lie ahead; then it is signed anew.
+            let fresh = now >= found.signed && now.since(found.signed) < reuse;
+            if fresh && Arc::ptr_eq(&found.principal, principal) {
+                return Ok(found.value.clone());
+            }
+        }
+        let value = self.sign(session, principal, upstream, now)?;
+        cached.retain(|found| found.upstream != upstream);
+        cached.push(CachedAssertion {
+            upstream,
+            value: value.clone(),
+            signed: now,
+            principal: Arc::clone(principal),
+        });
+        Ok(value)
+    }
+
+    fn sign(
+        &self,
+        session: &LiveSession,
+        principal: &Principal,
+        upstream: usize,
+        now: Timestamp,
+    ) -> Result<HeaderValue, PluginError> {
+        let failed =
+            |error: &dyn std::fmt::Display| PluginError(format!("no assertion: {error}").into());
+        let claims = Claims {
+            iss: &self.issuer,
+            aud: self
+                .audiences
+                .get(upstream)
+                .map(String::as_str)
+                .ok_or_else(|| failed(&"unknown upstream"))?,
+            sub: &principal.id,
+            iat: now.secs(),
+            exp: (now + self.lifetime).secs(),
+            jti: fresh_id().map_err(|error| failed(&error))?,
+            sid: &session.id,
+            acr: assurance(&session.evidence),
+            amr: session.evidence.iter().map(|evidence| evidence.method.amr()).collect(),
+            auth_time: session
+                .evidence
+                .first()
+                .map_or(session.created, |evidence| evidence.at)
+                .secs(),
+            account: principal.name.account(),
+            sub_user: principal.name.sub_user(),
+            name: principal.display_name.as_deref(),
+            email: principal.email.as_deref(),
+            roles: &principal.roles,
+            groups: &principal.groups,
+            verification: principal.verification.as_str(),
+        };
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let token = keys.sign(&claims).map_err(|error| failed(&error))?;
+        HeaderValue::try_from(token).map_err(|error| failed(&error))
+    }
+
+    /// The public keys, as a JWK set.
+    pub fn jwks(&self) -> serde_json::Value {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).jwks()
+    }
+
+    /// What may be told about each key, newest last.
+    pub fn keys(&self) -> Vec<KeySummary> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).summaries()
+    }
+
+    /// Makes a new key, which signs from now on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]; the old key goes on signing then.
+    pub fn rotate(&self) -> Result<Vec<KeySummary>, KeyFileError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.rotate(self.algorithm, self.clock.wall().secs())?;
+        Ok(keys.summaries())
+    }
+
+    /// Rotates a key that is too old, and forgets keys that nobody needs. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn maintain(&self) -> Result<bool, KeyFileError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.maintain(self.algorithm, self.key_age_max, self.lifetime, self.clock.wall().secs())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::context::tests::config;
+    use crate::session::{Evidence, Method, NewSession};
+
+    /// Keys in a folder that is left to the system's temporary files.
+    pub(in crate::identity) fn assertions() -> Arc<Assertions> {
+        let folder =
+            std::env::temp_dir().join(format!("doorward-assertions-{}", fresh_id().unwrap()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut config = (*config("")).clone();
+        config.store.path = folder.join("a.db");
+        Arc::new(Assertions::open(&config, Clock::manual(Timestamp(1_800_000_000_000))).unwrap())
+    }
+
+    fn claims(value: &HeaderValue) -> serde_json::Value {
+        jsonwebtoken::dangerous_claims(value.to_str().unwrap())
+    }
+
+    mod jsonwebtoken {
+        use base64::Engine;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+        /// The claims, unverified: signatures are the business of `doorward-certs`' tests.
+        pub(super) fn dangerous_claims(token: &str) -> serde_json::Value {
+            let payload = token.split('.').nth(1).unwrap();
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_assertion_is_signed_once_a_minute_and_when_its_subject_changes() {
+        let (sessions, _scratch) = crate::session::live::tests::sessions("").await;
+        let at = Timestamp(1_800_000_000_000);
+        let record = crate::account::tests::record("alice");
+        let new = NewSession {
+            principal: &record,
+            evidence: vec![Evidence { method: Method::Password, at }],
+            scope: "host",
+            device: "",
+            address: String::new(),
+            replaces: None,
+        };
+        let (_, session) = sessions.begin(new).await.unwrap();
+        let assertions = assertions();
+        let first = assertions.of(&session, &session.principal(), 0).unwrap();
+        assertions.clock.advance(Duration::from_secs(59));
+        assert_eq!(assertions.of(&session, &session.principal(), 0).unwrap(), first);
+        assertions.clock.advance(Duration::from_secs(1));
+        let second = assertions.of(&session, &session.principal(), 0).unwrap();
+        assert_ne!(second, first);
+        let seen = claims(&second);
+        assert_eq!(seen["exp"].as_u64().unwrap() - seen["iat"].as_u64().unwrap(), 120);
+        assert_eq!(
+            (&seen["auth_time"], &seen["acr"], &seen["amr"][0]),
+            (&at.secs().into(), &"aal1".into(), &"pwd".into())
+        );
+        assert_eq!((&seen["aud"], &seen["sid"]), (&"console".into(), &session.id.as_str().into()));
+
+        sessions.refresh(&crate::account::PrincipalRecord { groups: vec![], ..record });
+        let third = assertions.of(&session, &session.principal(), 0).unwrap();
+        assert_eq!(
+            claims(&third)["groups"].as_array().unwrap().len(),
+            0,
+            "a group that was taken away is gone at once"
+        );
+        assert!(assertions.of(&session, &session.principal(), 7).is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! Identity: what the console is told about who is asking.
+//!
+//! Two ends of the pipeline. [`StripIdentity`], first of all, removes every identity field that a
+//! client sent, on every branch. [`AssertIdentity`], last of all, adds ours: plain fields by
+//! preset, and the signed assertion.
+//!
+//! A field name with `_` is removed whatever it says: many backends read `X_User` and `X-User` as
+//! the same variable (CVE-2025-64484).
+//!
+//! Not here: which keys sign (`doorward-certs`).
+
+mod assertion;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use doorward_config::{GatewayConfig, Identity, IdentityHeaders};
+use http::{HeaderName, HeaderValue};
+
+use crate::account::{PlainFields, Principal};
+use crate::{Flow, Plugin, PluginError, RequestContext};
+
+pub use assertion::{Assertions, CachedAssertion};
+
+/// The field that carries the signed form.
+pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-assertion");
+
+/// Removes every identity field that a client sent.
+pub struct StripIdentity {
+    reserved: Vec<HeaderName>,
+    /// Which bytes reserved names begin with: most fields of a request need no second look.
+    first_bytes: Vec<u8>,
+}
+
+impl StripIdentity {
+    /// Removes the names of every preset, and those of the configuration.
+    pub fn new(rules: &Identity) -> Self {
+        let names = IdentityHeaders::reserved(&rules.headers);
+        let reserved: Vec<_> =
+            names.iter().filter_map(|name| HeaderName::try_from(name).ok()).collect();
+        let mut first_bytes: Vec<_> = names.iter().filter_map(|name| name.bytes().next()).collect();
+        first_bytes.sort_unstable();
+        first_bytes.dedup();
+        Self { reserved, first_bytes }
+    }
+
+    fn is_forbidden(&self, name: &HeaderName) -> bool {
+        let bytes = name.as_str().as_bytes();
+        let suspect = bytes.first().is_some_and(|first| self.first_bytes.contains(first));
+        (suspect && self.reserved.contains(name)) || bytes.contains(&b'_')
+    }
+}
+
+#[async_trait]
+impl Plugin for StripIdentity {
+    fn name(&self) -> &'static str {
+        "strip_identity"
+    }
+
+    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+        let headers = &mut cx.head.headers;
+        if headers.keys().any(|name| self.is_forbidden(name)) {
+            let forbidden: Vec<_> =
+                headers.keys().filter(|name| self.is_forbidden(name)).cloned().collect();
+            tracing::debug!(
+                request_id = cx.request_id.as_str(),
+                count = forbidden.len(),
+                "identity fields of a client removed"
+            );
+            for name in forbidden {
+                headers.remove(name);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+/// Tells the upstream who the principal is and how strongly that was proven.
+pub struct AssertIdentity {
+    plain: Vec<(HeaderName, PlainField)>,
+    assertions: Option<Arc<Assertions>>,
+}
+
+/// Which value of a principal a plain field carries.
+type PlainField = fn(&PlainFields) -> &Option<HeaderValue>;
+
+impl AssertIdentity {
+    /// Adds what the configuration names; `assertions` signs.
+    pub fn new(config: &GatewayConfig, assertions: Arc<Assertions>) -> Self {
+        let names = &config.identity.headers;
+        let fields: [(&Option<String>, PlainField); 5] = [
+            (&names.user, |fields| &fields.user),
+            (&names.groups, |fields| &fields.groups),
+            (&names.name, |fields| &fields.name),
+            (&names.email, |fields| &fields.email),
+            (&names.roles, |fields| &fields.roles),
+        ];
+        let plain = fields.into_iter().filter_map(|(name, field)| {
+            Some((HeaderName::try_from(name.as_deref()?).ok()?, field))
+        });
+        Self { plain: plain.collect(), assertions: config.identity.assertion.then_some(assertions) }
+    }
+
+    /// The plain fields that a principal's requests carry.
+    pub fn plain_fields<'a>(
+        &'a self,
+        principal: &'a Principal,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        self.plain
+            .iter()
+            .filter_map(|(name, field)| Some((name, field(&principal.fields).as_ref()?)))
+    }
+}
+
+#[async_trait]
+impl Plugin for AssertIdentity {
+    fn name(&self) -> &'static str {
+        "assert_identity"
+    }
+
+    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+        let (Some(session), Some(principal), Some(upstream)) =
+            (&cx.session, &cx.principal, cx.upstream)
+        else {
+            return Ok(Flow::Continue);
+        };
+        for (name, value) in self.plain_fields(principal) {
+            cx.head.headers.insert(name.clone(), value.clone());
+        }
+        if let Some(assertions) = &self.assertions {
+            let assertion = assertions.of(session, principal, upstream)?;
+            cx.head.headers.insert(ASSERTION_FIELD, assertion);
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tests::{config, context};
+
+    #[tokio::test]
+    async fn a02_identity_fields_of_a_client_are_removed_in_every_spelling() {
+        let strip =
+            StripIdentity::new(&config("[identity.headers]\nuser = \"Web-User\"\n").identity);
+        let mut cx = context("/");
+        for name in [
+            "remote-user",
+            "Remote-Groups",
+            "REMOTE-NAME",
+            "remote-email",
+            "x-forwarded-user",
+            "X-Auth-Request-User",
+            "x-doorward-assertion",
+            "web-user",
+            "Remote_User",
+            "x_forwarded_user",
+            "X-Doorward_Assertion",
+            "x_y",
+        ] {
+            cx.head.headers.append(HeaderName::try_from(name).unwrap(), "root".parse().unwrap());
+            cx.head.headers.append(HeaderName::try_from(name).unwrap(), "".parse().unwrap());
+        }
+        cx.head.headers.insert("x-request-id", "kept".parse().unwrap());
+        cx.head.headers.insert("remote-users", "kept".parse().unwrap());
+        strip.on_request(&mut cx).await.unwrap();
+        let mut left: Vec<_> = cx.head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["remote-users", "x-request-id"]);
+    }
+
+    #[test]
+    fn plain_fields_follow_the_preset_and_leave_out_what_is_not_known() {
+        let config =
+            config("[identity]\npreset = \"forwarded\"\n[identity.headers]\nroles = \"X-Roles\"\n");
+        let assert = AssertIdentity::new(&config, assertion::tests::assertions());
+        let record = crate::account::PrincipalRecord {
+            email: None,
+            ..crate::account::tests::record("alice")
+        };
+        let principal = Principal::from(&record);
+        let fields: Vec<_> = assert
+            .plain_fields(&principal)
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "x-forwarded-user: alice",
+                "x-forwarded-groups: staff,a%2Cb",
+                "x-forwarded-preferred-username: Alice %C3%84.",
+                "x-roles: owner"
+            ]
+        );
+    }
+}

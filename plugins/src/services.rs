@@ -1,0 +1,178 @@
+//! What outlives requests, opened once: accounts, sessions, signing keys.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward_certs::KeyFileError;
+use doorward_config::GatewayConfig;
+
+use crate::account::password::{HashError, PasswordHasher};
+use crate::administration::Administration;
+use crate::clock::Clock;
+use crate::identity::Assertions;
+use crate::session::Sessions;
+use crate::session::live::FLUSH_EVERY;
+use crate::sign_in::SignIn;
+use crate::store::{AccountStore, SessionStore, SqliteStore, StoreError};
+
+/// How often expired sessions and old keys are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Everything that plugins, portal and administration share.
+pub struct Services {
+    /// The configuration they were opened with.
+    pub config: Arc<GatewayConfig>,
+    /// Tells the time to all of them.
+    pub clock: Clock,
+    /// Who is signed in.
+    pub sessions: Arc<Sessions>,
+    /// Signs what the console is told.
+    pub assertions: Arc<Assertions>,
+    /// Turns names and passwords into sessions.
+    pub sign_in: SignIn,
+    /// What operators may ask.
+    pub administration: Administration,
+    /// Key of the codes that bind forms to browsers; the same after a restart.
+    pub form_key: Vec<u8>,
+    store: Arc<SqliteStore>,
+    /// Keeps other processes away from the store while this lives.
+    _lock: File,
+}
+
+/// Why the services could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the store.
+    #[error("{0} is in use by another process")]
+    InUse(String),
+    /// The folder or the lock file could not be used.
+    #[error("{0}: {1}")]
+    Io(String, #[source] std::io::Error),
+    /// The store could not be used.
+    #[error("{0}: {1}")]
+    Store(String, #[source] StoreError),
+    /// The signing keys could not be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Passwords could not be hashed with the configured parameters.
+    #[error("password hashing: {0}")]
+    Hashing(#[from] HashError),
+}
+
+impl Services {
+    /// Opens the store and all that stands on it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
+        let lock = lock_store(&config)?;
+        let place = config.store.path.display().to_string();
+        let failed = |error| OpenError::Store(place.clone(), error);
+        let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
+        let accounts: Arc<dyn AccountStore> = store.clone();
+        let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store)
+            .await
+            .map_err(failed)?;
+        let assertions = Arc::new(Assertions::open(&config, clock.clone())?);
+        let hasher = PasswordHasher::new(&config.accounts.hashing)?;
+        let mut fresh = [0; 32];
+        aws_lc_rs::rand::fill(&mut fresh).map_err(|_| HashError::Failed)?;
+        let form_key = accounts.secret("form-key", &fresh).await.map_err(failed)?;
+        let turn = Arc::default();
+        let administration = Administration {
+            accounts: Arc::clone(&accounts),
+            sessions: Arc::clone(&sessions),
+            assertions: Arc::clone(&assertions),
+            hasher: Arc::clone(&hasher),
+            rules: config.accounts.clone(),
+            clock: clock.clone(),
+            turn: Arc::clone(&turn),
+        };
+        let sign_in = SignIn::new(accounts, Arc::clone(&sessions), hasher, clock.clone(), turn);
+        Ok(Self {
+            config,
+            clock,
+            sessions,
+            assertions,
+            sign_in,
+            administration,
+            form_key,
+            store,
+            _lock: lock,
+        })
+    }
+
+    /// Does the store answer?
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+
+    /// Writes activity behind, forgets what has expired, rotates keys: for ever.
+    pub async fn maintain(&self) {
+        let mut flush = tokio::time::interval(FLUSH_EVERY);
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            tokio::select! {
+                _ = flush.tick() => {
+                    if let Err(error) = self.sessions.flush().await {
+                        tracing::error!(event = "store_write_failed", %error, "activity is kept in memory");
+                    }
+                }
+                _ = sweep.tick() => self.sweep().await,
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        match self.sessions.sweep().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(event = "session_expired", count),
+            Err(error) => {
+                tracing::error!(event = "store_write_failed", %error, "expired sessions stay in the store")
+            }
+        }
+        let assertions = Arc::clone(&self.assertions);
+        match tokio::task::spawn_blocking(move || assertions.maintain()).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => tracing::info!(event = "key_rotated"),
+            Ok(Err(error)) => tracing::error!(event = "key_rotation_failed", %error),
+            Err(error) => tracing::error!(event = "key_rotation_failed", %error),
+        }
+    }
+
+    /// Writes what is still in memory and closes the store.
+    pub async fn close(&self) {
+        if let Err(error) = self.sessions.flush().await {
+            tracing::error!(event = "store_write_failed", %error, "the last activity is lost");
+        }
+        self.store.close().await;
+    }
+}
+
+/// Takes the lock file beside the store; the system frees it when this process ends, however.
+fn lock_store(config: &GatewayConfig) -> Result<File, OpenError> {
+    let file = config.store.beside("lock");
+    let place = file.display().to_string();
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let made = std::os::unix::fs::DirBuilderExt::mode(
+            std::fs::DirBuilder::new().recursive(true),
+            0o700,
+        )
+        .create(folder);
+        made.map_err(|error| OpenError::Io(folder.display().to_string(), error))?;
+    }
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&file);
+    let lock = opened.map_err(|error| OpenError::Io(place.clone(), error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(OpenError::InUse(config.store.path.display().to_string()))
+        }
+        Err(TryLockError::Error(error)) => Err(OpenError::Io(place, error)),
+    }
+}

@@ -1,0 +1,466 @@
+//! The sessions in memory: found without I/O, expired by the clock, written behind.
+//!
+//! Memory holds every live session; the store holds them for the next start. What must not be
+//! lost (a session begun or ended) is durable before it is answered. Activity is noted in memory
+//! and written every [`FLUSH_EVERY`]; after a crash a session counts as older by at most that,
+//! never as newer.
+//!
+//! `active` is the state machine of a session: a time while it lives, [`ENDED`] for ever after.
+//! Every transition is one compare-and-swap, so that a request and a sign-out that meet agree on
+//! which came first, and an expired session cannot be revived by a late one.
+//!
+//! Bounds: `total_max` sessions in all, `parallel_max` for one person.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use doorward_config::{Secret, Session as Rules};
+
+use super::token::{self, TokenHash};
+use super::{Evidence, SessionRecord};
+use crate::account::{Principal, PrincipalRecord};
+use crate::clock::{Clock, Timestamp};
+use crate::identity::CachedAssertion;
+use crate::store::{AccountStore, SessionStore, StoreError};
+
+/// How often activity is written. Well below the promised 5 s, so that a slow write keeps it.
+pub const FLUSH_EVERY: Duration = Duration::from_secs(3);
+
+/// In place of the time of the last activity: the session is over.
+const ENDED: u64 = 0;
+
+const SHARDS: usize = 64;
+
+/// One session that is, or was, live.
+#[derive(Debug)]
+pub struct LiveSession {
+    token_hash: TokenHash,
+    /// Its public id.
+    pub id: String,
+    principal_id: String,
+    principal: Arc<ArcSwap<Principal>>,
+    scope: String,
+    /// What was proven, oldest first.
+    pub evidence: Vec<Evidence>,
+    /// What the client said it is, shortened.
+    pub device: String,
+    /// Where the client signed in from.
+    pub address: String,
+    /// When it began.
+    pub created: Timestamp,
+    active: AtomicU64,
+    /// Is it in the list of what has to be written?
+    noted: AtomicBool,
+    pub(crate) assertions: Mutex<Vec<CachedAssertion>>,
+}
+
+impl LiveSession {
+    /// Whom it is for, as of now.
+    pub fn principal(&self) -> Arc<Principal> {
+        self.principal.load_full()
+    }
+
+    /// When it was last active; `None` if it has ended.
+    pub fn active(&self) -> Option<Timestamp> {
+        match self.active.load(Ordering::Acquire) {
+            ENDED => None,
+            at => Some(Timestamp(at)),
+        }
+    }
+
+    /// When it ends if nothing more happens, and when it ends whatever happens.
+    pub fn expiry(&self, rules: &Rules) -> (Timestamp, Timestamp) {
+        let absolute = self.created + rules.absolute;
+        let idle = self.active().unwrap_or_default() + self.idle(rules);
+        (idle.min(absolute), absolute)
+    }
+
+    fn idle(&self, rules: &Rules) -> Duration {
+        self.principal.load().idle.unwrap_or(rules.idle)
+    }
+
+    /// Is it live at `now`? If so and if `counts`, it has been active. If it has expired, it has
+    /// ended for good.
+    fn observe(&self, now: Timestamp, rules: &Rules, counts: bool) -> bool {
+        let idle = self.idle(rules);
+        let mut active = self.active.load(Ordering::Acquire);
+        loop {
+            if active == ENDED {
+                return false;
+            }
+            let expired = now >= Timestamp(active) + idle || now >= self.created + rules.absolute;
+            if !expired && (!counts || now.0 <= active) {
+                return true;
+            }
+            let next = if expired { ENDED } else { now.0 };
+            match self.active.compare_exchange_weak(
+                active,
+                next,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return !expired,
+                Err(changed) => active = changed,
+            }
+        }
+    }
+
+    fn from_record(record: SessionRecord, principal: Arc<ArcSwap<Principal>>) -> Arc<Self> {
+        Arc::new(Self {
+            token_hash: record.token_hash,
+            id: record.id,
+            principal_id: record.principal_id,
+            principal,
+            scope: record.scope,
+            evidence: record.evidence,
+            device: record.device,
+            address: record.address,
+            created: record.created,
+            active: AtomicU64::new(record.active.0.max(1)),
+            noted: AtomicBool::new(false),
+            assertions: Mutex::default(),
+        })
+    }
+}
+
+/// What a new session is made of.
+#[derive(Debug)]
+pub struct NewSession<'a> {
+    /// Whom it is for.
+    pub principal: &'a PrincipalRecord,
+    /// What was proven.
+    pub evidence: Vec<Evidence>,
+    /// The host, or the cookie domain, at which it is worth something.
+    pub scope: &'a str,
+    /// What the client says it is.
+    pub device: &'a str,
+    /// Where the client is.
+    pub address: String,
+    /// The session that the browser had before, which ends.
+    pub replaces: Option<&'a LiveSession>,
+}
+
+/// Why no session began.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// There are as many sessions as there may be.
+    #[error("there are too many sessions")]
+    Full,
+    /// The operating system had no randomness to give.
+    #[error("no randomness")]
+    Randomness,
+    /// The session could not be made durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// All live sessions.
+pub struct Sessions {
+    rules: Rules,
+    clock: Clock,
+    store: Arc<dyn SessionStore>,
+    shards: Vec<RwLock<HashMap<TokenHash, Arc<LiveSession>>>>,
+    people: Mutex<HashMap<String, Person>>,
+    count: AtomicUsize,
+    /// Active since the last write.
+    noted: Mutex<Vec<Arc<LiveSession>>>,
+    /// Ended in memory, not yet in the store.
+    unforgotten: Mutex<Vec<TokenHash>>,
+}
+
+/// Somebody with sessions, oldest first.
+struct Person {
+    principal: Arc<ArcSwap<Principal>>,
+    sessions: Vec<Arc<LiveSession>>,
+}
+
+impl Sessions {
+    /// Loads what was live when the last process ended, however it ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn load(
+        rules: &Rules,
+        clock: Clock,
+        store: Arc<dyn SessionStore>,
+        accounts: &dyn AccountStore,
+    ) -> Result<Arc<Self>, StoreError> {
+        let sessions = Self {
+            rules: rules.clone(),
+            clock,
+            store,
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            people: Mutex::default(),
+            count: AtomicUsize::new(0),
+            noted: Mutex::default(),
+            unforgotten: Mutex::default(),
+        };
+        let now = sessions.clock.now();
+        let mut stale = Vec::new();
+        for mut record in sessions.store.load().await? {
+            // A clock that was set back must not prolong anything.
+            record.created = record.created.min(now);
+            record.active = record.active.min(now);
+            let owner =
+                accounts.find_id(&record.principal_id).await?.filter(PrincipalRecord::is_active);
+            let Some(owner) = owner else {
+                stale.push(record.token_hash);
+                continue;
+            };
+            let session = sessions.insert(record, &owner);
+            if !session.observe(now, rules, false) {
+                sessions.remove(&session);
+                stale.push(session.token_hash);
+            }
+        }
+        sessions.store.end(&stale).await?;
+        Ok(Arc::new(sessions))
+    }
+
+    /// The rules that sessions follow.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// How many sessions are in memory, some of which may have expired since the last sweep.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The live session of this token at this scope. If it `counts`, the session has been active.
+    pub fn find(
+        &self,
+        hash: &TokenHash,
+        scope: &str,
+        now: Timestamp,
+        counts: bool,
+    ) -> Option<Arc<LiveSession>> {
+        let session =
+            self.shard(hash).read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()?;
+        if session.scope != scope || !session.observe(now, &self.rules, counts) {
+            return None;
+        }
+        if counts && !session.noted.swap(true, Ordering::AcqRel) {
+            lock(&self.noted).push(Arc::clone(&session));
+        }
+        Some(session)
+    }
+
+    /// Begins a session; it is durable when this returns. Ends the one that it replaces, and the
+    /// person's longest unused one if there would be too many.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed then.
+    pub async fn begin(
+        &self,
+        new: NewSession<'_>,
+    ) -> Result<(Secret, Arc<LiveSession>), BeginError> {
+        if self.count() >= self.rules.total_max {
+            return Err(BeginError::Full);
+        }
+        let (token, token_hash) = token::issue().map_err(|_| BeginError::Randomness)?;
+        let now = self.clock.now();
+        let record = SessionRecord {
+            token_hash,
+            id: token::public_id(&token_hash),
+            principal_id: new.principal.id.clone(),
+            scope: new.scope.to_owned(),
+            evidence: new.evidence,
+            device: shorten(new.device),
+            address: new.address,
+            created: now,
+            active: now,
+        };
+        let mut ending = self.surplus(&new.principal.id, now);
+        if let Some(replaced) = new.replaces.and_then(|session| self.get(&session.token_hash)) {
+            ending.push(replaced);
+        }
+        let hashes: Vec<_> = ending.iter().map(|session| session.token_hash).collect();
+        self.store.begin(&record, &hashes).await?;
+        for session in &ending {
+            self.remove(session);
+        }
+        Ok((token, self.insert(record, new.principal)))
+    }
+
+    /// Sessions that have to make room for one more of this person, longest unused first.
+    fn surplus(&self, principal_id: &str, now: Timestamp) -> Vec<Arc<LiveSession>> {
+        let mut held = self.list(principal_id, now);
+        held.sort_by_key(|session| session.active());
+        let surplus = (held.len() + 1).saturating_sub(self.rules.parallel_max);
+        held.truncate(surplus);
+        held
+    }
+
+    /// The live sessions of a principal, oldest first.
+    pub fn list(&self, principal_id: &str, now: Timestamp) -> Vec<Arc<LiveSession>> {
+        let people = lock(&self.people);
+        let held =
+            people.get(principal_id).map(|person| person.sessions.clone()).unwrap_or_default();
+        drop(people);
+        held.into_iter().filter(|session| session.observe(now, &self.rules, false)).collect()
+    }
+
+    /// The principals that have sessions.
+    pub fn principal_ids(&self) -> Vec<String> {
+        lock(&self.people).keys().cloned().collect()
+    }
+
+    /// Ends sessions. In this process they are over at once, whatever the store says.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a restart could bring them back. The store is asked again with every
+    /// [`Self::flush`].
+    pub async fn end(&self, sessions: &[Arc<LiveSession>]) -> Result<(), StoreError> {
+        let hashes: Vec<_> = sessions.iter().map(|session| session.token_hash).collect();
+        for session in sessions {
+            self.remove(session);
+        }
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let result = self.store.end(&hashes).await;
+        if result.is_err() {
+            lock(&self.unforgotten).extend(hashes);
+        }
+        result
+    }
+
+    /// Ends the sessions of a principal that have expired by its present idle time, durably, so
+    /// that a longer one brings none of them back.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub async fn expire(&self, principal_id: &str) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let held = lock(&self.people).get(principal_id).map(|person| person.sessions.clone());
+        let mut expired = held.unwrap_or_default();
+        expired.retain(|session| !session.observe(now, &self.rules, false));
+        self.end(&expired).await
+    }
+
+    /// Makes the live sessions of a principal see its changed record. Before a change of the idle
+    /// time is stored, [`Self::expire`] has to be called.
+    pub fn refresh(&self, record: &PrincipalRecord) {
+        let now = self.clock.now();
+        let people = lock(&self.people);
+        let Some(person) = people.get(&record.id) else { return };
+        // What has expired since `expire` must not come back by a longer idle time either.
+        for session in &person.sessions {
+            session.observe(now, &self.rules, false);
+        }
+        person.principal.store(Arc::new(Principal::from(record)));
+    }
+
+    /// Writes activity, and ends that the store has not heard of yet.
+    ///
+    /// # Errors
+    /// [`StoreError`]: everything is kept for the next time.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let ended = std::mem::take(&mut *lock(&self.unforgotten));
+        if !ended.is_empty()
+            && let Err(error) = self.store.end(&ended).await
+        {
+            lock(&self.unforgotten).extend(ended);
+            return Err(error);
+        }
+        let noted = std::mem::take(&mut *lock(&self.noted));
+        // Cleared before the time is read: activity from here on is noted anew.
+        for session in &noted {
+            session.noted.store(false, Ordering::Release);
+        }
+        let active: Vec<_> = noted
+            .iter()
+            .filter_map(|session| Some((session.token_hash, session.active()?)))
+            .collect();
+        if active.is_empty() {
+            return Ok(());
+        }
+        let result = self.store.touch(&active).await;
+        if result.is_err() {
+            let mut waiting = lock(&self.noted);
+            waiting.extend(
+                noted.into_iter().filter(|session| !session.noted.swap(true, Ordering::AcqRel)),
+            );
+        }
+        result
+    }
+
+    /// Forgets sessions that have expired; says how many.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub async fn sweep(&self) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let mut expired = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            expired.extend(
+                shard.values().filter(|session| !session.observe(now, &self.rules, false)).cloned(),
+            );
+        }
+        self.end(&expired).await?;
+        Ok(expired.len())
+    }
+
+    fn shard(&self, hash: &TokenHash) -> &RwLock<HashMap<TokenHash, Arc<LiveSession>>> {
+        let [first, ..] = hash;
+        #[expect(clippy::indexing_slicing, reason = "the remainder is below the number of shards")]
+        &self.shards[usize::from(*first) % SHARDS]
+    }
+
+    fn get(&self, hash: &TokenHash) -> Option<Arc<LiveSession>> {
+        self.shard(hash).read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    fn insert(&self, record: SessionRecord, owner: &PrincipalRecord) -> Arc<LiveSession> {
+        let mut people = lock(&self.people);
+        let person = people.entry(owner.id.clone()).or_insert_with(|| Person {
+            principal: Arc::new(ArcSwap::from_pointee(Principal::from(owner))),
+            sessions: Vec::new(),
+        });
+        let session = LiveSession::from_record(record, Arc::clone(&person.principal));
+        person.sessions.push(Arc::clone(&session));
+        drop(people);
+        let mut shard =
+            self.shard(&session.token_hash).write().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(session.token_hash, Arc::clone(&session));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        session
+    }
+
+    /// Ends `session` in memory; a request that looks it up from here on does not find it.
+    fn remove(&self, session: &Arc<LiveSession>) {
+        session.active.store(ENDED, Ordering::Release);
+        let mut shard =
+            self.shard(&session.token_hash).write().unwrap_or_else(PoisonError::into_inner);
+        if shard.remove(&session.token_hash).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(shard);
+        let mut people = lock(&self.people);
+        if let Some(person) = people.get_mut(&session.principal_id) {
+            person.sessions.retain(|held| !Arc::ptr_eq(held, session));
+            if person.sessions.is_empty() {
+                people.remove(&session.principal_id);
+            }
+        }
+    }
+}
+
+/// Locks; a panic of another holder left nothing half done that matters here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first part of what a client says of itself, without control characters.
+fn shorten(device: &str) -> String {
+    device.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,78 @@
+//! Sessions: who is signed in, since when, proven how.
+//!
+//! Room 3 of the request path. [`FindSession`] finds the session that a request's cookie names,
+//! notes activity and takes the cookie out; it never refuses.
+//!
+//! - [`token`]: what the cookie carries, and the form in which it is kept.
+//! - [`cookie`]: reading and writing the `Cookie` field.
+//! - [`live`]: the sessions in memory, their expiry, and the write-behind to the store.
+//!
+//! Not here: what a route demands (`access`), and how a session begins (`sign_in`).
+
+pub mod cookie;
+pub mod live;
+mod plugin;
+pub mod token;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use token::TokenHash;
+
+pub use live::{BeginError, LiveSession, NewSession, Sessions};
+pub use plugin::FindSession;
+
+/// A session as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// SHA-256 of its token.
+    pub token_hash: TokenHash,
+    /// Its public id.
+    pub id: String,
+    /// Whom it is for.
+    pub principal_id: String,
+    /// The host, or the cookie domain, at which it is worth something.
+    pub scope: String,
+    /// What was proven, oldest first; never empty.
+    pub evidence: Vec<Evidence>,
+    /// What the client said it is, shortened.
+    pub device: String,
+    /// Where the client signed in from.
+    pub address: String,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last active, as far as it was written.
+    pub active: Timestamp,
+}
+
+/// One thing that was proven. How strong a session is follows from these, and is stored nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How.
+    pub method: Method,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A way to prove who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Something that one knows.
+    Password,
+}
+
+impl Method {
+    /// Its name in the `amr` claim (RFC 8176 §2).
+    pub fn amr(self) -> &'static str {
+        match self {
+            Self::Password => "pwd",
+        }
+    }
+}
+
+/// How strongly the evidence proves who somebody is: the `acr` claim. A password alone is NIST's
+/// first authenticator assurance level (SP 800-63B-4 §2.1).
+pub fn assurance(evidence: &[Evidence]) -> &'static str {
+    if evidence.is_empty() { "aal0" } else { "aal1" }
+}

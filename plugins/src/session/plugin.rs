@@ -1,0 +1,103 @@
+//! `session` in the pipeline: finds, notes activity, takes the cookie out.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use doorward_config::GatewayConfig;
+use http::HeaderName;
+use http::header::SET_COOKIE;
+use http::response::Parts as ResponseHead;
+
+use super::Sessions;
+use super::cookie::{CookieNames, sets_ours};
+use crate::{Flow, Plugin, PluginError, RequestContext};
+
+/// Fills `cx.session` and `cx.principal`. Never refuses.
+pub struct FindSession {
+    names: CookieNames,
+    cookie_domain: Option<Arc<str>>,
+    background: Option<HeaderName>,
+    sessions: Arc<Sessions>,
+}
+
+impl FindSession {
+    /// Finds among `sessions` by the rules of the configuration.
+    pub fn new(config: &GatewayConfig, sessions: Arc<Sessions>) -> Self {
+        Self {
+            names: CookieNames::new(&config.session),
+            cookie_domain: config.session.cookie_domain.as_deref().map(Arc::from),
+            background: HeaderName::try_from(&config.session.background_header).ok(),
+            sessions,
+        }
+    }
+
+    fn is_persons_act(&self, cx: &RequestContext) -> bool {
+        let background =
+            self.background.as_ref().is_some_and(|name| cx.head.headers.contains_key(name));
+        cx.route.activity && !background
+    }
+}
+
+#[async_trait]
+impl Plugin for FindSession {
+    fn name(&self) -> &'static str {
+        "session"
+    }
+
+    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+        let presented = self.names.take(&mut cx.head.headers);
+        cx.form_cookie = presented.form;
+        let Some(hash) = presented.session else { return Ok(Flow::Continue) };
+        let scope = self.cookie_domain.as_deref().unwrap_or(&cx.host);
+        if let Some(session) =
+            self.sessions.find(&hash, scope, cx.received, self.is_persons_act(cx))
+        {
+            cx.principal = Some(session.principal());
+            cx.session = Some(session);
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// A console must not set the gate's cookie: it could sign a person in as somebody else.
+    fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {
+        if cx.upstream.is_none() || !head.headers.contains_key(SET_COOKIE) {
+            return;
+        }
+        if head.headers.get_all(SET_COOKIE).iter().any(|value| sets_ours(value.as_bytes())) {
+            let kept: Vec<_> = head
+                .headers
+                .get_all(SET_COOKIE)
+                .iter()
+                .filter(|value| !sets_ours(value.as_bytes()))
+                .cloned()
+                .collect();
+            head.headers.remove(SET_COOKIE);
+            head.headers.extend(kept.into_iter().map(|value| (SET_COOKIE, value)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::tests::{config, context};
+
+    #[tokio::test]
+    async fn the_consoles_cookies_pass_and_the_gates_do_not() {
+        let (sessions, _) = super::super::live::tests::sessions("").await;
+        let plugin = FindSession::new(&config(""), sessions);
+        let mut cx = context("/");
+        cx.head.headers.insert("cookie", "a=1; __Host-doorward=x".parse().unwrap());
+        assert!(matches!(plugin.on_request(&mut cx).await.unwrap(), Flow::Continue));
+        assert_eq!(cx.head.headers["cookie"], "a=1");
+
+        let response = http::Response::builder()
+            .header("set-cookie", "sid=1")
+            .header("set-cookie", "__HOST-doorward=stolen")
+            .header("set-cookie", "lang=en");
+        let (mut head, ()) = response.body(()).unwrap().into_parts();
+        plugin.on_response(&cx, &mut head);
+        let left: Vec<_> = head.headers.get_all("set-cookie").iter().collect();
+        assert_eq!(left, ["sid=1", "lang=en"]);
+    }
+}

@@ -1,0 +1,284 @@
+//! Sign-in: a name and a password become a session.
+//!
+//! Known and unknown names are alike from outside: both cost one password hash, and every reason
+//! to refuse somebody has the same answer. The reasons are told apart in the log only.
+//!
+//! Not here: how often somebody may try (`lockout`), and further factors.
+
+use std::sync::Arc;
+
+use doorward_config::Secret;
+
+use crate::account::PrincipalRecord;
+use crate::account::name::NameKey;
+use crate::account::password::{HashError, PasswordHasher, Verdict};
+use crate::clock::Clock;
+use crate::session::{BeginError, Evidence, LiveSession, Method, NewSession, Sessions};
+use crate::store::{AccountStore, StoreError};
+
+/// What somebody typed.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Name of the account.
+    pub account: String,
+    /// Name of the sub-user; empty for the account itself.
+    pub sub_user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Where a sign-in comes from.
+#[derive(Debug)]
+pub struct Origin<'a> {
+    /// The host, or the cookie domain, at which the session is to be worth something.
+    pub scope: &'a str,
+    /// What the client says it is.
+    pub device: &'a str,
+    /// Where the client is.
+    pub address: String,
+    /// The session that the browser has now; it ends.
+    pub session: Option<&'a LiveSession>,
+    /// Names the request in the log.
+    pub request_id: &'a str,
+}
+
+/// Why a sign-in produced no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Too many people are signing in, or are signed in.
+    #[error("no place for another sign-in")]
+    Busy,
+    /// Wrong password, no such account, or one that is disabled: alike from outside.
+    #[error("rejected")]
+    Reject,
+    /// Nothing is known about the credentials.
+    #[error("sign-in is not available: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StoreError> for SignInError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<HashError> for SignInError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Busy,
+            HashError::Failed => Self::Unavailable(Box::new(error)),
+        }
+    }
+}
+
+impl From<BeginError> for SignInError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Full => Self::Busy,
+            error => Self::Unavailable(Box::new(error)),
+        }
+    }
+}
+
+/// Signs people in.
+pub struct SignIn {
+    accounts: Arc<dyn AccountStore>,
+    sessions: Arc<Sessions>,
+    hasher: Arc<PasswordHasher>,
+    clock: Clock,
+    /// Held while an account is looked at for the last time and its session begins, and while an
+    /// administrator changes an account: a session cannot slip in behind a change.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl SignIn {
+    /// Signs in to `sessions` those whom `accounts` knows; `turn` is shared with administration.
+    pub fn new(
+        accounts: Arc<dyn AccountStore>,
+        sessions: Arc<Sessions>,
+        hasher: Arc<PasswordHasher>,
+        clock: Clock,
+        turn: Arc<tokio::sync::Mutex<()>>,
+    ) -> Self {
+        Self { accounts, sessions, hasher, clock, turn }
+    }
+
+    /// Verifies the password and begins a session with a new token. The session that the browser
+    /// had ends, so that nobody goes on in a session that somebody else put there.
+    ///
+    /// # Errors
+    /// [`SignInError`]; no session has begun then.
+    pub async fn attempt(
+        &self,
+        credentials: &Credentials,
+        origin: Origin<'_>,
+    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
+        let result = self.verify_and_begin(credentials, &origin).await;
+        let (address, request_id) = (&origin.address, origin.request_id);
+        match &result {
+            Ok((_, session)) => {
+                let principal = session.principal();
+                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = session.id, factor = "password", address, request_id);
+            }
+            Err(SignInError::Reject) => {}
+            Err(error) => {
+                tracing::warn!(event = "authn_login_unavailable", %error, address, request_id)
+            }
+        }
+        result
+    }
+
+    async fn verify_and_begin(
+        &self,
+        credentials: &Credentials,
+        origin: &Origin<'_>,
+    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
+        let key = NameKey::of(&credentials.account, &credentials.sub_user);
+        let found = self.accounts.find(&key).await?;
+        let hash = found.as_ref().map(|record| record.password_hash.clone());
+        let verdict = self.hasher.verify(&credentials.password, hash).await?;
+        let Some(record) =
+            found.filter(PrincipalRecord::is_active).filter(|_| verdict != Verdict::Wrong)
+        else {
+            // The name as typed is not logged: people type passwords into name fields.
+            tracing::info!(
+                event = "authn_login_fail",
+                factor = "password",
+                address = origin.address,
+                request_id = origin.request_id
+            );
+            return Err(SignInError::Reject);
+        };
+        let rehashed = match verdict {
+            Verdict::RightButOld => self.hasher.hash(&credentials.password).await.ok(),
+            Verdict::Right | Verdict::Wrong => None,
+        };
+        let _turn = self.turn.lock().await;
+        // Hashing took its time: what was true before it need not be any more.
+        let record = match self.accounts.find_id(&record.id).await? {
+            Some(now) if now.is_active() && now.password_hash == record.password_hash => now,
+            _ => return Err(SignInError::Reject),
+        };
+        if let Some(hash) = rehashed {
+            self.accounts.set_password(&record.id, &hash).await?;
+        }
+        let new = NewSession {
+            principal: &record,
+            evidence: vec![Evidence { method: Method::Password, at: self.clock.now() }],
+            scope: origin.scope,
+            device: origin.device,
+            address: origin.address.clone(),
+            replaces: origin.session,
+        };
+        Ok(self.sessions.begin(new).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorward_config::PasswordHashing;
+
+    use super::*;
+    use crate::account::State;
+    use crate::account::tests::record;
+    use crate::session::live::tests::{Scratch, sessions};
+
+    struct Door {
+        sign_in: SignIn,
+        sessions: Arc<Sessions>,
+        scratch: Scratch,
+    }
+
+    fn rules(memory_kib: u32) -> PasswordHashing {
+        PasswordHashing {
+            memory_kib,
+            iterations: 1,
+            parallelism: 1,
+            threads: 1,
+            queue: 4,
+            pepper: None,
+        }
+    }
+
+    async fn door() -> Door {
+        let (sessions, scratch) = sessions("").await;
+        let old = PasswordHasher::new(&rules(64)).unwrap();
+        let hash = old.hash(&Secret::new("correct horse".into())).await.unwrap();
+        scratch.store.set_password("id-of-alice", &hash).await.unwrap();
+        let hasher = PasswordHasher::new(&rules(128)).unwrap();
+        let sign_in = SignIn::new(
+            scratch.store.clone(),
+            Arc::clone(&sessions),
+            hasher,
+            scratch.clock.clone(),
+            Arc::default(),
+        );
+        Door { sign_in, sessions, scratch }
+    }
+
+    impl Door {
+        async fn attempt(
+            &self,
+            account: &str,
+            password: &str,
+            session: Option<&LiveSession>,
+        ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
+            let credentials = Credentials {
+                account: account.into(),
+                sub_user: String::new(),
+                password: Secret::new(password.into()),
+            };
+            let origin = Origin {
+                scope: "host",
+                device: "test",
+                address: "192.0.2.1".into(),
+                session,
+                request_id: "1",
+            };
+            self.sign_in.attempt(&credentials, origin).await
+        }
+    }
+
+    #[tokio::test]
+    async fn e02_every_sign_in_has_a_new_token_and_the_old_session_ends() {
+        let door = door().await;
+        let (first_token, first) = door.attempt("alice", "correct horse", None).await.unwrap();
+        let (second_token, second) =
+            door.attempt("ALICE ", "correct horse", Some(&first)).await.unwrap();
+        assert_ne!(first_token, second_token);
+        assert!(first.active().is_none() && second.active().is_some());
+        assert_eq!(door.sessions.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn f18_an_old_hash_is_made_anew() {
+        let door = door().await;
+        door.attempt("alice", "correct horse", None).await.unwrap();
+        let stored =
+            door.scratch.store.find_id("id-of-alice").await.unwrap().unwrap().password_hash;
+        assert!(stored.contains("m=128"), "{stored}");
+        door.attempt("alice", "correct horse", None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn f07_every_reason_to_refuse_looks_the_same() {
+        let door = door().await;
+        for (account, password) in [
+            ("alice", "wrong"),
+            ("nobody", "correct horse"),
+            ("", ""),
+            ("alice", ""),
+            ("a/b\0", "x"),
+        ] {
+            assert!(
+                matches!(door.attempt(account, password, None).await, Err(SignInError::Reject)),
+                "{account:?}"
+            );
+        }
+        door.scratch.store.set_state(&record("alice"), State::Disabled).await.unwrap();
+        assert!(matches!(
+            door.attempt("alice", "correct horse", None).await,
+            Err(SignInError::Reject)
+        ));
+    }
+}

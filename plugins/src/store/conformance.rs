@@ -1,0 +1,146 @@
+//! What every backend does, told once and run for each.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::account::tests::record;
+use crate::session::{Evidence, Method};
+
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn scratch(name: &str) -> Scratch {
+    let folder = std::env::temp_dir().join(format!("doorward-store-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    Scratch(folder)
+}
+
+fn session(number: u8) -> SessionRecord {
+    SessionRecord {
+        token_hash: [number; 32],
+        id: format!("session-{number}"),
+        principal_id: "id-of-alice".into(),
+        scope: "console.example.com".into(),
+        evidence: vec![Evidence { method: Method::Password, at: Timestamp(5) }],
+        device: "curl/8".into(),
+        address: "192.0.2.1".into(),
+        created: Timestamp(5),
+        active: Timestamp(7),
+    }
+}
+
+async fn accounts_keep_their_names_for_ever(store: &dyn AccountStore) {
+    let alice = record("Alice");
+    store.add(&alice).await.unwrap();
+    assert_eq!(store.find(&NameKey::of("aLICE", "")).await.unwrap().unwrap(), alice);
+    assert!(matches!(
+        store
+            .add(&PrincipalRecord { id: "x".into(), account_id: "x".into(), ..record("alice") })
+            .await,
+        Err(StoreError::Taken)
+    ));
+    let mut bob = PrincipalRecord {
+        id: "id-of-bob".into(),
+        name: Name::parse("Alice/bob").unwrap(),
+        ..alice.clone()
+    };
+    store.add(&bob).await.unwrap();
+    assert_eq!(store.list_account(&alice.account_id).await.unwrap().len(), 2);
+
+    bob.roles = vec!["developer".into()];
+    bob.idle_secs = Some(900);
+    store.update(&bob).await.unwrap();
+    store.set_password(&bob.id, "another").await.unwrap();
+    let found = store.find_id(&bob.id).await.unwrap().unwrap();
+    assert_eq!((found.password_hash.as_str(), found.idle_secs), ("another", Some(900)));
+    assert_eq!(
+        store.find_id(&alice.id).await.unwrap().unwrap().idle_secs,
+        Some(900),
+        "of the account"
+    );
+
+    store.set_state(&alice, State::Deleted).await.unwrap();
+    assert!(store.list().await.unwrap().is_empty(), "the sub-user went with its account");
+    assert!(!store.find_id(&bob.id).await.unwrap().unwrap().is_active());
+    assert!(
+        matches!(store.add(&record("alice")).await, Err(StoreError::Taken)),
+        "names are not handed out again"
+    );
+}
+
+async fn sessions_begin_end_and_are_touched(store: &dyn SessionStore) {
+    store.begin(&session(1), &[]).await.unwrap();
+    store.begin(&session(2), &[[1; 32]]).await.unwrap();
+    assert_eq!(store.load().await.unwrap(), [session(2)]);
+    store.touch(&[([2; 32], Timestamp(9)), ([1; 32], Timestamp(9))]).await.unwrap();
+    store.touch(&[([2; 32], Timestamp(8))]).await.unwrap();
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.len(), 1, "a touch does not bring an ended session back");
+    assert_eq!(loaded[0].active, Timestamp(9), "activity does not move backwards");
+    assert!(store.begin(&session(2), &[[2; 32]]).await.is_ok());
+    assert!(store.begin(&session(2), &[]).await.is_err(), "a token is issued once");
+    store.end(&[[2; 32], [3; 32]]).await.unwrap();
+    assert!(store.load().await.unwrap().is_empty());
+    store.ping().await.unwrap();
+}
+
+use crate::account::name::Name;
+
+#[tokio::test]
+async fn sqlite_keeps_accounts() {
+    let scratch = scratch("accounts");
+    let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
+    accounts_keep_their_names_for_ever(&store).await;
+    let first = store.secret("csrf", b"one").await.unwrap();
+    assert_eq!(
+        (first.as_slice(), store.secret("csrf", b"two").await.unwrap().as_slice()),
+        (&b"one"[..], &b"one"[..])
+    );
+}
+
+#[tokio::test]
+async fn sqlite_keeps_sessions_across_a_restart_in_a_file_of_mode_0600() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = scratch("sessions");
+    let file = scratch.0.join("a.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    sessions_begin_end_and_are_touched(&store).await;
+    store.begin(&session(4), &[]).await.unwrap();
+    store.close().await;
+    assert_eq!(SqliteStore::open(&file).await.unwrap().load().await.unwrap(), [session(4)]);
+    for entry in std::fs::read_dir(&scratch.0).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.path()
+        );
+    }
+}
+
+#[tokio::test]
+async fn o03_a_damaged_file_is_refused_not_taken_for_an_empty_one() {
+    let scratch = scratch("torn");
+    let file = scratch.0.join("a.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    for number in 0..100 {
+        store.begin(&session(number), &[]).await.unwrap();
+    }
+    store.close().await;
+    let whole = std::fs::read(&file).unwrap();
+    for damage in [whole.len() / 2, 50, whole.len() - 5000] {
+        std::fs::write(&file, &whole[..damage]).unwrap();
+        assert!(SqliteStore::open(&file).await.is_err(), "cut at {damage} of {}", whole.len());
+    }
+    let mut scribbled = whole.clone();
+    scribbled[4096..8192].fill(0xff);
+    std::fs::write(&file, scribbled).unwrap();
+    assert!(SqliteStore::open(&file).await.is_err(), "scribbled");
+}

@@ -1,0 +1,92 @@
+//! Where records and live state are kept: narrow traits, and a backend a file.
+//!
+//! Records (accounts) and live state (sessions) are separate traits, because a shared deployment
+//! keeps them in different servers. Whatever a method that changes something returns `Ok` for is
+//! durable: it survives `kill -9` and a power cut.
+//!
+//! Every backend passes [`conformance`](self) tests; see `conformance.rs`.
+
+#[cfg(test)]
+mod conformance;
+mod sqlite;
+
+use async_trait::async_trait;
+
+use crate::account::name::NameKey;
+use crate::account::{PrincipalRecord, State};
+use crate::clock::Timestamp;
+use crate::session::SessionRecord;
+use crate::session::token::TokenHash;
+
+pub use sqlite::SqliteStore;
+
+/// Why the store gave no answer. Nothing is then known: never taken for "there is none".
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The name was given out before, to a deleted account perhaps.
+    #[error("this name is taken")]
+    Taken,
+    /// The store is there and failed.
+    #[error("the store failed: {0}")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is stored cannot be read; nothing was changed.
+    #[error("the store holds a {0} that cannot be read")]
+    Corrupt(&'static str),
+    /// The store did not answer in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+}
+
+/// Records: who there is.
+#[async_trait]
+pub trait AccountStore: Send + Sync {
+    /// Adds a principal; without a sub-user's name, its account as well.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the name was ever used.
+    async fn add(&self, record: &PrincipalRecord) -> Result<(), StoreError>;
+
+    /// Finds by name, deleted ones included.
+    async fn find(&self, name: &NameKey) -> Result<Option<PrincipalRecord>, StoreError>;
+
+    /// Finds by principal id, deleted ones included.
+    async fn find_id(&self, id: &str) -> Result<Option<PrincipalRecord>, StoreError>;
+
+    /// All that are not deleted, by name.
+    async fn list(&self) -> Result<Vec<PrincipalRecord>, StoreError>;
+
+    /// All principals of an account that are not deleted.
+    async fn list_account(&self, account_id: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
+
+    /// Writes everything of the principal but its id, names and switches; and the account's idle
+    /// time and verification.
+    async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError>;
+
+    /// Sets the switch of a principal; that of a main account's own principal is the account's.
+    async fn set_state(&self, record: &PrincipalRecord, state: State) -> Result<(), StoreError>;
+
+    /// Replaces a password hash.
+    async fn set_password(&self, id: &str, hash: &str) -> Result<(), StoreError>;
+
+    /// The secret of this name, made of `fresh` if there is none yet.
+    async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError>;
+}
+
+/// Live state: who is signed in.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    /// All sessions, live or not.
+    async fn load(&self) -> Result<Vec<SessionRecord>, StoreError>;
+
+    /// Adds `session` and forgets `ended`, both or neither.
+    async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError>;
+
+    /// Forgets sessions; those that are not there are no error.
+    async fn end(&self, ended: &[TokenHash]) -> Result<(), StoreError>;
+
+    /// Notes when sessions were last active; those that are not there stay away.
+    async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError>;
+
+    /// Does the store answer?
+    async fn ping(&self) -> Result<(), StoreError>;
+}
