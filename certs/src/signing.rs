@@ -15,8 +15,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed2551
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use doorward_config::SigningAlgorithm;
-use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{KeyFileError, read_private, replace_private};
@@ -213,6 +213,38 @@ impl SigningKey {
     }
 }
 
+/// Verifies an assertion as a backend has to: signature by a listed key, `typ`, issuer, audience
+/// and expiry. Gives its claims.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn verify_assertion(
+    jwks: &serde_json::Value,
+    token: &str,
+    issuer: &str,
+    audience: &str,
+) -> Result<serde_json::Value, jsonwebtoken::errors::Error> {
+    use jsonwebtoken::errors::ErrorKind::{InvalidKeyFormat, InvalidToken};
+    let header = jsonwebtoken::decode_header(token)?;
+    let keys: JwkSet = serde_json::from_value(jwks.clone()).map_err(|_| InvalidKeyFormat)?;
+    let key = header.kid.as_deref().and_then(|kid| keys.find(kid)).ok_or(InvalidToken)?;
+    // The key says which algorithm, not the token (RFC 8725 §3.1).
+    let algorithm = match key.common.key_algorithm {
+        Some(KeyAlgorithm::ES256) => Algorithm::ES256,
+        Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
+        _ => return Err(InvalidKeyFormat.into()),
+    };
+    if header.typ.as_deref() != Some(ASSERTION_TYPE) {
+        return Err(InvalidToken.into());
+    }
+    let mut rules = Validation::new(algorithm);
+    rules.set_issuer(&[issuer]);
+    rules.set_audience(&[audience]);
+    rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    rules.leeway = 5;
+    Ok(jsonwebtoken::decode(token, &DecodingKey::from_jwk(key)?, &rules)?.claims)
+}
+
 fn jwt_algorithm(algorithm: SigningAlgorithm) -> Algorithm {
     match algorithm {
         SigningAlgorithm::Es256 => Algorithm::ES256,
@@ -227,8 +259,6 @@ fn algorithm_name(algorithm: Algorithm) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-
-    use jsonwebtoken::{DecodingKey, Validation};
 
     use super::*;
 

@@ -1,1 +1,32 @@
-//! x
+//! How a request travels.
+//!
+//! Six rooms, named in one function, [`serve`](serve/index.html): listener, router, plugins on the
+//! request, upstream or portal, plugins on the response, access log. *Workers*, one thread each,
+//! only carry requests; everything that may block or compute (pages, the API, password hashing,
+//! SQL) runs on the *office* runtime.
+//!
+//! Not here: what is decided (`doorward-plugins`), and what an operator can say
+//! (`doorward-config`).
+
+mod access_log;
+mod body;
+pub mod cli;
+mod connection;
+pub mod demo;
+mod forwarded;
+mod gate;
+mod listener;
+pub mod log;
+mod metrics;
+mod operations;
+pub mod portal;
+mod refusal;
+mod router;
+mod serve;
+mod target;
+mod upstream;
+mod worker;
+
+pub use gate::{Gate, StartError};
+pub use router::Router;
+pub use target::{Target, TargetError};

@@ -9,6 +9,7 @@ use http::request::Parts as RequestHead;
 use crate::account::Principal;
 use crate::clock::Timestamp;
 use crate::session::LiveSession;
+use crate::session::cookie::GateCookies;
 
 /// The facts that rooms and plugins share. Each field names who writes it.
 #[derive(Debug)]
@@ -31,14 +32,40 @@ pub struct RequestContext {
     pub request_id: RequestId,
     /// When its head was complete, on the steady clock. Written by the router.
     pub received: Timestamp,
-    /// Value of the cookie that binds forms to a browser. Written by `session`.
-    pub form_cookie: Option<String>,
+    /// The gate's other cookies, for its own pages. Written by `session`.
+    pub cookies: GateCookies,
     /// The live session that its cookie names. Written by `session`.
     pub session: Option<Arc<LiveSession>>,
     /// Whom the session is for. Written by `session`.
     pub principal: Option<Arc<Principal>>,
     /// Which plugin or room answered; empty while none has. Written by the pipeline.
     pub decided_by: &'static str,
+}
+
+impl RequestContext {
+    /// A request of which nothing has been judged yet.
+    pub fn new(
+        head: RequestHead,
+        client: Client,
+        route: Arc<Route>,
+        request_id: RequestId,
+        received: Timestamp,
+    ) -> Self {
+        Self {
+            head,
+            host: Arc::from(""),
+            path: Arc::from(""),
+            route,
+            upstream: None,
+            client,
+            request_id,
+            received,
+            cookies: GateCookies::default(),
+            session: None,
+            principal: None,
+            decided_by: "",
+        }
+    }
 }
 
 /// Who is at the other end of a request.
@@ -98,25 +125,17 @@ pub(crate) mod tests {
         let (head, ()) = http::Request::get(path).body(()).unwrap().into_parts();
         let route = config("").routes.last().unwrap().clone();
         assert!(matches!(route.access, Access::Session { .. }));
-        RequestContext {
-            head,
-            host: "console.example.com".into(),
-            path: path.into(),
-            route: Arc::new(route),
-            upstream: Some(0),
-            client: Client {
-                address: IpAddr::from([192, 0, 2, 1]),
-                peer: SocketAddr::from(([192, 0, 2, 1], 4711)),
-                trusted_peer: false,
-                secure: true,
-            },
-            request_id: RequestId::new(1, 2),
-            received: Timestamp(1_800_000_000_000),
-            form_cookie: None,
-            session: None,
-            principal: None,
-            decided_by: "",
-        }
+        let client = Client {
+            address: IpAddr::from([192, 0, 2, 1]),
+            peer: SocketAddr::from(([192, 0, 2, 1], 4711)),
+            trusted_peer: false,
+            secure: true,
+        };
+        let id = RequestId::new(1, 2);
+        let mut cx =
+            RequestContext::new(head, client, Arc::new(route), id, Timestamp(1_800_000_000_000));
+        (cx.host, cx.path, cx.upstream) = ("console.example.com".into(), path.into(), Some(0));
+        cx
     }
 
     #[test]

@@ -75,19 +75,15 @@ impl Plugin for StripIdentity {
     }
 }
 
-/// Tells the upstream who the principal is and how strongly that was proven.
-pub struct AssertIdentity {
-    plain: Vec<(HeaderName, PlainField)>,
-    assertions: Option<Arc<Assertions>>,
-}
+/// Names of the plain fields, each with the value of a principal that it carries.
+pub struct PlainNames(Vec<(HeaderName, PlainField)>);
 
 /// Which value of a principal a plain field carries.
 type PlainField = fn(&PlainFields) -> &Option<HeaderValue>;
 
-impl AssertIdentity {
-    /// Adds what the configuration names; `assertions` signs.
-    pub fn new(config: &GatewayConfig, assertions: Arc<Assertions>) -> Self {
-        let names = &config.identity.headers;
+impl PlainNames {
+    /// The fields that the configuration names.
+    pub fn new(names: &IdentityHeaders) -> Self {
         let fields: [(&Option<String>, PlainField); 5] = [
             (&names.user, |fields| &fields.user),
             (&names.groups, |fields| &fields.groups),
@@ -95,20 +91,34 @@ impl AssertIdentity {
             (&names.email, |fields| &fields.email),
             (&names.roles, |fields| &fields.roles),
         ];
-        let plain = fields.into_iter().filter_map(|(name, field)| {
+        let named = fields.into_iter().filter_map(|(name, field)| {
             Some((HeaderName::try_from(name.as_deref()?).ok()?, field))
         });
-        Self { plain: plain.collect(), assertions: config.identity.assertion.then_some(assertions) }
+        Self(named.collect())
     }
 
-    /// The plain fields that a principal's requests carry.
-    pub fn plain_fields<'a>(
+    /// The fields that a principal's requests carry.
+    pub fn of<'a>(
         &'a self,
         principal: &'a Principal,
     ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
-        self.plain
-            .iter()
-            .filter_map(|(name, field)| Some((name, field(&principal.fields).as_ref()?)))
+        self.0.iter().filter_map(|(name, field)| Some((name, field(&principal.fields).as_ref()?)))
+    }
+}
+
+/// Tells the upstream who the principal is and how strongly that was proven.
+pub struct AssertIdentity {
+    plain: PlainNames,
+    assertions: Option<Arc<Assertions>>,
+}
+
+impl AssertIdentity {
+    /// Adds what the configuration names; `assertions` signs.
+    pub fn new(config: &GatewayConfig, assertions: Arc<Assertions>) -> Self {
+        Self {
+            plain: PlainNames::new(&config.identity.headers),
+            assertions: config.identity.assertion.then_some(assertions),
+        }
     }
 }
 
@@ -124,7 +134,7 @@ impl Plugin for AssertIdentity {
         else {
             return Ok(Flow::Continue);
         };
-        for (name, value) in self.plain_fields(principal) {
+        for (name, value) in self.plain.of(principal) {
             cx.head.headers.insert(name.clone(), value.clone());
         }
         if let Some(assertions) = &self.assertions {
@@ -174,14 +184,14 @@ mod tests {
     fn plain_fields_follow_the_preset_and_leave_out_what_is_not_known() {
         let config =
             config("[identity]\npreset = \"forwarded\"\n[identity.headers]\nroles = \"X-Roles\"\n");
-        let assert = AssertIdentity::new(&config, assertion::tests::assertions());
+        let names = PlainNames::new(&config.identity.headers);
         let record = crate::account::PrincipalRecord {
             email: None,
             ..crate::account::tests::record("alice")
         };
         let principal = Principal::from(&record);
-        let fields: Vec<_> = assert
-            .plain_fields(&principal)
+        let fields: Vec<_> = names
+            .of(&principal)
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
         assert_eq!(

@@ -17,6 +17,8 @@ pub struct CookieNames {
     pub session: &'static str,
     /// The one that binds a form to a browser.
     pub form: &'static str,
+    /// The one that keeps a chosen language.
+    pub language: &'static str,
     domain: Option<String>,
 }
 
@@ -25,8 +27,17 @@ pub struct CookieNames {
 pub struct Presented {
     /// Hash of the session token; `None` if there is none, or more than one.
     pub session: Option<TokenHash>,
-    /// Value of the form cookie; `None` if there is none, or more than one.
+    /// The others of the gate.
+    pub others: GateCookies,
+}
+
+/// The gate's cookies besides the session's; `None` if there is none, or more than one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct GateCookies {
+    /// Binds forms to a browser.
     pub form: Option<String>,
+    /// The language that was chosen.
+    pub language: Option<String>,
 }
 
 impl CookieNames {
@@ -35,7 +46,8 @@ impl CookieNames {
         let domain = rules.cookie_domain.clone();
         // `__Host-` forbids Domain, which sharing between hosts needs.
         let session = if domain.is_some() { "__Secure-doorward" } else { "__Host-doorward" };
-        Self { session, form: "__Host-doorward-form", domain }
+        let (form, language) = ("__Host-doorward-form", "__Host-doorward-language");
+        Self { session, form, language, domain }
     }
 
     /// A `Set-Cookie` value for the session's token.
@@ -51,6 +63,12 @@ impl CookieNames {
     /// A `Set-Cookie` value for the form cookie.
     pub fn set_form(&self, value: &str) -> String {
         format!("{}={value}; Path=/; Secure; HttpOnly; SameSite=Lax", self.form)
+    }
+
+    /// A `Set-Cookie` value that keeps a chosen language for a year.
+    pub fn set_language(&self, code: &str) -> String {
+        let name = self.language;
+        format!("{name}={code}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=31536000")
     }
 
     fn set(&self, name: &str, value: &str, more: &str) -> String {
@@ -132,19 +150,24 @@ fn split_piece(piece: &[u8]) -> (&[u8], &[u8]) {
 struct Found<'h> {
     session: Vec<&'h [u8]>,
     form: Vec<&'h [u8]>,
+    language: Vec<&'h [u8]>,
 }
 
 impl<'h> Found<'h> {
     fn note(&mut self, names: &CookieNames, name: &[u8], value: &'h [u8]) {
-        if name == names.session.as_bytes() {
-            self.session.push(value);
-        } else if name == names.form.as_bytes() {
-            self.form.push(value);
+        for (ours, values) in [
+            (names.session, &mut self.session),
+            (names.form, &mut self.form),
+            (names.language, &mut self.language),
+        ] {
+            if name == ours.as_bytes() {
+                values.push(value);
+            }
         }
     }
 
     fn presented(&self) -> Presented {
-        let form = match self.form.as_slice() {
+        let text = |values: &[&[u8]]| match values {
             [value] => String::from_utf8(value.to_vec()).ok(),
             _ => None,
         };
@@ -152,7 +175,8 @@ impl<'h> Found<'h> {
             [value] => token::hash(value),
             _ => None,
         };
-        Presented { session, form }
+        let others = GateCookies { form: text(&self.form), language: text(&self.language) };
+        Presented { session, others }
     }
 }
 

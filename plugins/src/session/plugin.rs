@@ -46,7 +46,7 @@ impl Plugin for FindSession {
 
     async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
         let presented = self.names.take(&mut cx.head.headers);
-        cx.form_cookie = presented.form;
+        cx.cookies = presented.others;
         let Some(hash) = presented.session else { return Ok(Flow::Continue) };
         let scope = self.cookie_domain.as_deref().unwrap_or(&cx.host);
         if let Some(session) =

@@ -1,0 +1,197 @@
+//! Bodies on their way: the client's to the upstream, and an answer's to the client.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::access_log::Entry;
+use crate::connection::Peer;
+use crate::upstream::LinkBody;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The sender's side failed.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The portal failed.
+    #[error(transparent)]
+    Portal(#[from] axum::Error),
+    /// The upstream paused for too long.
+    #[error("the upstream paused for too long")]
+    Timeout,
+    /// The client sent more than it may.
+    #[error("the request body is too large")]
+    TooLarge,
+}
+
+/// A request's body on its way to the upstream: no larger than allowed, and without trailers,
+/// which a client could use to say what its head may not.
+pub(crate) enum RequestBody {
+    Empty,
+    Stream(Box<StreamBody>),
+}
+
+/// A body that is still coming in.
+pub(crate) struct StreamBody {
+    incoming: Incoming,
+    bytes_left: u64,
+    peer: Rc<Peer>,
+    progress: Rc<Progress>,
+}
+
+/// How far a request's body has come, for whoever waits for the response.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// All of it was read.
+    pub(crate) complete: Cell<bool>,
+    /// It broke a limit.
+    pub(crate) too_large: Cell<bool>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        bytes_max: u64,
+        peer: &Rc<Peer>,
+        progress: &Rc<Progress>,
+    ) -> Self {
+        if incoming.is_end_stream() {
+            progress.complete.set(true);
+            return Self::Empty;
+        }
+        Self::Stream(Box::new(StreamBody {
+            incoming,
+            bytes_left: bytes_max,
+            peer: Rc::clone(peer),
+            progress: Rc::clone(progress),
+        }))
+    }
+}
+
+impl StreamBody {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+            self.peer.watch.note_body(frame.is_pending());
+            let frame = match frame {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {
+                    self.progress.complete.set(true);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let Some(left) = self.bytes_left.checked_sub(data.len() as u64) else {
+                self.progress.too_large.set(true);
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            };
+            self.bytes_left = left;
+            self.progress.complete.set(self.incoming.is_end_stream());
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(stream) => stream.poll_data(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(stream) => stream.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(stream) => stream.incoming.size_hint(),
+        }
+    }
+}
+
+/// An answer's body. When it is over, however it ends, the access log hears of it.
+pub(crate) struct AnswerBody {
+    source: Source,
+    entry: Option<Entry>,
+}
+
+/// Where an answer's body comes from.
+pub(crate) enum Source {
+    Full(Option<Bytes>),
+    Portal(axum::body::Body),
+    Upstream(LinkBody),
+}
+
+impl AnswerBody {
+    pub(crate) fn new(source: Source, entry: Entry) -> Self {
+        Self { source, entry: Some(entry) }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Portal(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let (Poll::Ready(Some(Ok(frame))), Some(entry)) = (&frame, &mut this.entry) {
+            entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_none(),
+            Source::Portal(body) => body.is_end_stream(),
+            Source::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Source::Portal(body) => body.size_hint(),
+            Source::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        let complete = self.is_end_stream();
+        if let Some(entry) = self.entry.take() {
+            entry.record(complete);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Commands on accounts, sessions and keys.
+//!
+//! They ask the running gate over its administration socket; if none runs, they do the same to
+//! its store. Which it was is said on standard error.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use doorward_config::{GatewayConfig, format_duration, parse_duration};
+use doorward_plugins::account::{PrincipalRecord, State, Verification};
+use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request, SessionSummary};
+use doorward_plugins::{Clock, OpenError, Services, Timestamp};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::arguments::{Account, Change, Gate, Key, Session};
+use super::{Failure, load, note, password, runtime, say};
+
+pub(super) fn account(command: Account) -> Result<(), Failure> {
+    let (gate, request) = match command {
+        Account::Add { name, password_stdin, change, gate } => {
+            let change = Box::new(change.parse()?);
+            (gate, Request::AccountAdd { name, password: password::read(password_stdin)?, change })
+        }
+        Account::List { gate } => (gate, Request::AccountList),
+        Account::Show { name, gate } => (gate, Request::AccountShow { name }),
+        Account::Set { name, change, gate } => {
+            (gate, Request::AccountSet { name, change: Box::new(change.parse()?) })
+        }
+        Account::Enable { name, gate } => (gate, Request::AccountEnable { name }),
+        Account::Disable { name, gate } => (gate, Request::AccountDisable { name }),
+        Account::Delete { name, gate } => (gate, Request::AccountDelete { name }),
+        Account::SetPassword { name, password_stdin, gate } => {
+            (gate, Request::AccountSetPassword { name, password: password::read(password_stdin)? })
+        }
+    };
+    run(&gate, request)
+}
+
+pub(super) fn session(command: Session) -> Result<(), Failure> {
+    let (gate, request) = match command {
+        Session::List { name, gate } => (gate, Request::SessionList { name }),
+        Session::Revoke { all: Some(name), gate, .. } => (gate, Request::SessionRevokeAll { name }),
+        Session::Revoke { id, gate, .. } => {
+            (gate, Request::SessionRevoke { id: id.unwrap_or_default() })
+        }
+    };
+    run(&gate, request)
+}
+
+pub(super) fn key(command: Key) -> Result<(), Failure> {
+    let (gate, request) = match command {
+        Key::List { gate } => (gate, Request::KeyList),
+        Key::Rotate { gate } => (gate, Request::KeyRotate),
+    };
+    run(&gate, request)
+}
+
+fn run(gate: &Gate, request: Request) -> Result<(), Failure> {
+    let reply = ask(load(&gate.config)?, request)?;
+    if gate.json {
+        let text =
+            serde_json::to_string(&reply).map_err(|error| Failure::Internal(error.to_string()))?;
+        say(&text);
+    } else {
+        print(&reply);
+    }
+    Ok(())
+}
+
+/// Asks the running gate, or else does it to the store of a stopped one.
+pub(super) fn ask(config: GatewayConfig, request: Request) -> Result<Reply, Failure> {
+    let socket = config.operations.socket.clone();
+    runtime()?.block_on(async {
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => {
+                note(&format!("asked the running gate at {}", socket.display()));
+                Box::pin(ask_running(stream, &request)).await
+            }
+            Err(_) => ask_stopped(config, &socket, request).await,
+        }
+    })
+}
+
+async fn ask_running(stream: UnixStream, request: &Request) -> Result<Reply, Failure> {
+    let internal = |error: &dyn std::fmt::Display| {
+        Failure::Io(format!("the running gate did not answer: {error}"))
+    };
+    let body = serde_json::to_vec(request).map_err(|error| internal(&error))?;
+    let request = http::Request::post("/administration")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(bytes::Bytes::from(body)))
+        .map_err(|error| internal(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| internal(&error))?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| internal(&error))?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(|error| internal(&error))?.to_bytes();
+    let text = || String::from_utf8_lossy(&body).into_owned();
+    match status.as_u16() {
+        200 => serde_json::from_slice(&body).map_err(|error| internal(&error)),
+        404 | 422 => Err(Failure::Refuse(text())),
+        _ => Err(Failure::Io(text())),
+    }
+}
+
+async fn ask_stopped(
+    config: GatewayConfig,
+    socket: &Path,
+    request: Request,
+) -> Result<Reply, Failure> {
+    let place = config.store.path.display().to_string();
+    let services =
+        Services::open(Arc::new(config), Clock::machine()).await.map_err(|error| match error {
+            OpenError::InUse(store) => Failure::Io(format!(
+                "{store} is in use by a gate that does not answer at {}",
+                socket.display()
+            )),
+            error => Failure::Io(error.to_string()),
+        })?;
+    note(&format!("no gate is running: used its store at {place}"));
+    let result = services.administration.execute(request).await;
+    services.close().await;
+    result.map_err(|error| match error {
+        AdminError::Refuse(_) | AdminError::Unknown(_) => Failure::Refuse(error.to_string()),
+        AdminError::Failed(_) => Failure::Io(error.to_string()),
+    })
+}
+
+impl Change {
+    fn parse(self) -> Result<AccountChange, Failure> {
+        let idle_secs = match self.idle.as_deref() {
+            None => None,
+            Some("default") => Some(0),
+            Some(text) => {
+                let time = parse_duration(text).filter(|time| !time.is_zero());
+                Some(
+                    time.ok_or_else(|| {
+                        Failure::Refuse(format!("{text:?} is not a time; write one such as 45m"))
+                    })?
+                    .as_secs(),
+                )
+            }
+        };
+        let verification = match self.verification.as_deref() {
+            None => None,
+            Some(text) => Some(Verification::parse(text).ok_or_else(|| {
+                Failure::Refuse(format!(
+                    "{text:?} is not a status; write unverified, personal or enterprise"
+                ))
+            })?),
+        };
+        let Self { display_name, email, roles, groups, .. } = self;
+        Ok(AccountChange { display_name, email, roles, groups, idle_secs, verification })
+    }
+}
+
+fn print(reply: &Reply) {
+    match reply {
+        Reply::Account(record) => print_account(record),
+        Reply::Accounts { accounts } => accounts.iter().for_each(print_account_line),
+        Reply::Sessions { sessions } => sessions.iter().for_each(print_session),
+        Reply::Keys { keys } => {
+            for key in keys {
+                let state = if key.retired.is_some() { "retired" } else { "signing" };
+                say(&format!("{}  {}  {state}", key.kid, key.algorithm));
+            }
+        }
+        Reply::Ended { ended } => {
+            say(&format!("{ended} session{} ended", if *ended == 1 { "" } else { "s" }))
+        }
+    }
+}
+
+fn print_account(record: &PrincipalRecord) {
+    let none = || "-".to_owned();
+    let list = |names: &[String]| if names.is_empty() { none() } else { names.join(", ") };
+    let idle = record.idle_secs.map_or("the configuration's".to_owned(), |secs| {
+        format_duration(std::time::Duration::from_secs(secs))
+    });
+    for (label, value) in [
+        ("name", record.name.to_string()),
+        ("id", record.id.clone()),
+        ("state", state(record).to_owned()),
+        ("display name", record.display_name.clone().unwrap_or_else(none)),
+        ("e-mail", record.email.clone().unwrap_or_else(none)),
+        ("roles", list(&record.roles)),
+        ("groups", list(&record.groups)),
+        ("idle time", idle),
+        ("verification", record.verification.as_str().to_owned()),
+    ] {
+        say(&format!("{label:13} {value}"));
+    }
+}
+
+fn print_account_line(record: &PrincipalRecord) {
+    say(&format!(
+        "{:32} {:9} {}",
+        record.name.to_string(),
+        state(record),
+        record.display_name.as_deref().unwrap_or_default()
+    ));
+}
+
+fn state(record: &PrincipalRecord) -> &'static str {
+    match (record.state, record.account_state) {
+        (State::Active, State::Active) => "active",
+        (State::Deleted, _) | (_, State::Deleted) => "deleted",
+        _ => "disabled",
+    }
+}
+
+fn print_session(session: &SessionSummary) {
+    let now = Clock::machine().now();
+    let ago =
+        |at: Timestamp| format_duration(std::time::Duration::from_secs(now.since(at).as_secs()));
+    say(&format!(
+        "{}  {:24} active {} ago, begun {} ago, from {}  {}",
+        session.id,
+        session.account.to_string(),
+        ago(session.active),
+        ago(session.created),
+        session.address,
+        session.device
+    ));
+}

@@ -1,0 +1,229 @@
+//! The words of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An authentication gateway: signs people in, keeps their sessions, and tells the console behind
+/// it who is asking.
+#[derive(Debug, Parser)]
+#[command(name = "doorward", version, propagate_version = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a whole working example on this machine: gate, sample console, accounts.
+    Demo(Demo),
+    /// Run the gate.
+    Serve {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Look at a configuration before it serves.
+    #[command(subcommand)]
+    Config(Config),
+    /// Accounts and sub-users. A sub-user is written ACCOUNT/SUB_USER.
+    #[command(subcommand)]
+    Account(Account),
+    /// Who is signed in.
+    #[command(subcommand)]
+    Session(Session),
+    /// The keys that sign assertions.
+    #[command(subcommand)]
+    Key(Key),
+    /// Ask a running gate whether it is ready; exit 0 if it is.
+    Health {
+        /// The configuration of the gate.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Where to listen, with TLS; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    pub(super) listen: SocketAddr,
+    /// Where to keep the example's certificates, accounts and sessions.
+    #[arg(long, value_name = "DIR", default_value = "doorward-demo")]
+    pub(super) data: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Report every problem of a configuration, with its place; exit 64 if there is any.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+        /// Print the problems as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Say what would happen to a request: route, demands, fields that would be sent.
+    Explain {
+        /// The configuration.
+        file: PathBuf,
+        /// Method of the request.
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// URL of the request; a path stands for one at `public_url`.
+        #[arg(long)]
+        url: String,
+        /// Who would ask; a stranger when left out.
+        #[arg(long = "as", value_name = "ACCOUNT")]
+        account: Option<String>,
+        /// Print as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How every command on accounts, sessions and keys finds its gate.
+#[derive(Debug, Args)]
+pub(super) struct Gate {
+    /// The configuration of the gate.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Account {
+    /// Add an account or a sub-user.
+    Add {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        /// Read the password from standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        change: Change,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// List accounts and sub-users.
+    List {
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show one.
+    Show {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Change what is known of one; holds for sessions that exist.
+    Set {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        change: Change,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Let a disabled one sign in again.
+    Enable {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Let one not sign in any more, and end all sessions.
+    Disable {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Delete one for ever; the name is not handed out again.
+    Delete {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Set a new password, and end all sessions.
+    SetPassword {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        /// Read the password from standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        gate: Gate,
+    },
+}
+
+/// What to write into an account; what is left out stays as it is.
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    /// The name to show; empty: none.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) display_name: Option<String>,
+    /// E-mail address; empty: none.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) email: Option<String>,
+    /// A role; repeat for several, which replace all; empty: none.
+    #[arg(long = "role", value_name = "ROLE")]
+    pub(super) roles: Option<Vec<String>>,
+    /// A group; repeat for several, which replace all; empty: none.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(super) groups: Option<Vec<String>>,
+    /// Idle time of the account's sessions, 15m to 23h59m; "default": the configuration's.
+    #[arg(long, value_name = "TIME")]
+    pub(super) idle: Option<String>,
+    /// Real-name status: unverified, personal or enterprise.
+    #[arg(long, value_name = "STATUS")]
+    pub(super) verification: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Session {
+    /// List live sessions.
+    List {
+        /// Only those of ACCOUNT or ACCOUNT/SUB_USER.
+        name: Option<String>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// End a session, or all of somebody's.
+    Revoke {
+        /// The session's id.
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// End all sessions of ACCOUNT or ACCOUNT/SUB_USER instead.
+        #[arg(long, value_name = "NAME", conflicts_with = "id")]
+        all: Option<String>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// List signing keys.
+    List {
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Make a new key, which signs from now on; the old one stays listed while it is needed.
+    Rotate {
+        #[command(flatten)]
+        gate: Gate,
+    },
+}

@@ -1,0 +1,165 @@
+//! `doorward config`: look at a configuration before it serves.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use doorward_config::{Access, GatewayConfig, LoadError, Route, json_schema};
+use doorward_plugins::access::decide;
+use doorward_plugins::account::{Principal, PrincipalRecord};
+use doorward_plugins::administration::{Reply, Request};
+use doorward_plugins::identity::PlainNames;
+use serde_json::{Value, json};
+
+use super::arguments::Config;
+use super::{Failure, admin, load, say};
+use crate::forwarded::parse_host;
+use crate::router::Router;
+
+pub(super) fn run(command: &Config) -> Result<(), Failure> {
+    match command {
+        Config::Check { file, json } => check(file, *json),
+        Config::Schema => {
+            say(&format!("{:#}", json_schema()));
+            Ok(())
+        }
+        Config::Explain { file, method, url, account, json } => {
+            let explained = explain(load(file)?, method, url, account.as_deref())?;
+            say(&if *json { explained.to_string() } else { readable(&explained) });
+            Ok(())
+        }
+    }
+}
+
+fn check(file: &Path, json: bool) -> Result<(), Failure> {
+    let loaded = GatewayConfig::load(file);
+    if json && let Err(LoadError::Invalid { problems, .. }) = &loaded {
+        let list: Vec<_> = problems
+            .iter()
+            .map(|problem| json!({"line": problem.line, "column": problem.column, "key": problem.key, "reason": problem.reason, "advice": problem.advice}))
+            .collect();
+        say(&json!({"problems": list}).to_string());
+    }
+    let config = loaded.map_err(|error| Failure::Config(error.to_string()))?;
+    // What only shows when it is used: certificates, keys, authorities.
+    let used = crate::gate::load_identities(&config).map(drop).and_then(|()| {
+        config
+            .upstreams
+            .iter()
+            .try_for_each(|rules| crate::upstream::Upstream::new(rules).map(drop))
+    });
+    used.map_err(|error| Failure::Config(format!("{}: {error}", file.display())))?;
+    if json {
+        say("{\"problems\":[]}");
+    } else {
+        say(&format!("{}: no problems found", file.display()));
+    }
+    Ok(())
+}
+
+fn explain(
+    config: GatewayConfig,
+    method: &str,
+    url: &str,
+    account: Option<&str>,
+) -> Result<Value, Failure> {
+    let config = Arc::new(config);
+    let (host, path) = split_url(&config, url)?;
+    let router = Router::new(&config, "explain")
+        .ok_or_else(|| Failure::Internal("there is no route".into()))?;
+    let (route, upstream) = match router.explain(&host, &path, method) {
+        Ok(found) => found,
+        Err(problem) => {
+            return Ok(
+                json!({"decision": "refuse", "status": problem.status().as_u16(), "reason": problem.title()}),
+            );
+        }
+    };
+    let principal = match account {
+        None => None,
+        Some(name) => Some(Principal::from(&find(&config, name)?)),
+    };
+    let upstream = upstream.and_then(|index| config.upstreams.get(index));
+    let (decision, status) = match decide(&route.access, principal.as_ref()) {
+        None if upstream.is_none() => ("answered by the gate itself", None),
+        None => ("forward", None),
+        Some(problem) => (problem.title(), Some(problem.status().as_u16())),
+    };
+    let names = PlainNames::new(&config.identity.headers);
+    let mut fields: Vec<_> = principal.iter().flat_map(|principal| names.of(principal)).map(|(name, value)| json!({"name": name.as_str(), "value": String::from_utf8_lossy(value.as_bytes())})).collect();
+    if principal.is_some() && config.identity.assertion {
+        fields.push(
+            json!({"name": "x-doorward-assertion", "value": "a JWT, signed when it is needed"}),
+        );
+    }
+    Ok(json!({
+        "decision": decision,
+        "status": status,
+        "route": route.name,
+        "path": route.path.as_str(),
+        "demands": demands(&route),
+        "activity": route.activity,
+        "upstream": upstream.map(|upstream| upstream.name.clone()),
+        "fields": if status.is_none() { fields } else { Vec::new() },
+    }))
+}
+
+fn split_url(config: &GatewayConfig, url: &str) -> Result<(String, String), Failure> {
+    let unusable =
+        || Failure::Refuse(format!("{url:?} is not a URL; write https://HOST/PATH or /PATH"));
+    let (authority, target) = match url.split_once("://") {
+        _ if url.starts_with('/') => (config.public_url.authority.as_str(), url),
+        Some((_, rest)) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => return Err(unusable()),
+    };
+    let host = parse_host(authority).ok_or_else(unusable)?;
+    let path = target.split('?').next().unwrap_or_default();
+    Ok((host.to_string(), if path.is_empty() { "/".into() } else { path.to_owned() }))
+}
+
+fn find(config: &GatewayConfig, name: &str) -> Result<PrincipalRecord, Failure> {
+    match admin::ask(config.clone(), Request::AccountShow { name: name.to_owned() })? {
+        Reply::Account(record) => Ok(*record),
+        _ => Err(Failure::Internal("the gate answered something else".into())),
+    }
+}
+
+fn demands(route: &Route) -> String {
+    match &route.access {
+        Access::Public => "nothing".into(),
+        Access::Session { groups, roles } => {
+            let mut text = "a session".to_owned();
+            for (what, names) in [("group", groups), ("role", roles)] {
+                if !names.is_empty() {
+                    text.push_str(&format!(", {what} {}", names.join(" or ")));
+                }
+            }
+            text
+        }
+    }
+}
+
+fn readable(explained: &Value) -> String {
+    let mut lines = Vec::new();
+    for (name, value) in explained.as_object().into_iter().flatten() {
+        let text = match value {
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            Value::Array(fields) => {
+                let written: Vec<_> = fields
+                    .iter()
+                    .map(|field| {
+                        format!(
+                            "\n  {}: {}",
+                            field["name"].as_str().unwrap_or_default(),
+                            field["value"].as_str().unwrap_or_default()
+                        )
+                    })
+                    .collect();
+                if written.is_empty() { "none".into() } else { written.concat() }
+            }
+            other => other.to_string(),
+        };
+        lines.push(format!("{name}: {text}"));
+    }
+    lines.join("\n")
+}

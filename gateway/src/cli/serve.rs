@@ -1,0 +1,56 @@
+//! `doorward serve`: the gate, until a signal ends it.
+
+use std::path::Path;
+
+use doorward_plugins::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, load};
+use crate::gate::Gate;
+use crate::log::LogSink;
+
+pub(super) fn run(file: &Path) -> Result<(), Failure> {
+    let config = load(file)?;
+    let log = LogSink::new(std::io::stdout())?;
+    log.install(&config.operations.log_level);
+    let gate = Gate::start(config, Clock::machine(), log)?;
+    for address in gate.addresses() {
+        tracing::info!(event = "sys_startup", %address, operations = %gate.operations(), version = env!("CARGO_PKG_VERSION"));
+    }
+    wait_for_end(gate)
+}
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
+pub(crate) fn wait_for_end(gate: Gate) -> Result<(), Failure> {
+    let office = gate.office().clone();
+    let (mut terminate, mut interrupt, mut hang_up) = {
+        let _office = office.enter();
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        )
+    };
+    office.block_on(async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => gate.reload_certificates(),
+            }
+        }
+    });
+    tracing::info!(event = "sys_shutdown", "draining");
+    office.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        #[expect(clippy::exit, reason = "the second signal asks for exactly this")]
+        std::process::exit(70);
+    });
+    if !gate.shut_down() {
+        tracing::warn!(event = "sys_shutdown", "some requests did not finish in time");
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! One downstream connection: who it is from, what it is doing, and what ends it.
+//!
+//! Time limits cost a request nothing but a few stores: a connection notes in [`Watch`] since
+//! which tick of its worker it has been doing what, and the worker looks at all its connections
+//! once a tick. Limits are kept to within a tick, [`TICK`].
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use doorward_config::{GatewayConfig, Limits, Listener};
+use doorward_plugins::RequestContext;
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::forwarded::ForwardedFields;
+use crate::router::Authority;
+
+/// How often a worker looks at its connections.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// The other end of a connection, and what is worth remembering between its requests.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: bool,
+    listener: usize,
+    /// Requests and responses of HTTP/1 follow one another; those of HTTP/2 do not.
+    multiplexed: Cell<bool>,
+    pub(crate) watch: Watch,
+    authority: RefCell<Option<Authority>>,
+    fields: RefCell<Option<(HeaderValue, Option<ForwardedFields>)>>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        address: SocketAddr,
+        tls: bool,
+        listener: usize,
+        ticks: Rc<Cell<u32>>,
+    ) -> Self {
+        Self {
+            address,
+            tls,
+            listener,
+            multiplexed: Cell::new(false),
+            watch: Watch::new(ticks),
+            authority: RefCell::default(),
+            fields: RefCell::default(),
+        }
+    }
+
+    /// The listener that accepted it.
+    pub(crate) fn listener<'c>(&self, config: &'c GatewayConfig) -> &'c Listener {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the acceptor counts the listeners of this configuration"
+        )]
+        &config.listeners[self.listener]
+    }
+
+    pub(crate) fn set_multiplexed(&self) {
+        self.multiplexed.set(true);
+    }
+
+    /// Did the request that comes now have a `#` in its target? The HTTP library drops it.
+    pub(crate) fn take_ambiguous_target(&self) -> bool {
+        self.watch.fragment.replace(false)
+    }
+
+    /// What an earlier request found out about this authority.
+    pub(crate) fn known_authority(&self, raw: &HeaderValue) -> Option<Authority> {
+        self.authority.borrow().as_ref().filter(|known| known.raw == raw).cloned()
+    }
+
+    pub(crate) fn remember_authority(&self, authority: &Authority) {
+        self.authority.replace(Some(authority.clone()));
+    }
+
+    /// The forwarded fields of a request. A client's own connection always has the same; those
+    /// of a trusted proxy depend on what it says.
+    pub(crate) fn forwarded_fields(
+        &self,
+        cx: &RequestContext,
+        authority: &Authority,
+    ) -> Option<ForwardedFields> {
+        if cx.client.trusted_peer {
+            return ForwardedFields::new(&cx.client, &authority.raw, &cx.head.headers);
+        }
+        let mut known = self.fields.borrow_mut();
+        if let Some((_, fields)) = known.as_ref().filter(|(raw, _)| *raw == authority.raw) {
+            return fields.clone();
+        }
+        let fields = ForwardedFields::new(&cx.client, &authority.raw, &cx.head.headers);
+        known.replace((authority.raw.clone(), fields.clone()));
+        fields
+    }
+}
+
+/// What a connection is doing, since which tick.
+pub(crate) struct Watch {
+    ticks: Rc<Cell<u32>>,
+    in_flight: Cell<u32>,
+    /// Since when it has no request, or since when its head is coming in.
+    since: Cell<u32>,
+    head_begun: Cell<bool>,
+    line_read: Cell<bool>,
+    fragment: Cell<bool>,
+    write_stalled: Cell<Option<u32>>,
+    body_stalled: Cell<Option<u32>>,
+    draining: Cell<bool>,
+    doomed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What the driver of a connection is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Go on.
+    Carry,
+    /// Close now.
+    Close,
+    /// Finish what is under way, and take nothing new.
+    Drain,
+}
+
+impl Watch {
+    fn new(ticks: Rc<Cell<u32>>) -> Self {
+        Self {
+            since: Cell::new(ticks.get()),
+            ticks,
+            in_flight: Cell::new(0),
+            head_begun: Cell::new(false),
+            line_read: Cell::new(false),
+            fragment: Cell::new(false),
+            write_stalled: Cell::new(None),
+            body_stalled: Cell::new(None),
+            draining: Cell::new(false),
+            doomed: Cell::new(false),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn begin(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.head_begun.set(false);
+        self.line_read.set(false);
+    }
+
+    /// A request's response is over.
+    pub(crate) fn end(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.since.set(self.ticks.get());
+        self.body_stalled.set(None);
+    }
+
+    /// The client pauses within a request's body, or goes on.
+    pub(crate) fn note_body(&self, stalled: bool) {
+        note(&self.body_stalled, stalled, self.ticks.get());
+    }
+
+    /// The order that holds; the driver's task is woken when another one comes.
+    pub(crate) fn order(&self, cx: &Context<'_>) -> Order {
+        if self.doomed.get() {
+            return Order::Close;
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            waker.replace(cx.waker().clone());
+        }
+        if self.draining.get() { Order::Drain } else { Order::Carry }
+    }
+
+    /// Closes the connection if it has used up a limit.
+    pub(crate) fn sweep(&self, limits: &Limits) {
+        let overdue = |since: Option<u32>, limit: Duration| {
+            since.is_some_and(|since| {
+                TICK.saturating_mul(self.ticks.get().wrapping_sub(since)) > limit
+            })
+        };
+        let idle = (self.in_flight.get() == 0).then(|| self.since.get());
+        let idle_limit = if self.head_begun.get() { limits.header_time } else { limits.keep_alive };
+        if overdue(idle, idle_limit)
+            || overdue(self.body_stalled.get(), limits.body_idle)
+            || overdue(self.write_stalled.get(), limits.write_idle)
+        {
+            self.doomed.set(true);
+            self.wake();
+        }
+    }
+
+    /// Lets the connection finish what is under way.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.wake();
+    }
+
+    /// Closes the connection now.
+    pub(crate) fn doom(&self) {
+        self.doomed.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Looks at octets that came in: when a head begins, and whether its first line has a `#`.
+    fn note_read(&self, bytes: &[u8]) {
+        if self.in_flight.get() > 0 || bytes.is_empty() {
+            return;
+        }
+        if !self.head_begun.replace(true) {
+            self.since.set(self.ticks.get());
+        }
+        if !self.line_read.get() {
+            let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            self.line_read.set(line.len() < bytes.len());
+            self.fragment.set(self.fragment.get() || line.contains(&b'#'));
+        }
+    }
+}
+
+fn note(slot: &Cell<Option<u32>>, stalled: bool, tick: u32) {
+    slot.set(if stalled { slot.get().or(Some(tick)) } else { None });
+}
+
+/// A downstream stream that tells its [`Watch`] what happens.
+pub(crate) struct Watched<S> {
+    inner: S,
+    peer: Rc<Peer>,
+}
+
+impl<S> Watched<S> {
+    pub(crate) fn new(inner: S, peer: Rc<Peer>) -> Self {
+        Self { inner, peer }
+    }
+
+    fn noting<T>(&self, result: Poll<T>) -> Poll<T> {
+        let watch = &self.peer.watch;
+        note(&watch.write_stalled, result.is_pending(), watch.ticks.get());
+        result
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if !self.peer.multiplexed.get() {
+            self.peer.watch.note_read(buf.filled().get(before..).unwrap_or_default());
+        }
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.noting(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.noting(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

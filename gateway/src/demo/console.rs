@@ -1,0 +1,100 @@
+//! The sample console: shows what a backend gets, and what it can verify.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{Html, IntoResponse, Response};
+use doorward_certs::signing::verify_assertion;
+use doorward_plugins::Services;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+
+use crate::cli::Failure;
+
+/// Answers at a Unix-domain socket from now on.
+pub(super) fn start(socket: &Path, services: Arc<Services>) -> Result<(), Failure> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    let app = axum::Router::new().fallback(show).with_state(services);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(())
+}
+
+async fn show(State(services): State<Arc<Services>>, request: Request) -> Response {
+    let seen = json!({
+        "method": request.method().as_str(),
+        "target": request.uri().to_string(),
+        "claims": claims(&services, request.headers()),
+        "fields": fields(request.headers()),
+    });
+    let wants_page = request
+        .headers()
+        .get(ACCEPT)
+        .is_some_and(|accept| String::from_utf8_lossy(accept.as_bytes()).contains("text/html"));
+    if wants_page {
+        page(&seen).into_response()
+    } else {
+        ([(CONTENT_TYPE, "application/json")], format!("{seen:#}\n")).into_response()
+    }
+}
+
+/// The verified claims, or why there are none. A backend of another process asks the gate for the
+/// keys once, at `/.doorward/jwks.json`.
+fn claims(services: &Services, headers: &HeaderMap) -> Value {
+    let Some(token) = headers.get("x-doorward-assertion").and_then(|value| value.to_str().ok())
+    else {
+        return "nobody is signed in".into();
+    };
+    let audience = services
+        .config
+        .upstreams
+        .first()
+        .map(|upstream| upstream.audience.as_str())
+        .unwrap_or_default();
+    match verify_assertion(
+        &services.assertions.jwks(),
+        token,
+        &services.config.identity.issuer,
+        audience,
+    ) {
+        Ok(claims) => claims,
+        Err(error) => format!("refused: {error}").into(),
+    }
+}
+
+fn fields(headers: &HeaderMap) -> Vec<Value> {
+    headers
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect()
+}
+
+fn page(seen: &Value) -> Html<String> {
+    let mut rows = String::new();
+    for field in seen["fields"].as_array().into_iter().flatten() {
+        let text = |index: usize| escape(field[index].as_str().unwrap_or_default());
+        rows.push_str(&format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", text(0), text(1)));
+    }
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>Sample console</title><style>body{{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}\
+         td,th{{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;overflow-wrap:anywhere}}th{{white-space:nowrap}}pre{{overflow:auto}}</style></head><body>\
+         <h1>Sample console</h1><p>{method} <code>{target}</code></p>\
+         <nav><a href=\"/\">Home</a> · <a href=\"/public/hello\">Public page</a> · <a href=\"/admin/users\">Owners only</a> · <a href=\"/.doorward/account\">Your account</a></nav>\
+         <form method=\"post\" action=\"/.doorward/sign-out\"><p><button>Sign out</button></p></form>\
+         <h2>Verified claims</h2><pre>{claims}</pre><h2>Fields this console received</h2><table>{rows}</table></body></html>",
+        method = escape(seen["method"].as_str().unwrap_or_default()),
+        target = escape(seen["target"].as_str().unwrap_or_default()),
+        claims = escape(&format!("{:#}", seen["claims"])),
+    ))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

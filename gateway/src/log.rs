@@ -1,0 +1,187 @@
+//! Where log lines go: a thread of its own, behind a bounded queue.
+//!
+//! A sink that is slow or full must not stop serving: what does not fit the queue is dropped and
+//! counted, and the count is a metric.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Batches that may wait for the sink.
+const QUEUE: usize = 1024;
+
+/// Takes lines from anywhere without waiting. Clones write to the same sink.
+#[derive(Clone)]
+pub struct LogSink {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Lines(String),
+    /// Answer when everything before this is written.
+    Flush(SyncSender<()>),
+}
+
+impl LogSink {
+    /// Writes to `output`, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn new(output: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, messages) = sync_channel(QUEUE);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&messages, output))?;
+        Ok(Self { queue, dropped: Arc::default() })
+    }
+
+    /// Hands over whole lines, or counts them as dropped.
+    pub(crate) fn send(&self, lines: String) {
+        if lines.is_empty() {
+            return;
+        }
+        if let Err(
+            TrySendError::Full(Message::Lines(lines))
+            | TrySendError::Disconnected(Message::Lines(lines)),
+        ) = self.queue.try_send(Message::Lines(lines))
+        {
+            self.dropped.fetch_add(lines.matches('\n').count() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How many lines did not fit.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until what was handed over is written, but no longer than a second.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(Duration::from_secs(1));
+        }
+    }
+
+    /// Sends events to this sink as JSON lines, from `level` up. Called once, by `main`.
+    pub fn install(&self, level: &str) {
+        let filter = EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn"));
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_env_filter(filter)
+            .with_writer(self.clone());
+        // A second call finds a subscriber already there, which then stays.
+        let _ = tracing::subscriber::set_global_default(subscriber.finish());
+    }
+}
+
+fn write_all(messages: &Receiver<Message>, mut output: impl Write) {
+    while let Ok(message) = messages.recv() {
+        match message {
+            // Nobody is left to tell of a closed output; later lines may find it open again.
+            Message::Lines(lines) => {
+                drop(output.write_all(lines.as_bytes()).and_then(|()| output.flush()))
+            }
+            Message::Flush(done) => drop(done.try_send(())),
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogSink {
+    type Writer = EventWriter;
+
+    fn make_writer(&'a self) -> EventWriter {
+        EventWriter { sink: self.clone(), line: String::new() }
+    }
+}
+
+/// Gathers one event, which is handed over when it is complete.
+pub struct EventWriter {
+    sink: LogSink,
+    line: String,
+}
+
+impl Write for EventWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for EventWriter {
+    fn drop(&mut self) {
+        self.sink.send(std::mem::take(&mut self.line));
+    }
+}
+
+/// Keeps what is written, for tests that read a log.
+#[derive(Clone, Default)]
+pub struct MemoryLog(Arc<Mutex<Vec<u8>>>);
+
+impl MemoryLog {
+    /// Everything so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for MemoryLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that nobody reads.
+    struct Blocked(Receiver<()>);
+
+    impl Write for Blocked {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn n09_a_blocked_output_drops_and_counts() {
+        let (_keep, never) = sync_channel(0);
+        let sink = LogSink::new(Blocked(never)).unwrap();
+        for _ in 0..QUEUE + 100 {
+            sink.send("a\nb\n".into());
+        }
+        // One batch is in the hands of the writer, or still counts against the queue.
+        assert!((198..=200).contains(&sink.dropped()), "{}", sink.dropped());
+    }
+
+    #[test]
+    fn what_is_flushed_is_written() {
+        let memory = MemoryLog::default();
+        let sink = LogSink::new(memory.clone()).unwrap();
+        sink.send("a\n".into());
+        sink.flush();
+        assert_eq!(memory.text(), "a\n");
+    }
+}

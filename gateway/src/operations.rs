@@ -1,0 +1,144 @@
+//! The operations listener, apart from the public one; and the administration socket.
+//!
+//! - `/livez`: the process turns. Never asks the store, or a slow disk would get it killed.
+//! - `/readyz`: it serves, and its store answers. `/startupz`: it has begun to serve.
+//! - `/metrics`: counters in the text format of Prometheus.
+//!
+//! Administration comes over a Unix-domain socket of mode 0600, one JSON request and reply each.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use doorward_config::Operations;
+use doorward_plugins::administration::{AdminError, Request};
+use http::StatusCode;
+use tokio::net::UnixListener;
+
+use crate::gate::{Shared, StartError};
+use crate::listener::bind;
+use crate::metrics::{WorkerMetrics, render};
+
+/// How far the gate is.
+pub(crate) struct State {
+    shared: Arc<Shared>,
+    workers: Vec<Arc<WorkerMetrics>>,
+    phase: AtomicU8,
+}
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl State {
+    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<Arc<WorkerMetrics>>) -> Self {
+        Self { shared, workers, phase: AtomicU8::new(STARTING) }
+    }
+
+    pub(crate) fn set_ready(&self) {
+        self.phase.store(READY, Ordering::Release);
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.phase.store(DRAINING, Ordering::Release);
+    }
+
+    /// Removes the administration socket.
+    pub(crate) fn clean_up(&self) {
+        // If somebody else removed it, it is gone all the same.
+        let _ = std::fs::remove_file(&self.shared.services.config.operations.socket);
+    }
+
+    fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Acquire)
+    }
+}
+
+/// Opens the listener and the socket, and answers on the office from now on.
+pub(crate) async fn start(state: Arc<State>, rules: &Operations) -> Result<SocketAddr, StartError> {
+    let failed = |error| StartError::Io(format!("cannot listen at {}", rules.address), error);
+    let listener = bind(rules.address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let public = axum::Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/startupz", get(startupz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(&state));
+    tokio::spawn(async move { axum::serve(listener, public).await });
+
+    let socket = bind_private(&rules.socket)
+        .map_err(|error| StartError::Io(rules.socket.display().to_string(), error))?;
+    let private = axum::Router::new().route("/administration", post(administer)).with_state(state);
+    tokio::spawn(async move { axum::serve(socket, private).await });
+    Ok(address)
+}
+
+/// A socket that only this user can open: it gets its name when it has its mode.
+fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let fresh = path.with_extension("sock-new");
+    for stale in [&fresh, path] {
+        match std::fs::remove_file(stale) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+async fn startupz(Extract(state): Extract<Arc<State>>) -> Response {
+    answer(state.phase() != STARTING, "starting\n")
+}
+
+async fn readyz(Extract(state): Extract<Arc<State>>) -> Response {
+    match state.phase() {
+        STARTING => answer(false, "starting\n"),
+        DRAINING => answer(false, "draining\n"),
+        _ => answer(state.shared.services.ping().await.is_ok(), "the store does not answer\n"),
+    }
+}
+
+fn answer(good: bool, otherwise: &'static str) -> Response {
+    if good {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, otherwise).into_response()
+    }
+}
+
+async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
+    let sessions = state.shared.services.sessions.count() as u64;
+    let gauges = [
+        ("doorward_sessions", "Sessions in memory.", sessions),
+        (
+            "doorward_log_lines_dropped_total",
+            "Log lines that did not fit the queue.",
+            state.shared.log.dropped(),
+        ),
+    ];
+    let text = render(&state.workers, &gauges);
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn administer(Extract(state): Extract<Arc<State>>, Json(request): Json<Request>) -> Response {
+    match state.shared.services.administration.execute(request).await {
+        Ok(reply) => Json(reply).into_response(),
+        Err(error) => {
+            let status = match &error {
+                AdminError::Refuse(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                AdminError::Unknown(_) => StatusCode::NOT_FOUND,
+                AdminError::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, error.to_string()).into_response()
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The account page: who is signed in, and where else.
+
+use std::sync::Arc;
+
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use doorward_config::format_duration;
+use doorward_plugins::{Problem, Refusal};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::pages::{AccountPage, SessionRow, render};
+use super::text::Texts;
+use super::{Desk, Visit, add_cookie, sign_out};
+
+const PURPOSE: &str = "end-session";
+
+/// What the form sends.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Fields {
+    id: String,
+    code: String,
+}
+
+pub(super) async fn page(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+) -> Response {
+    let Some(session) = &visit.session else {
+        return if visit.navigates {
+            Redirect::to("/.doorward/sign-in?return_to=%2F.doorward%2Faccount").into_response()
+        } else {
+            visit.refuse(&Refusal::new(Problem::SessionRequired))
+        };
+    };
+    let t = Texts::of(visit.language);
+    let principal = session.principal();
+    let sessions =
+        desk.services.sessions.list(&principal.id, visit.now).into_iter().map(|other| SessionRow {
+            id: other.id.clone(),
+            device: if other.device.is_empty() {
+                t.unknown_device.to_owned()
+            } else {
+                other.device.clone()
+            },
+            address: other.address.clone(),
+            current: other.id == session.id,
+        });
+    let form = desk.guard.issue(&visit, [sign_out::PURPOSE, PURPOSE]);
+    let [sign_out_code, end_code] = &form.codes;
+    let page = AccountPage {
+        t,
+        name: &principal.name.to_string(),
+        idle: &format_duration(principal.idle.unwrap_or(desk.services.config.session.idle)),
+        sessions: &sessions.collect::<Vec<_>>(),
+        sign_out_code,
+        end_code,
+    };
+    let mut response = render(StatusCode::OK, &page);
+    if let Some(cookie) = &form.fresh_cookie {
+        add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
+    }
+    response
+}
+
+pub(super) async fn end_session(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Response {
+    let Form(fields) = fields.unwrap_or_default();
+    if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
+        tracing::warn!(
+            event = "csrf_refused",
+            address = visit.address,
+            request_id = visit.request_id
+        );
+        return visit.refuse(&Refusal::new(Problem::CrossSite));
+    }
+    match end_own(&desk, &visit, |session, id| session == id, &fields.id).await {
+        Ok(_) => Redirect::to("/.doorward/account").into_response(),
+        Err(refusal) => visit.refuse(&refusal),
+    }
+}
+
+/// Ends those of the visitor's own sessions that `chosen` picks by comparing ids; says how many.
+pub(super) async fn end_own(
+    desk: &Desk,
+    visit: &Visit,
+    chosen: fn(&str, &str) -> bool,
+    id: &str,
+) -> Result<usize, Refusal> {
+    let session = visit.session.as_ref().ok_or(Refusal::new(Problem::SessionRequired))?;
+    let mut ending = desk.services.sessions.list(&session.principal().id, visit.now);
+    ending.retain(|own| chosen(&own.id, id));
+    let ended = desk.services.sessions.end(&ending).await;
+    for own in &ending {
+        tracing::info!(event = "session_ended", session = own.id, account = %own.principal().name, request_id = visit.request_id);
+    }
+    ended.map_err(|error| {
+        tracing::error!(event = "store_write_failed", %error);
+        Refusal::new(Problem::Undecided)
+    })?;
+    Ok(ending.len())
+}

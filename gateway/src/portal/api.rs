@@ -1,0 +1,169 @@
+//! What the pages do, for programs: JSON in, JSON or problem documents out.
+//!
+//! `openapi.json` describes it; a test holds the two together.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use doorward_config::Secret;
+use doorward_plugins::administration::SessionSummary;
+use doorward_plugins::session::{LiveSession, assurance};
+use doorward_plugins::sign_in::Credentials;
+use doorward_plugins::{Problem, Refusal};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::account::end_own;
+use super::sign_in::attempt;
+use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
+
+/// What a program sends to sign in.
+#[derive(Deserialize)]
+pub(super) struct SignIn {
+    account: String,
+    #[serde(default)]
+    sub_user: String,
+    password: String,
+}
+
+pub(super) async fn sign_in(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    body: Result<Json<SignIn>, JsonRejection>,
+) -> Response {
+    let body = match body {
+        Ok(Json(body)) => body,
+        Err(JsonRejection::MissingJsonContentType(_)) => {
+            return visit.problem(Problem::UnsupportedType);
+        }
+        Err(_) => return visit.problem(Problem::BadRequest),
+    };
+    let credentials = Credentials {
+        account: body.account,
+        sub_user: body.sub_user,
+        password: Secret::new(body.password),
+    };
+    match attempt(&desk, &visit, &credentials).await {
+        Ok((token, session)) => {
+            let mut response = answer(&describe(&desk, &session));
+            add_cookie(response.headers_mut(), &desk.cookies.set_session(token.expose()));
+            response
+        }
+        Err(refusal) => visit.refuse(&refusal),
+    }
+}
+
+pub(super) async fn sign_out(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+) -> Response {
+    if let Err(refusal) = page::end(&desk, &visit).await {
+        return visit.refuse(&refusal);
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    add_cookie(response.headers_mut(), &desk.cookies.forget_session());
+    response
+}
+
+pub(super) async fn session(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+) -> Response {
+    match &visit.session {
+        Some(session) => answer(&describe(&desk, session)),
+        None => visit.problem(Problem::SessionRequired),
+    }
+}
+
+pub(super) async fn sessions(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+) -> Response {
+    let Some(session) = &visit.session else { return visit.problem(Problem::SessionRequired) };
+    let own = desk.services.sessions.list(&session.principal().id, visit.now);
+    let listed = own.iter().map(|own| {
+        let summary = SessionSummary::of(own, desk.services.sessions.rules());
+        json!({
+            "id": summary.id,
+            "current": own.id == session.id,
+            "acr": summary.acr,
+            "device": summary.device,
+            "address": summary.address,
+            "created": summary.created.secs(),
+            "active": summary.active.secs(),
+            "expires": summary.expires.secs(),
+        })
+    });
+    answer(&json!({"sessions": listed.collect::<Vec<_>>()}))
+}
+
+pub(super) async fn end_session(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    Path(id): Path<String>,
+) -> Response {
+    match end_own(&desk, &visit, |own, id| own == id, &id).await {
+        Ok(0) => visit.problem(Problem::NotFound),
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => visit.refuse(&refusal),
+    }
+}
+
+pub(super) async fn end_others(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+) -> Response {
+    let current = visit.session.as_ref().map(|session| session.id.clone()).unwrap_or_default();
+    match end_own(&desk, &visit, |own, current| own != current, &current).await {
+        Ok(ended) => answer(&json!({"ended": ended})),
+        Err(refusal) => visit.refuse(&refusal),
+    }
+}
+
+/// The public keys. Backends ask again when they meet a key that they do not know, so a short
+/// life in caches is enough.
+pub(super) async fn jwks(State(desk): State<Arc<Desk>>) -> Response {
+    let headers =
+        [(CONTENT_TYPE, "application/jwk-set+json"), (CACHE_CONTROL, "public, max-age=60")];
+    (headers, desk.services.assertions.jwks().to_string()).into_response()
+}
+
+pub(super) async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
+impl Visit {
+    fn problem(&self, problem: Problem) -> Response {
+        self.refuse(&Refusal::new(problem))
+    }
+}
+
+/// Who is signed in, how strongly that was proven, and when it ends. Times are seconds since the
+/// Unix epoch.
+fn describe(desk: &Desk, session: &LiveSession) -> Value {
+    let principal = session.principal();
+    let rules = desk.services.sessions.rules();
+    let (expires, absolute) = session.expiry(rules);
+    json!({
+        "session": session.id,
+        "subject": principal.id,
+        "account": principal.name.account(),
+        "sub_user": principal.name.sub_user(),
+        "name": principal.display_name,
+        "email": principal.email,
+        "roles": principal.roles,
+        "groups": principal.groups,
+        "verification": principal.verification.as_str(),
+        "acr": assurance(&session.evidence),
+        "amr": session.evidence.iter().map(|evidence| evidence.method.amr()).collect::<Vec<_>>(),
+        "auth_time": session.evidence.first().map_or(session.created, |evidence| evidence.at).secs(),
+        "idle_seconds": principal.idle.unwrap_or(rules.idle).as_secs(),
+        "expires_at": expires.secs(),
+        "absolute_expires_at": absolute.secs(),
+    })
+}

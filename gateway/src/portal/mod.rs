@@ -1,0 +1,259 @@
+//! The gate's own pages and API, below [`PREFIX`]. They never reach a backend.
+//!
+//! A visit runs on the office: hashing a password must not hold up a worker. Pages need no script;
+//! every form carries a code that binds it to the browser it was given to.
+//!
+//! - [`sign_in`], `sign_out`, `account`: pages and their forms.
+//! - `api`: the same for programs, described by `openapi.json`.
+//! - [`return_to`]: where a person goes back to. [`language`]: in which words.
+//!
+//! Not here: rules about sessions and passwords (`doorward-plugins`).
+
+mod account;
+mod api;
+mod form;
+pub mod language;
+pub(crate) mod pages;
+pub mod return_to;
+mod sign_in;
+mod sign_out;
+mod text;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use doorward_plugins::session::LiveSession;
+use doorward_plugins::session::cookie::{CookieNames, GateCookies};
+use doorward_plugins::{Problem, Refusal, RequestContext, Services, Timestamp};
+use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, SET_COOKIE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use crate::body::{Progress, RequestBody, Source};
+use crate::connection::Peer;
+use crate::gate::Shared;
+use crate::refusal::{Audience, document};
+use crate::serve::take_head;
+use form::FormGuard;
+use language::Language;
+
+/// What the gate keeps of every host's paths.
+pub const PREFIX: &str = "/.doorward/";
+
+/// The largest form or document that is read.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Answers below [`PREFIX`].
+pub(crate) struct Portal(axum::Router);
+
+/// What all handlers share.
+struct Desk {
+    services: Arc<Services>,
+    guard: FormGuard,
+    cookies: CookieNames,
+}
+
+/// One request to the portal, as the pipeline left it.
+struct Visit {
+    session: Option<Arc<LiveSession>>,
+    cookies: GateCookies,
+    /// The host, or the cookie domain, that sessions of this visit belong to.
+    scope: Arc<str>,
+    address: String,
+    device: String,
+    request_id: String,
+    language: Language,
+    /// A person's browser that goes to a page.
+    navigates: bool,
+    site: Site,
+    now: Timestamp,
+}
+
+/// What a browser says about the page that a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Site {
+    /// Another site, or another host of this one.
+    Other,
+    /// A page of this very host, or the person's own doing.
+    Same,
+    /// It says nothing: not a browser of the last years, or no browser.
+    Unsaid,
+}
+
+impl Site {
+    fn of(headers: &HeaderMap, host: Option<&HeaderValue>) -> Self {
+        let fetch_site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let origin = headers.get(ORIGIN).map(|origin| {
+            let authority = origin
+                .to_str()
+                .ok()
+                .and_then(|origin| origin.split_once("://"))
+                .map(|(_, authority)| authority);
+            authority.zip(host).is_some_and(|(authority, host)| {
+                host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
+            })
+        });
+        match (fetch_site, origin) {
+            (Some(b"same-origin" | b"none"), Some(true) | None) | (None, Some(true)) => Self::Same,
+            (None, None) => Self::Unsaid,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Makes the portal of a gate.
+pub(crate) fn build(services: Arc<Services>) -> Portal {
+    let desk = Arc::new(Desk {
+        guard: FormGuard::new(&services.form_key),
+        cookies: CookieNames::new(&services.config.session),
+        services,
+    });
+    let router = axum::Router::new()
+        .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
+        .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
+        .route("/.doorward/account", get(account::page))
+        .route("/.doorward/account/end-session", post(account::end_session))
+        .route("/.doorward/session", get(api::session))
+        .route("/.doorward/jwks.json", get(api::jwks))
+        .route("/.doorward/style.css", get(pages::style))
+        .route("/.doorward/api/openapi.json", get(api::openapi))
+        .route("/.doorward/api/v1/sign-in", post(api::sign_in))
+        .route("/.doorward/api/v1/sign-out", post(api::sign_out))
+        .route("/.doorward/api/v1/session", get(api::session))
+        .route("/.doorward/api/v1/sessions", get(api::sessions))
+        .route("/.doorward/api/v1/sessions/end-others", post(api::end_others))
+        .route("/.doorward/api/v1/sessions/{id}", delete(api::end_session))
+        .fallback(|visit: Extension<Arc<Visit>>| async move {
+            visit.refuse(&Refusal::new(Problem::NotFound))
+        })
+        .method_not_allowed_fallback(|visit: Extension<Arc<Visit>>| async move {
+            visit.refuse(&Refusal::new(Problem::MethodNotAllowed))
+        })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), protect))
+        .with_state(desk);
+    Portal(router)
+}
+
+/// Carries a request to the portal, which answers on the office.
+pub(crate) async fn visit(
+    gate: &Shared,
+    peer: &Rc<Peer>,
+    cx: &mut RequestContext,
+    audience: &Audience,
+    body: Incoming,
+) -> Result<http::Response<Source>, Refusal> {
+    cx.decided_by = "portal";
+    let progress = Rc::new(Progress::default());
+    let body = RequestBody::new(body, BODY_BYTES_MAX, peer, &progress).collect().await;
+    let body = body.map_err(|_| {
+        Refusal::new(if progress.too_large.get() { Problem::TooLarge } else { Problem::BadRequest })
+    })?;
+    let head = take_head(cx);
+    let domain = gate.services.config.session.cookie_domain.as_deref();
+    let visit = Visit {
+        session: cx.session.clone(),
+        cookies: std::mem::take(&mut cx.cookies),
+        scope: domain.map_or_else(|| Arc::clone(&cx.host), Arc::from),
+        address: cx.client.address.to_string(),
+        device: head
+            .headers
+            .get(USER_AGENT)
+            .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned())
+            .unwrap_or_default(),
+        request_id: cx.request_id.as_str().to_owned(),
+        language: Language::UNSET,
+        navigates: audience.navigates,
+        site: Site::of(&head.headers, head.headers.get(http::header::HOST)),
+        now: cx.received,
+    };
+    let language = language::asked_for(head.uri.query()).unwrap_or_else(|| {
+        Language::choose(visit.cookies.language.as_deref(), head.headers.get(ACCEPT_LANGUAGE))
+    });
+    let mut request = Request::from_parts(head, Body::from(body.to_bytes()));
+    request.extensions_mut().insert(Arc::new(Visit { language, ..visit }));
+    let portal = gate.portal.0.clone();
+    let answered = gate.office.spawn(portal.oneshot(request)).await;
+    // A handler that panicked has answered nothing; the person may try again.
+    let Ok(Ok(response)) = answered else { return Err(Refusal::new(Problem::Internal)) };
+    Ok(response.map(Source::Portal))
+}
+
+/// What every answer of the portal has, and what no cross-site request may do.
+async fn protect(
+    State(desk): State<Arc<Desk>>,
+    visit: Extension<Arc<Visit>>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let chosen = language::asked_for(request.uri().query());
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut response = if !safe && visit.site == Site::Other {
+        tracing::warn!(
+            event = "csrf_refused",
+            address = visit.address,
+            request_id = visit.request_id
+        );
+        visit.refuse(&Refusal::new(Problem::CrossSite))
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("x-frame-options", "DENY"),
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let url = &desk.services.config.public_url;
+    if url.scheme == "https" && url.host != "localhost" {
+        headers.insert("strict-transport-security", HeaderValue::from_static("max-age=31536000"));
+    }
+    if let Some(language) = chosen {
+        add_cookie(headers, &desk.cookies.set_language(language.code()));
+    }
+    response
+}
+
+impl Visit {
+    /// A refusal in the form that suits the visitor.
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        let mut response = if self.navigates {
+            pages::problem(refusal.problem, &self.request_id, self.language)
+        } else {
+            document(refusal.problem, &self.request_id)
+        }
+        .map(Body::from);
+        *response.status_mut() = refusal.problem.status();
+        if let Some(after) = refusal.retry_after {
+            response
+                .headers_mut()
+                .insert(http::header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+fn add_cookie(headers: &mut HeaderMap, cookie: &str) {
+    if let Ok(value) = HeaderValue::try_from(cookie) {
+        headers.append(SET_COOKIE, value);
+    }
+}
+
+/// A JSON document.
+fn json(document: &serde_json::Value) -> Response {
+    ([(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+}

@@ -1,0 +1,100 @@
+//! The pages, rendered. Their words are in `text`, their shape in `gateway/templates/`.
+
+use askama::Template;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use doorward_plugins::Problem;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+
+use super::language::Language;
+use super::text::{Texts, explain};
+
+/// The sign-in form, main or sub-user's.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+pub(super) struct SignInPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) sub_user_form: bool,
+    pub(super) account: &'a str,
+    pub(super) sub_user: &'a str,
+    pub(super) return_to: &'a str,
+    /// `return_to` as a query, for links to other forms of the page.
+    pub(super) query: &'a str,
+    pub(super) code: &'a str,
+    /// Something that went well.
+    pub(super) notice: &'a str,
+    /// Something that did not.
+    pub(super) error: &'a str,
+}
+
+/// A question with one button.
+#[derive(Template)]
+#[template(path = "sign_out.html")]
+pub(super) struct SignOutPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) code: &'a str,
+}
+
+/// Who is signed in, and where.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub(super) struct AccountPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) name: &'a str,
+    pub(super) idle: &'a str,
+    pub(super) sessions: &'a [SessionRow],
+    pub(super) sign_out_code: &'a str,
+    pub(super) end_code: &'a str,
+}
+
+/// One session in a list.
+pub(super) struct SessionRow {
+    pub(super) id: String,
+    pub(super) device: String,
+    pub(super) address: String,
+    pub(super) current: bool,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    t: &'static Texts,
+    heading: &'a str,
+    advice: &'a str,
+    request_id: &'a str,
+}
+
+/// The page that tells a person of a problem. The caller sets the status.
+pub(crate) fn problem(
+    problem: Problem,
+    request_id: &str,
+    language: Language,
+) -> http::Response<Bytes> {
+    let (heading, advice) = explain(problem, language);
+    let page = ProblemPage { t: Texts::of(language), heading, advice, request_id };
+    // A template that was compiled renders; if not, the status still says what there is to say.
+    let mut response = http::Response::new(Bytes::from(page.render().unwrap_or_default()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("referrer-policy", HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// A page with a status.
+pub(super) fn render(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The style sheet of all pages. It changes with the binary only, so a browser may keep it.
+pub(super) async fn style() -> Response {
+    let headers =
+        [(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "public, max-age=3600")];
+    (headers, Body::from(include_str!("../../templates/style.css"))).into_response()
+}

@@ -1,0 +1,187 @@
+//! The words of the pages, one table a language.
+
+use doorward_plugins::Problem;
+
+use super::language::Language;
+
+/// Every text of the pages that does not depend on a problem.
+pub(crate) struct Texts {
+    pub(crate) language: Language,
+    /// The other language: its tag and its own name.
+    pub(crate) other: (&'static str, &'static str),
+    pub(crate) sign_in: &'static str,
+    pub(crate) sign_in_sub_user: &'static str,
+    pub(crate) to_main_form: &'static str,
+    pub(crate) to_sub_user_form: &'static str,
+    pub(crate) account: &'static str,
+    pub(crate) sub_user: &'static str,
+    pub(crate) password: &'static str,
+    pub(crate) signed_out: &'static str,
+    pub(crate) rejected: &'static str,
+    pub(crate) form_expired: &'static str,
+    pub(crate) busy: &'static str,
+    pub(crate) unavailable: &'static str,
+    pub(crate) sign_out: &'static str,
+    pub(crate) sign_out_question: &'static str,
+    pub(crate) your_account: &'static str,
+    pub(crate) signed_in_as: &'static str,
+    pub(crate) expires: &'static str,
+    pub(crate) sessions: &'static str,
+    pub(crate) this_session: &'static str,
+    pub(crate) unknown_device: &'static str,
+    pub(crate) end_session: &'static str,
+    pub(crate) back: &'static str,
+    pub(crate) request: &'static str,
+}
+
+const ENGLISH: Texts = Texts {
+    language: Language::English,
+    other: ("zh-CN", "中文"),
+    sign_in: "Sign in",
+    sign_in_sub_user: "Sign in as a sub-user",
+    to_main_form: "Sign in with a main account",
+    to_sub_user_form: "Sign in as a sub-user",
+    account: "Account",
+    sub_user: "Sub-user",
+    password: "Password",
+    signed_out: "You are signed out.",
+    rejected: "Name or password is wrong. Check both and try again.",
+    form_expired: "This form was too old, so nothing was sent. Please try again.",
+    busy: "Many people are signing in right now. Please try again in a moment.",
+    unavailable: "Sign-in is not available right now. Please try again in a moment.",
+    sign_out: "Sign out",
+    sign_out_question: "Do you want to sign out on this device?",
+    your_account: "Your account",
+    signed_in_as: "Signed in as",
+    expires: "Ends without activity after",
+    sessions: "Where you are signed in",
+    this_session: "this device",
+    unknown_device: "Unknown device",
+    end_session: "End session",
+    back: "Back",
+    request: "Request",
+};
+
+const CHINESE: Texts = Texts {
+    language: Language::Chinese,
+    other: ("en", "English"),
+    sign_in: "登录",
+    sign_in_sub_user: "子用户登录",
+    to_main_form: "使用主账号登录",
+    to_sub_user_form: "使用子用户登录",
+    account: "账号",
+    sub_user: "子用户名",
+    password: "密码",
+    signed_out: "您已退出登录。",
+    rejected: "用户名或密码错误，请检查后重试。",
+    form_expired: "页面已过期，内容未提交，请重试。",
+    busy: "当前登录人数较多，请稍后重试。",
+    unavailable: "暂时无法登录，请稍后重试。",
+    sign_out: "退出登录",
+    sign_out_question: "确定要在此设备上退出登录吗？",
+    your_account: "我的账号",
+    signed_in_as: "当前用户",
+    expires: "无操作自动退出时间",
+    sessions: "已登录的设备",
+    this_session: "当前设备",
+    unknown_device: "未知设备",
+    end_session: "下线",
+    back: "返回",
+    request: "请求编号",
+};
+
+impl Texts {
+    /// The words of this language.
+    pub(crate) fn of(language: Language) -> &'static Self {
+        match language {
+            Language::Chinese => &CHINESE,
+            Language::English => &ENGLISH,
+        }
+    }
+}
+
+/// What a person is told about a problem: a heading, and what to do.
+pub(crate) fn explain(problem: Problem, language: Language) -> (&'static str, &'static str) {
+    let (english, chinese) = match problem {
+        Problem::BadRequest
+        | Problem::UnsupportedType
+        | Problem::HeadersTooLarge
+        | Problem::TargetTooLong => (
+            (
+                "This request cannot be read",
+                "The address or the form was not valid. Go back and try again; if you followed a link, ask whoever gave it to you.",
+            ),
+            (
+                "无法识别该请求",
+                "地址或表单内容无效。请返回重试；如果是从链接进入，请联系链接的提供者。",
+            ),
+        ),
+        Problem::SessionRequired => (
+            ("Please sign in", "Your session has ended, or you have not signed in yet."),
+            ("请先登录", "会话已结束，或您尚未登录。"),
+        ),
+        Problem::Forbidden => (
+            (
+                "You may not open this page",
+                "Your account lacks the rights for it. Ask an administrator.",
+            ),
+            ("无权访问", "您的账号没有访问该页面的权限，请联系管理员。"),
+        ),
+        Problem::CrossSite => (
+            (
+                "This request came from another site",
+                "For your safety nothing was done. Open the page here and try again.",
+            ),
+            ("请求来自其他网站", "为了您的安全，该操作未执行。请在本站打开页面后重试。"),
+        ),
+        Problem::SignInFailed => {
+            (("Sign-in failed", "Name or password is wrong."), ("登录失败", "用户名或密码错误。"))
+        }
+        Problem::NotFound => (
+            ("There is nothing here", "The address may be misspelt, or the page has moved."),
+            ("页面不存在", "地址可能有误，或页面已移动。"),
+        ),
+        Problem::MethodNotAllowed | Problem::MethodUnknown => (
+            ("This cannot be done here", "The page does not take this kind of request."),
+            ("不支持该操作", "该页面不接受此类请求。"),
+        ),
+        Problem::Timeout => (
+            ("That took too long", "The request did not arrive completely. Please try again."),
+            ("请求超时", "请求未完整送达，请重试。"),
+        ),
+        Problem::TooLarge => (
+            ("That is too large", "Send a smaller file or less text."),
+            ("内容过大", "请减小文件或文本的大小后重试。"),
+        ),
+        Problem::Misdirected => (
+            ("This host is not served here", "Check the address."),
+            ("不提供该站点的服务", "请检查访问的地址。"),
+        ),
+        Problem::Internal | Problem::Loop => (
+            ("Something went wrong", "It is not your fault. Please try again in a moment."),
+            ("出现错误", "这不是您的问题，请稍后重试。"),
+        ),
+        Problem::BadGateway => (
+            (
+                "The console cannot be reached",
+                "You are still signed in. Please try again in a moment.",
+            ),
+            ("控制台暂时无法访问", "您的登录仍然有效，请稍后重试。"),
+        ),
+        Problem::GatewayTimeout => (
+            (
+                "The console took too long to answer",
+                "You are still signed in. Please try again in a moment.",
+            ),
+            ("控制台响应超时", "您的登录仍然有效，请稍后重试。"),
+        ),
+        Problem::Undecided | Problem::Busy | Problem::ShuttingDown => (
+            ("Not available right now", "Please try again in a moment. Nothing was lost."),
+            ("服务暂不可用", "请稍后重试，您的内容没有丢失。"),
+        ),
+    };
+    match language {
+        Language::Chinese => chinese,
+        Language::English => english,
+    }
+}

@@ -1,0 +1,119 @@
+//! Dresses a refusal: a page for a person, a problem document for a program.
+//!
+//! Sources: RFC 9457 (problem details), RFC 9110 §15.5.2 (a 401 names a way to authenticate).
+
+use bytes::Bytes;
+use doorward_plugins::{Problem, Refusal, RequestContext};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
+};
+use http::request::Parts as RequestHead;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use crate::body::Source;
+use crate::portal::language::Language;
+use crate::portal::{PREFIX, pages, return_to};
+
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// For whom an answer of the gate's own is.
+#[derive(Clone, Debug)]
+pub(crate) struct Audience {
+    /// A person's browser that goes to a page, and can be sent to another.
+    pub(crate) navigates: bool,
+    /// Where the person goes back to after signing in: path and query of a page.
+    place: Option<String>,
+    accept_language: Option<HeaderValue>,
+}
+
+impl Audience {
+    /// Reads a request's head. What a browser says of itself (`Sec-Fetch-Mode`) decides; where
+    /// it says nothing, a program is what asks for something else than a page.
+    pub(crate) fn of(head: &RequestHead) -> Self {
+        let headers = &head.headers;
+        let navigates = match headers.get(FETCH_MODE) {
+            Some(mode) => mode == "navigate",
+            None if headers.contains_key(REQUESTED_WITH) => false,
+            None => headers.get(ACCEPT).is_some_and(|accept| {
+                String::from_utf8_lossy(accept.as_bytes()).contains("text/html")
+            }),
+        };
+        let page = navigates && matches!(head.method, Method::GET | Method::HEAD);
+        let place = page
+            .then(|| head.uri.path_and_query().map(|target| target.as_str().to_owned()))
+            .flatten();
+        Self { navigates, place, accept_language: headers.get(ACCEPT_LANGUAGE).cloned() }
+    }
+}
+
+/// The answer that tells `refusal` to its audience.
+pub(crate) fn dress(
+    refusal: &Refusal,
+    cx: &RequestContext,
+    audience: &Audience,
+) -> Response<Source> {
+    let problem = refusal.problem;
+    let mut response = match (problem, audience.navigates) {
+        (Problem::SessionRequired, true) => to_sign_in(audience),
+        (_, true) => {
+            let language =
+                Language::choose(cx.cookies.language.as_deref(), audience.accept_language.as_ref());
+            let mut response = pages::problem(problem, cx.request_id.as_str(), language);
+            *response.status_mut() = problem.status();
+            response
+        }
+        (_, false) => document(problem, cx.request_id.as_str()),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("cookie, accept, sec-fetch-mode"));
+    if let Some(after) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Doorward realm=\"doorward\", sign_in=\"/.doorward/sign-in\""),
+        );
+    }
+    if problem == Problem::MethodNotAllowed {
+        response.headers_mut().insert(
+            ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        );
+    }
+    response.map(|bytes| Source::Full(Some(bytes)))
+}
+
+/// A problem document (RFC 9457 §3). The type is stable; the instance names the request.
+pub(crate) fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
+    let mut members = serde_json::json!({
+        "type": format!("urn:doorward:problem:{}", problem.slug()),
+        "title": problem.title(),
+        "status": problem.status().as_u16(),
+        "instance": format!("urn:doorward:request:{request_id}"),
+    });
+    if problem == Problem::SessionRequired
+        && let Some(members) = members.as_object_mut()
+    {
+        members.insert("sign_in_url".into(), format!("{PREFIX}sign-in").into());
+    }
+    let mut response = Response::new(Bytes::from(members.to_string()));
+    *response.status_mut() = problem.status();
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+fn to_sign_in(audience: &Audience) -> Response<Bytes> {
+    let place = audience.place.as_deref().map(return_to::as_query).unwrap_or_default();
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}sign-in{place}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,314 @@
+//! Room 2: where a request is going, and what it has to meet there.
+//!
+//! Checks method, host and path; finds the route; removes what belongs to the connection and not
+//! to the message; writes who asked. What can be read in two ways is refused here, so that every
+//! later room can believe `cx`.
+//!
+//! Not here: who is asking (`session`), whether they may (`access`).
+
+use std::sync::Arc;
+
+use doorward_config::{Access, GatewayConfig, Limits, Route};
+use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
+use http::header::{
+    CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts as RequestHead;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use crate::connection::Peer;
+use crate::forwarded::{self, Pseudonym, parse_host};
+use crate::portal::PREFIX;
+use crate::target::Target;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Path at which every host, named or not, gets the public keys: a sidecar's console asks by
+/// address.
+const JWKS_PATH: &str = "/.doorward/jwks.json";
+
+/// Finds the way of a request.
+pub struct Router {
+    config: Arc<GatewayConfig>,
+    routes: Vec<Arc<Route>>,
+    /// What the gate's own pages demand: nothing, and they are no activity.
+    portal: Arc<Route>,
+    pseudonym: Pseudonym,
+}
+
+/// The authority that a request was sent to, in the forms that are needed of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Authority {
+    /// As it was sent.
+    pub(crate) raw: HeaderValue,
+    /// Lower case, without port.
+    pub(crate) host: Arc<str>,
+    /// Index of the upstream that serves it; `None`: none does.
+    pub(crate) upstream: Option<usize>,
+}
+
+impl Router {
+    /// Routes by this configuration; `unique` tells this gate from others.
+    pub fn new(config: &Arc<GatewayConfig>, unique: &str) -> Option<Self> {
+        let last = config.routes.last()?;
+        let portal = Route {
+            name: "the portal".into(),
+            access: Access::Public,
+            activity: false,
+            ..last.clone()
+        };
+        Some(Self {
+            config: Arc::clone(config),
+            routes: config.routes.iter().cloned().map(Arc::new).collect(),
+            portal: Arc::new(portal),
+            pseudonym: Pseudonym::new(unique)?,
+        })
+    }
+
+    /// Makes the context of a request, ready to be judged.
+    ///
+    /// # Errors
+    /// Why the request is refused, with what is known of it for the log.
+    pub(crate) fn enter(
+        &self,
+        mut head: RequestHead,
+        peer: &Peer,
+        request_id: RequestId,
+        received: Timestamp,
+    ) -> Result<Box<RequestContext>, (Problem, Box<RequestContext>)> {
+        let listener = peer.listener(&self.config);
+        let client =
+            forwarded::client(&head.headers, peer.address, peer.tls, &listener.trusted_proxies);
+        let judged = self.judge(&mut head, peer);
+        let (authority, path, route, upstream) = match judged {
+            Ok(judged) => judged,
+            Err(problem) => {
+                let route = Arc::clone(&self.portal);
+                let mut cx = RequestContext::new(head, client, route, request_id, received);
+                cx.decided_by = "router";
+                return Err((problem, Box::new(cx)));
+            }
+        };
+        let mut cx = Box::new(RequestContext::new(head, client, route, request_id, received));
+        (cx.host, cx.path, cx.upstream) = (authority.host.clone(), path, upstream);
+        if self.pseudonym.is_in(&cx.head.headers) {
+            cx.decided_by = "router";
+            return Err((Problem::Loop, cx));
+        }
+        self.prepare(&mut cx, &authority, peer);
+        Ok(cx)
+    }
+
+    fn judge(
+        &self,
+        head: &mut RequestHead,
+        peer: &Peer,
+    ) -> Result<(Authority, Arc<str>, Arc<Route>, Option<usize>), Problem> {
+        verify_method(&head.method, &self.config.limits)?;
+        if head.headers.len() > self.config.limits.header_count {
+            return Err(Problem::HeadersTooLarge);
+        }
+        if peer.take_ambiguous_target() {
+            return Err(Problem::BadRequest);
+        }
+        let authority = self.authority(head, peer)?;
+        let target =
+            head.uri.path_and_query().filter(|target| target.as_str().starts_with('/')).cloned();
+        // `OPTIONS *` asks about the gate itself, which has nothing to say.
+        let target = target.ok_or(Problem::BadRequest)?;
+        if target.as_str().len() > self.config.limits.target_bytes {
+            return Err(Problem::TargetTooLong);
+        }
+        let path = Target::parse(target.path()).map_err(|_| Problem::BadRequest)?.path;
+        if is_reserved(&path) {
+            if authority.upstream.is_none() && path != JWKS_PATH {
+                return Err(Problem::Misdirected);
+            }
+            let path = Arc::from(&*path);
+            forward_origin_form(head, target);
+            return Ok((authority, path, Arc::clone(&self.portal), None));
+        }
+        let serving = authority.upstream.ok_or(Problem::Misdirected)?;
+        let route = self.route(&authority.host, &path, head.method.as_str())?;
+        let upstream = route.upstream.unwrap_or(serving);
+        let (path, route) = (Arc::from(&*path), Arc::clone(route));
+        forward_origin_form(head, target);
+        Ok((authority, path, route, Some(upstream)))
+    }
+
+    /// The first route that matches.
+    ///
+    /// Some backends drop path parameters or do not tell upper from lower case. If such a reading
+    /// of the path would meet another demand, the request can be read in two ways.
+    fn route(&self, host: &str, path: &str, method: &str) -> Result<&Arc<Route>, Problem> {
+        let find = |path: &str| self.routes.iter().find(|route| route.matches(host, path, method));
+        // The last route matches everything.
+        let route = find(path).ok_or(Problem::Internal)?;
+        let mut readings = Vec::new();
+        if path.contains(';') {
+            readings.push(without_parameters(path));
+        }
+        if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            readings.push(path.to_ascii_lowercase());
+            readings.push(without_parameters(path).to_ascii_lowercase());
+        }
+        let differs =
+            |reading: &String| find(reading).is_none_or(|other| !other.demands_same(route));
+        if readings.iter().any(differs) { Err(Problem::BadRequest) } else { Ok(route) }
+    }
+
+    /// The route, the upstream and the path that a request for `url_path` at `host` would meet;
+    /// for `config explain`.
+    ///
+    /// # Errors
+    /// Why such a request is refused.
+    pub fn explain(
+        &self,
+        host: &str,
+        url_path: &str,
+        method: &str,
+    ) -> Result<(Arc<Route>, Option<usize>), Problem> {
+        let method = Method::try_from(method).map_err(|_| Problem::BadRequest)?;
+        verify_method(&method, &self.config.limits)?;
+        let path = Target::parse(url_path).map_err(|_| Problem::BadRequest)?.path;
+        let serving = self.config.upstream_for(host).ok_or(Problem::Misdirected)?;
+        if is_reserved(&path) {
+            return Ok((Arc::clone(&self.portal), None));
+        }
+        let route = self.route(host, &path, method.as_str())?;
+        Ok((Arc::clone(route), Some(route.upstream.unwrap_or(serving))))
+    }
+
+    /// What the request was sent to: the authority of an absolute target, or else `Host`
+    /// (RFC 9112 §3.2.2, RFC 9113 §8.3.1). Exactly one `Host` is demanded of HTTP/1.
+    fn authority(&self, head: &RequestHead, peer: &Peer) -> Result<Authority, Problem> {
+        let mut hosts = head.headers.get_all(HOST).iter();
+        let field = hosts.next();
+        if hosts.next().is_some() || (field.is_none() && head.version < Version::HTTP_2) {
+            return Err(Problem::BadRequest);
+        }
+        let raw = match (head.uri.authority(), field) {
+            (None, None) => return Err(Problem::BadRequest),
+            (None, Some(host)) => host.clone(),
+            (Some(authority), host) => {
+                let differs = host.is_some_and(|host| {
+                    !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+                });
+                if differs && head.version >= Version::HTTP_2 {
+                    return Err(Problem::BadRequest);
+                }
+                HeaderValue::try_from(authority.as_str()).map_err(|_| Problem::BadRequest)?
+            }
+        };
+        if let Some(known) = peer.known_authority(&raw) {
+            return Ok(known);
+        }
+        let host = raw.to_str().ok().and_then(parse_host).ok_or(Problem::BadRequest)?;
+        let authority = Authority { upstream: self.config.upstream_for(&host), raw, host };
+        peer.remember_authority(&authority);
+        Ok(authority)
+    }
+
+    /// Turns the head as it was received into the head that will be sent on.
+    fn prepare(&self, cx: &mut RequestContext, authority: &Authority, peer: &Peer) {
+        // A trusted proxy's chain differs between requests; a client's own connection is one hop.
+        let fields = peer.forwarded_fields(cx, authority);
+        let headers = &mut cx.head.headers;
+        remove_hop_by_hop(headers);
+        headers.remove(EXPECT);
+        if headers.keys().any(forwarded::is_forwarding_field) {
+            let names: Vec<_> = headers
+                .keys()
+                .filter(|name| forwarded::is_forwarding_field(name))
+                .cloned()
+                .collect();
+            for name in names {
+                headers.remove(name);
+            }
+        }
+        if let Some(fields) = fields {
+            fields.write(headers);
+        }
+        if let Ok(id) = HeaderValue::from_str(cx.request_id.as_str()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.insert(HOST, authority.raw.clone());
+        self.pseudonym.write(headers);
+        cx.head.version = Version::HTTP_11;
+    }
+}
+
+/// Removes what belongs to one connection, and what `Connection` names (RFC 9110 §7.6.1).
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let listed: Vec<_> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .collect();
+        for name in listed {
+            // The message's own framing and target are nobody's to strip.
+            if name != HOST && name != http::header::CONTENT_LENGTH {
+                headers.remove(name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [
+        TRANSFER_ENCODING,
+        UPGRADE,
+        TE,
+        TRAILER,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        HTTP2_SETTINGS,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Leaves path and query of the target, octet by octet.
+fn forward_origin_form(head: &mut RequestHead, target: PathAndQuery) {
+    head.uri = Uri::from(target);
+}
+
+fn verify_method(method: &Method, limits: &Limits) -> Result<(), Problem> {
+    if limits.methods.iter().any(|allowed| allowed == method.as_str()) {
+        return Ok(());
+    }
+    let known = matches!(
+        *method,
+        Method::TRACE
+            | Method::CONNECT
+            | Method::OPTIONS
+            | Method::PUT
+            | Method::DELETE
+            | Method::PATCH
+            | Method::POST
+            | Method::GET
+            | Method::HEAD
+    );
+    Err(if known { Problem::MethodNotAllowed } else { Problem::MethodUnknown })
+}
+
+/// Is this the gate's own path? In any case of letters: it must never reach a backend.
+fn is_reserved(path: &str) -> bool {
+    let bare = PREFIX.trim_end_matches('/');
+    let first = path.get(..bare.len()).is_some_and(|start| start.eq_ignore_ascii_case(bare));
+    first && matches!(path.as_bytes().get(bare.len()), None | Some(b'/' | b';'))
+}
+
+fn without_parameters(path: &str) -> String {
+    let segments: Vec<_> =
+        path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    segments.join("/")
+}

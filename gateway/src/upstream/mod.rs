@@ -1,0 +1,204 @@
+//! Room 4: the console behind the gate.
+//!
+//! Each worker has its own connections to each upstream. A connection is driven by the task of
+//! the request that uses it: no task of its own, no wake across tasks. When the response's body
+//! is over the connection goes back to the pool, where nobody polls it; whether it is still good
+//! is found out when it is taken again.
+//!
+//! Not here: which upstream (the router), and several addresses for one.
+
+mod connect;
+mod link;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use doorward_certs::KeyFileError;
+use doorward_config::{HostHeader, Upstream as Rules};
+use doorward_plugins::Problem;
+use http::header::HOST;
+use http::{HeaderValue, Request, Response};
+
+use crate::body::{Progress, RequestBody};
+use crate::connection::TICK;
+use connect::Connector;
+use link::Link;
+
+pub(crate) use link::LinkBody;
+
+/// What all workers know of an upstream.
+pub(crate) struct Upstream {
+    pub(crate) rules: Rules,
+    connector: Connector,
+    host: Option<HeaderValue>,
+}
+
+impl Upstream {
+    /// Prepares for an upstream; its certificates are read now.
+    pub(crate) fn new(rules: &Rules) -> Result<Self, KeyFileError> {
+        let host = match &rules.host_header {
+            HostHeader::Keep => None,
+            HostHeader::Literal(host) => HeaderValue::try_from(host).ok(),
+        };
+        Ok(Self { connector: Connector::new(rules)?, host, rules: rules.clone() })
+    }
+}
+
+/// A worker's connections to one upstream.
+pub(crate) struct Pool {
+    upstream: Arc<Upstream>,
+    idle: RefCell<Vec<Link>>,
+    ticks: Rc<Cell<u32>>,
+}
+
+impl Pool {
+    pub(crate) fn new(upstream: Arc<Upstream>, ticks: Rc<Cell<u32>>) -> Rc<Self> {
+        Rc::new(Self { upstream, idle: RefCell::default(), ticks })
+    }
+
+    /// Sends a request and gives the response as soon as its head is there.
+    ///
+    /// # Errors
+    /// The problem to tell the client. Nothing is sent twice: only a request of which no octet
+    /// left is tried on another connection.
+    pub(crate) async fn forward(
+        self: &Rc<Self>,
+        mut request: Request<RequestBody>,
+        progress: &Progress,
+    ) -> Result<Response<LinkBody>, Problem> {
+        if let Some(host) = &self.upstream.host {
+            request.headers_mut().insert(HOST, host.clone());
+        }
+        loop {
+            let pooled = self.take();
+            let fresh = pooled.is_none();
+            let link = match pooled {
+                Some(link) => link,
+                None => self.connect().await?,
+            };
+            match self.exchange(link, request, progress).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Unsent(unsent)) if !fresh => request = *unsent,
+                Err(failure) => return Err(self.problem(&failure, progress)),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Link, Problem> {
+        let connecting = self.upstream.connector.connect();
+        match tokio::time::timeout(self.upstream.rules.connect_timeout, connecting).await {
+            Ok(Ok(link)) => Ok(link),
+            Ok(Err(error)) => {
+                tracing::warn!(event = "upstream_unreachable", upstream = self.upstream.rules.name, %error);
+                Err(Problem::BadGateway)
+            }
+            Err(_) => {
+                tracing::warn!(
+                    event = "upstream_unreachable",
+                    upstream = self.upstream.rules.name,
+                    error = "connecting took too long"
+                );
+                Err(Problem::GatewayTimeout)
+            }
+        }
+    }
+
+    async fn exchange(
+        self: &Rc<Self>,
+        mut link: Link,
+        request: Request<RequestBody>,
+        progress: &Progress,
+    ) -> Result<Response<LinkBody>, Failure> {
+        let limit = self.upstream.rules.response_timeout;
+        let mut deadline = pin!(tokio::time::sleep(limit));
+        let mut was_complete = progress.complete.get();
+        let mut sending = pin!(link.sender.try_send_request(request));
+        let sent = poll_fn(|cx| {
+            // An error of the connection shows in `sending` as well.
+            let _ = link.connection.as_mut().poll(cx);
+            if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            // The time counts from when the upstream has the whole request.
+            while deadline.as_mut().poll(cx).is_ready() {
+                if std::mem::replace(&mut was_complete, progress.complete.get()) {
+                    return Poll::Ready(None);
+                }
+                deadline.set(tokio::time::sleep(limit));
+            }
+            Poll::Pending
+        });
+        match sent.await {
+            None => Err(Failure::Timeout),
+            Some(Ok(response)) => {
+                Ok(response.map(|body| LinkBody::new(body, link, Rc::clone(self))))
+            }
+            Some(Err(mut error)) => Err(match error.take_message() {
+                Some(request) => Failure::Unsent(Box::new(request)),
+                None => Failure::Http(error.into_error()),
+            }),
+        }
+    }
+
+    fn problem(&self, failure: &Failure, progress: &Progress) -> Problem {
+        if progress.too_large.get() {
+            return Problem::TooLarge;
+        }
+        let (problem, error) = match failure {
+            Failure::Timeout => (Problem::GatewayTimeout, "it took too long to answer".to_owned()),
+            Failure::Unsent(_) => (Problem::BadGateway, "it closed a new connection".to_owned()),
+            Failure::Http(error) => (Problem::BadGateway, error.to_string()),
+        };
+        tracing::warn!(event = "upstream_failed", upstream = self.upstream.rules.name, error);
+        problem
+    }
+
+    /// A pooled connection that is still good.
+    fn take(&self) -> Option<Link> {
+        let keep = ticks(self.upstream.rules.keep_alive);
+        loop {
+            // The newest: it is the warmest, and the oldest ones run out.
+            let mut link = self.idle.borrow_mut().pop()?;
+            if self.ticks.get().wrapping_sub(link.idle_since) <= keep && link.is_good() {
+                return Some(link);
+            }
+        }
+    }
+
+    fn give_back(&self, mut link: Link) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.upstream.rules.connections_idle_max {
+            link.idle_since = self.ticks.get();
+            idle.push(link);
+        }
+    }
+
+    /// Closes connections that nobody has used for too long.
+    pub(crate) fn sweep(&self) {
+        let keep = ticks(self.upstream.rules.keep_alive);
+        self.idle
+            .borrow_mut()
+            .retain(|link| self.ticks.get().wrapping_sub(link.idle_since) <= keep);
+    }
+
+    /// How long the upstream may pause within a response body.
+    fn idle_timeout(&self) -> Duration {
+        self.upstream.rules.idle_timeout
+    }
+}
+
+fn ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Why an exchange gave no response.
+enum Failure {
+    Http(hyper::Error),
+    Timeout,
+    Unsent(Box<Request<RequestBody>>),
+}
