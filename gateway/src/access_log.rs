@@ -51,7 +51,7 @@ impl Entry {
     /// Writing to a String cannot fail.
     fn write(&self, line: &mut String, complete: bool, now: Timestamp) {
         let cx = &self.cx;
-        line.push_str("{\"time\":\"");
+        line.push_str("{\"timestamp\":\"");
         write_time(line, cx.received);
         line.push_str("\",\"event\":\"request\",\"request_id\":\"");
         line.push_str(cx.request_id.as_str());

@@ -74,6 +74,7 @@ impl LogSink {
         let subscriber = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)
+            .with_target(false)
             .with_current_span(false)
             .with_env_filter(filter)
             .with_writer(self.clone());

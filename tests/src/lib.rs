@@ -1,1 +1,47 @@
-//! x
+//! The harness: the real gate, a recording upstream, and clients, on loopback and with a clock
+//! that tests move.
+//!
+//! - [`TestGate`]: the gate of the product in this process, over a fresh store in a folder that
+//!   goes with it.
+//! - [`Upstream`]: a console that records every request octet by octet, and answers as told.
+//! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
+//! - [`raw`]: a client that sends exactly the octets it is given.
+//! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_errors_doc,
+    reason = "a failed test should panic"
+)]
+
+mod browser;
+mod gate;
+pub mod process;
+pub mod raw;
+mod scratch;
+mod upstream;
+
+pub use browser::{Answer, Browser};
+pub use gate::{PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
+pub use scratch::Scratch;
+pub use upstream::{Recorded, Upstream};
+
+/// How long a test waits for something that should happen at once.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Waits for `condition`, which something else makes true, by asking again and again.
+///
+/// # Panics
+/// When it is not true within [`DEADLINE`].
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let waiting = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "{what} did not happen");
+}
