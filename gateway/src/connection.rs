@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -17,11 +17,12 @@ use doorward_plugins::RequestContext;
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::deadline::TICK;
 use crate::forwarded::ForwardedFields;
 use crate::router::Authority;
 
-/// How often a worker looks at its connections.
-pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// Pieces of an answer that are no longer than this together are sent as one.
+const JOINED_BYTES_MAX: usize = 2048;
 
 /// The other end of a connection, and what is worth remembering between its requests.
 pub(crate) struct Peer {
@@ -33,6 +34,8 @@ pub(crate) struct Peer {
     pub(crate) watch: Watch,
     authority: RefCell<Option<Authority>>,
     fields: RefCell<Option<(HeaderValue, Option<ForwardedFields>)>>,
+    /// A client address as the log writes it.
+    written: RefCell<Option<(IpAddr, String)>>,
 }
 
 impl Peer {
@@ -50,6 +53,7 @@ impl Peer {
             watch: Watch::new(ticks),
             authority: RefCell::default(),
             fields: RefCell::default(),
+            written: RefCell::default(),
         }
     }
 
@@ -78,6 +82,19 @@ impl Peer {
 
     pub(crate) fn remember_authority(&self, authority: &Authority) {
         self.authority.replace(Some(authority.clone()));
+    }
+
+    /// Writes a client address. Most connections have one client only.
+    pub(crate) fn write_address(&self, address: IpAddr, line: &mut String) {
+        let mut written = self.written.borrow_mut();
+        match written.as_ref() {
+            Some((known, text)) if *known == address => line.push_str(text),
+            _ => {
+                let text = address.to_string();
+                line.push_str(&text);
+                written.replace((address, text));
+            }
+        }
     }
 
     /// The forwarded fields of a request. A client's own connection always has the same; those
@@ -274,13 +291,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.noting(result)
     }
 
+    /// Head and body of a small answer are copied together: one `send` of one piece costs the
+    /// kernel less than one `writev` of two.
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.noting(result)
+        if let [single] = bufs {
+            return self.poll_write(cx, single);
+        }
+        let this = self.get_mut();
+        let mut joined = [0; JOINED_BYTES_MAX];
+        let result = match join(bufs, &mut joined) {
+            Some(joined) => Pin::new(&mut this.inner).poll_write(cx, joined),
+            None => Pin::new(&mut this.inner).poll_write_vectored(cx, bufs),
+        };
+        this.noting(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -294,4 +321,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
+}
+
+/// The pieces one after another in `space`; `None` if they do not fit.
+fn join<'s>(pieces: &[io::IoSlice<'_>], space: &'s mut [u8]) -> Option<&'s [u8]> {
+    let mut end = 0;
+    for piece in pieces {
+        space.get_mut(end..end + piece.len())?.copy_from_slice(piece);
+        end += piece.len();
+    }
+    space.get(..end)
 }

@@ -12,6 +12,7 @@ mod access_log;
 mod body;
 pub mod cli;
 mod connection;
+mod deadline;
 pub mod demo;
 mod forwarded;
 mod gate;

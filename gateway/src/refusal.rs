@@ -9,6 +9,7 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::request::Parts as RequestHead;
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::Source;
@@ -24,7 +25,7 @@ pub(crate) struct Audience {
     /// A person's browser that goes to a page, and can be sent to another.
     pub(crate) navigates: bool,
     /// Where the person goes back to after signing in: path and query of a page.
-    place: Option<String>,
+    place: Option<PathAndQuery>,
     accept_language: Option<HeaderValue>,
 }
 
@@ -37,14 +38,13 @@ impl Audience {
             Some(mode) => mode == "navigate",
             None if headers.contains_key(REQUESTED_WITH) => false,
             None => headers.get(ACCEPT).is_some_and(|accept| {
-                String::from_utf8_lossy(accept.as_bytes()).contains("text/html")
+                accept.as_bytes().windows(9).any(|window| window == b"text/html")
             }),
         };
         let page = navigates && matches!(head.method, Method::GET | Method::HEAD);
-        let place = page
-            .then(|| head.uri.path_and_query().map(|target| target.as_str().to_owned()))
-            .flatten();
-        Self { navigates, place, accept_language: headers.get(ACCEPT_LANGUAGE).cloned() }
+        let place = head.uri.path_and_query().filter(|_| page).cloned();
+        let accept_language = headers.get(ACCEPT_LANGUAGE).filter(|_| navigates).cloned();
+        Self { navigates, place, accept_language }
     }
 }
 
@@ -109,7 +109,11 @@ pub(crate) fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
 }
 
 fn to_sign_in(audience: &Audience) -> Response<Bytes> {
-    let place = audience.place.as_deref().map(return_to::as_query).unwrap_or_default();
+    let place = audience
+        .place
+        .as_ref()
+        .map(|place| return_to::as_query(place.as_str()))
+        .unwrap_or_default();
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
     if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}sign-in{place}")) {

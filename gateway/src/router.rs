@@ -6,14 +6,12 @@
 //!
 //! Not here: who is asking (`session`), whether they may (`access`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use doorward_config::{Access, GatewayConfig, Limits, Route};
 use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
-use http::header::{
-    CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -23,10 +21,10 @@ use crate::forwarded::{self, Pseudonym, parse_host};
 use crate::portal::PREFIX;
 use crate::target::Target;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// At most this many fields are added to a request: seven by the router, six by `assert_identity`.
+const ADDED_FIELDS: usize = 13;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Path at which every host, named or not, gets the public keys: a sidecar's console asks by
 /// address.
@@ -50,6 +48,15 @@ pub(crate) struct Authority {
     pub(crate) host: Arc<str>,
     /// Index of the upstream that serves it; `None`: none does.
     pub(crate) upstream: Option<usize>,
+}
+
+/// What a request's head came to.
+struct Judged {
+    authority: Authority,
+    target: PathAndQuery,
+    decoded: Option<Box<str>>,
+    route: Arc<Route>,
+    upstream: Option<usize>,
 }
 
 impl Router {
@@ -85,7 +92,7 @@ impl Router {
         let client =
             forwarded::client(&head.headers, peer.address, peer.tls, &listener.trusted_proxies);
         let judged = self.judge(&mut head, peer);
-        let (authority, path, route, upstream) = match judged {
+        let judged = match judged {
             Ok(judged) => judged,
             Err(problem) => {
                 let route = Arc::clone(&self.portal);
@@ -94,8 +101,11 @@ impl Router {
                 return Err((problem, Box::new(cx)));
             }
         };
-        let mut cx = Box::new(RequestContext::new(head, client, route, request_id, received));
-        (cx.host, cx.path, cx.upstream) = (authority.host.clone(), path, upstream);
+        let authority = judged.authority;
+        let mut cx =
+            Box::new(RequestContext::new(head, client, judged.route, request_id, received));
+        (cx.host, cx.upstream) = (Arc::clone(&authority.host), judged.upstream);
+        (cx.target, cx.decoded) = (judged.target, judged.decoded);
         if self.pseudonym.is_in(&cx.head.headers) {
             cx.decided_by = "router";
             return Err((Problem::Loop, cx));
@@ -104,11 +114,7 @@ impl Router {
         Ok(cx)
     }
 
-    fn judge(
-        &self,
-        head: &mut RequestHead,
-        peer: &Peer,
-    ) -> Result<(Authority, Arc<str>, Arc<Route>, Option<usize>), Problem> {
+    fn judge(&self, head: &mut RequestHead, peer: &Peer) -> Result<Judged, Problem> {
         verify_method(&head.method, &self.config.limits)?;
         if head.headers.len() > self.config.limits.header_count {
             return Err(Problem::HeadersTooLarge);
@@ -125,20 +131,23 @@ impl Router {
             return Err(Problem::TargetTooLong);
         }
         let path = Target::parse(target.path()).map_err(|_| Problem::BadRequest)?.path;
-        if is_reserved(&path) {
+        let (route, upstream) = if is_reserved(&path) {
             if authority.upstream.is_none() && path != JWKS_PATH {
                 return Err(Problem::Misdirected);
             }
-            let path = Arc::from(&*path);
-            forward_origin_form(head, target);
-            return Ok((authority, path, Arc::clone(&self.portal), None));
-        }
-        let serving = authority.upstream.ok_or(Problem::Misdirected)?;
-        let route = self.route(&authority.host, &path, head.method.as_str())?;
-        let upstream = route.upstream.unwrap_or(serving);
-        let (path, route) = (Arc::from(&*path), Arc::clone(route));
-        forward_origin_form(head, target);
-        Ok((authority, path, route, Some(upstream)))
+            (Arc::clone(&self.portal), None)
+        } else {
+            let serving = authority.upstream.ok_or(Problem::Misdirected)?;
+            let route = self.route(&authority.host, &path, head.method.as_str())?;
+            (Arc::clone(route), Some(route.upstream.unwrap_or(serving)))
+        };
+        let decoded = match path {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path.into_boxed_str()),
+        };
+        // Path and query of the target, octet by octet.
+        head.uri = Uri::from(target.clone());
+        Ok(Judged { authority, target, decoded, route, upstream })
     }
 
     /// The first route that matches.
@@ -222,15 +231,14 @@ impl Router {
         remove_hop_by_hop(headers);
         headers.remove(EXPECT);
         if headers.keys().any(forwarded::is_forwarding_field) {
-            let names: Vec<_> = headers
-                .keys()
-                .filter(|name| forwarded::is_forwarding_field(name))
-                .cloned()
-                .collect();
+            let is_ours = |name: &&HeaderName| forwarded::is_forwarding_field(name);
+            let names: Vec<_> = headers.keys().filter(is_ours).cloned().collect();
             for name in names {
                 headers.remove(name);
             }
         }
+        // What is added here and by `assert_identity`, so that the map grows once.
+        headers.reserve(ADDED_FIELDS);
         if let Some(fields) = fields {
             fields.write(headers);
         }
@@ -245,40 +253,36 @@ impl Router {
 
 /// Removes what belongs to one connection, and what `Connection` names (RFC 9110 §7.6.1).
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let listed: Vec<_> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-            .collect();
-        for name in listed {
-            // The message's own framing and target are nobody's to strip.
-            if name != HOST && name != http::header::CONTENT_LENGTH {
-                headers.remove(name);
-            }
-        }
-        headers.remove(CONNECTION);
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
     }
-    for name in [
-        TRANSFER_ENCODING,
-        UPGRADE,
-        TE,
-        TRAILER,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        HTTP2_SETTINGS,
-    ] {
+    let listed = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let listed = listed
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok());
+    // The message's own framing and target are nobody's to strip.
+    let listed = listed.filter(|name| *name != HOST && *name != CONTENT_LENGTH);
+    let names: Vec<_> =
+        listed.chain(headers.keys().filter(|name| is_hop_by_hop(name)).cloned()).collect();
+    for name in names {
         headers.remove(name);
     }
 }
 
-/// Leaves path and query of the target, octet by octet.
-fn forward_origin_form(head: &mut RequestHead, target: PathAndQuery) {
-    head.uri = Uri::from(target);
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "te"
+            | "trailer"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "http2-settings"
+    )
 }
 
 fn verify_method(method: &Method, limits: &Limits) -> Result<(), Problem> {

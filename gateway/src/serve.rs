@@ -37,7 +37,10 @@ pub(crate) async fn serve(
             let answer = match worker.gate.pipeline.on_request(&mut cx).await {
                 Some(refusal) => Err(refusal),
                 None => match cx.upstream {
-                    None => portal::visit(&worker.gate, &peer, &mut cx, &audience, body).await,
+                    // Large, and rarer: it must not make the future of every request larger.
+                    None => {
+                        Box::pin(portal::visit(&worker.gate, &peer, &mut cx, &audience, body)).await
+                    }
                     Some(upstream) => forward(&worker, &peer, &mut cx, upstream, body).await,
                 },
             };

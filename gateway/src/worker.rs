@@ -23,7 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::connection::{Order, Peer, TICK, Watched};
+use crate::access_log::Batch;
+use crate::connection::{Order, Peer, Watched};
+use crate::deadline::{Deadlines, TICK};
 use crate::gate::Shared;
 use crate::metrics::WorkerMetrics;
 use crate::serve::serve;
@@ -46,10 +48,11 @@ pub(crate) type Place = tokio::sync::OwnedSemaphorePermit;
 pub(crate) struct Worker {
     pub(crate) gate: Arc<Shared>,
     pub(crate) metrics: Arc<WorkerMetrics>,
-    pub(crate) log_batch: RefCell<String>,
+    pub(crate) log_batch: RefCell<Batch>,
     pub(crate) pools: Vec<Rc<Pool>>,
     connections: RefCell<HashMap<u64, Rc<Peer>>>,
     ticks: Rc<Cell<u32>>,
+    deadlines: Rc<Deadlines>,
     /// First half of request ids.
     id: u64,
     requests: Cell<u64>,
@@ -69,10 +72,11 @@ impl Worker {
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())?;
         let ticks = Rc::new(Cell::new(0));
+        let deadlines = Rc::new(Deadlines::new(Rc::clone(&ticks)));
         let pools = gate
             .upstreams
             .iter()
-            .map(|upstream| Pool::new(Arc::clone(upstream), Rc::clone(&ticks)))
+            .map(|upstream| Pool::new(Arc::clone(upstream), Rc::clone(&deadlines)))
             .collect();
         let worker = Rc::new(Self {
             gate,
@@ -81,6 +85,7 @@ impl Worker {
             pools,
             connections: RefCell::default(),
             ticks,
+            deadlines,
             id,
             requests: Cell::new(0),
             accepted: Cell::new(0),
@@ -106,7 +111,7 @@ impl Worker {
             }
         }
         self.connections.borrow().values().for_each(|peer| peer.watch.doom());
-        self.gate.log.send(self.log_batch.take());
+        self.gate.log.send(std::mem::take(&mut self.log_batch.borrow_mut().lines));
     }
 
     fn sweep(&self) {
@@ -114,7 +119,8 @@ impl Worker {
         let limits = &self.gate.services.config.limits;
         self.connections.borrow().values().for_each(|peer| peer.watch.sweep(limits));
         self.pools.iter().for_each(|pool| pool.sweep());
-        self.gate.log.send(self.log_batch.take());
+        self.deadlines.sweep();
+        self.gate.log.send(std::mem::take(&mut self.log_batch.borrow_mut().lines));
     }
 
     /// A name for the next request.

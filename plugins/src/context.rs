@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use doorward_config::Route;
 use http::request::Parts as RequestHead;
+use http::uri::PathAndQuery;
 
 use crate::account::Principal;
 use crate::clock::Timestamp;
@@ -19,8 +20,10 @@ pub struct RequestContext {
     pub head: RequestHead,
     /// Host that was asked for, lower case without port. Written by the router.
     pub host: Arc<str>,
-    /// Decoded path that was judged. Written by the router.
-    pub path: Arc<str>,
+    /// Target as it was sent. Written by the router; see [`Self::path`].
+    pub target: PathAndQuery,
+    /// The decoded path, where it differs from that of `target`. Written by the router.
+    pub decoded: Option<Box<str>>,
     /// What the request has to meet. Written by the router.
     pub route: Arc<Route>,
     /// Index of the upstream in the configuration; `None` for the gate's own pages. Written by
@@ -54,7 +57,8 @@ impl RequestContext {
         Self {
             head,
             host: Arc::from(""),
-            path: Arc::from(""),
+            target: PathAndQuery::from_static("/"),
+            decoded: None,
             route,
             upstream: None,
             client,
@@ -65,6 +69,11 @@ impl RequestContext {
             principal: None,
             decided_by: "",
         }
+    }
+
+    /// The path that was judged, decoded.
+    pub fn path(&self) -> &str {
+        self.decoded.as_deref().unwrap_or(self.target.path())
     }
 }
 
@@ -134,7 +143,8 @@ pub(crate) mod tests {
         let id = RequestId::new(1, 2);
         let mut cx =
             RequestContext::new(head, client, Arc::new(route), id, Timestamp(1_800_000_000_000));
-        (cx.host, cx.path, cx.upstream) = ("console.example.com".into(), path.into(), Some(0));
+        cx.target = path.parse().unwrap();
+        (cx.host, cx.upstream) = ("console.example.com".into(), Some(0));
         cx
     }
 

@@ -10,11 +10,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::time::Sleep;
 
 use super::Pool;
 use super::connect::UpstreamStream;
 use crate::body::{BodyError, RequestBody};
+use crate::deadline::Deadline;
 
 /// A connection with its sending end. Nothing moves unless somebody polls `connection`.
 pub(crate) struct Link {
@@ -50,7 +50,7 @@ pub(crate) struct LinkBody {
     link: Option<Link>,
     pool: Rc<Pool>,
     /// Runs while the upstream pauses.
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Deadline>,
 }
 
 impl LinkBody {
@@ -87,9 +87,8 @@ impl Body for LinkBody {
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         match &frame {
             Poll::Pending => {
-                let limit = this.pool.idle_timeout();
-                let pause = this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-                if pause.as_mut().poll(cx).is_ready() {
+                let pause = this.pause.get_or_insert_with(|| this.pool.pause());
+                if pause.poll(cx).is_ready() {
                     this.link = None;
                     return Poll::Ready(Some(Err(BodyError::Timeout)));
                 }

@@ -10,7 +10,7 @@
 mod connect;
 mod link;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use http::header::HOST;
 use http::{HeaderValue, Request, Response};
 
 use crate::body::{Progress, RequestBody};
-use crate::connection::TICK;
+use crate::deadline::{Deadline, Deadlines, ticks};
 use connect::Connector;
 use link::Link;
 
@@ -53,12 +53,12 @@ impl Upstream {
 pub(crate) struct Pool {
     upstream: Arc<Upstream>,
     idle: RefCell<Vec<Link>>,
-    ticks: Rc<Cell<u32>>,
+    deadlines: Rc<Deadlines>,
 }
 
 impl Pool {
-    pub(crate) fn new(upstream: Arc<Upstream>, ticks: Rc<Cell<u32>>) -> Rc<Self> {
-        Rc::new(Self { upstream, idle: RefCell::default(), ticks })
+    pub(crate) fn new(upstream: Arc<Upstream>, deadlines: Rc<Deadlines>) -> Rc<Self> {
+        Rc::new(Self { upstream, idle: RefCell::default(), deadlines })
     }
 
     /// Sends a request and gives the response as soon as its head is there.
@@ -79,7 +79,8 @@ impl Pool {
             let fresh = pooled.is_none();
             let link = match pooled {
                 Some(link) => link,
-                None => self.connect().await?,
+                // Rare and large: it must not make the future of every request larger.
+                None => Box::pin(self.connect()).await?,
             };
             match self.exchange(link, request, progress).await {
                 Ok(response) => return Ok(response),
@@ -115,7 +116,7 @@ impl Pool {
         progress: &Progress,
     ) -> Result<Response<LinkBody>, Failure> {
         let limit = self.upstream.rules.response_timeout;
-        let mut deadline = pin!(tokio::time::sleep(limit));
+        let mut deadline = self.deadline(limit);
         let mut was_complete = progress.complete.get();
         let mut sending = pin!(link.sender.try_send_request(request));
         let sent = poll_fn(|cx| {
@@ -125,11 +126,11 @@ impl Pool {
                 return Poll::Ready(Some(result));
             }
             // The time counts from when the upstream has the whole request.
-            while deadline.as_mut().poll(cx).is_ready() {
+            while deadline.poll(cx).is_ready() {
                 if std::mem::replace(&mut was_complete, progress.complete.get()) {
                     return Poll::Ready(None);
                 }
-                deadline.set(tokio::time::sleep(limit));
+                deadline = self.deadline(limit);
             }
             Poll::Pending
         });
@@ -164,7 +165,7 @@ impl Pool {
         loop {
             // The newest: it is the warmest, and the oldest ones run out.
             let mut link = self.idle.borrow_mut().pop()?;
-            if self.ticks.get().wrapping_sub(link.idle_since) <= keep && link.is_good() {
+            if self.deadlines.now().wrapping_sub(link.idle_since) <= keep && link.is_good() {
                 return Some(link);
             }
         }
@@ -173,7 +174,7 @@ impl Pool {
     fn give_back(&self, mut link: Link) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.upstream.rules.connections_idle_max {
-            link.idle_since = self.ticks.get();
+            link.idle_since = self.deadlines.now();
             idle.push(link);
         }
     }
@@ -183,17 +184,17 @@ impl Pool {
         let keep = ticks(self.upstream.rules.keep_alive);
         self.idle
             .borrow_mut()
-            .retain(|link| self.ticks.get().wrapping_sub(link.idle_since) <= keep);
+            .retain(|link| self.deadlines.now().wrapping_sub(link.idle_since) <= keep);
     }
 
     /// How long the upstream may pause within a response body.
-    fn idle_timeout(&self) -> Duration {
-        self.upstream.rules.idle_timeout
+    fn pause(&self) -> Deadline {
+        self.deadline(self.upstream.rules.idle_timeout)
     }
-}
 
-fn ticks(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+    fn deadline(&self, time: Duration) -> Deadline {
+        Deadline::after(&self.deadlines, time)
+    }
 }
 
 /// Why an exchange gave no response.

@@ -28,8 +28,8 @@ pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-asse
 /// Removes every identity field that a client sent.
 pub struct StripIdentity {
     reserved: Vec<HeaderName>,
-    /// Which bytes reserved names begin with: most fields of a request need no second look.
-    first_bytes: Vec<u8>,
+    /// A bit for each length that a reserved name has: most fields need no second look.
+    lengths: u64,
 }
 
 impl StripIdentity {
@@ -38,17 +38,20 @@ impl StripIdentity {
         let names = IdentityHeaders::reserved(&rules.headers);
         let reserved: Vec<_> =
             names.iter().filter_map(|name| HeaderName::try_from(name).ok()).collect();
-        let mut first_bytes: Vec<_> = names.iter().filter_map(|name| name.bytes().next()).collect();
-        first_bytes.sort_unstable();
-        first_bytes.dedup();
-        Self { reserved, first_bytes }
+        let lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
+        Self { reserved, lengths }
     }
 
     fn is_forbidden(&self, name: &HeaderName) -> bool {
         let bytes = name.as_str().as_bytes();
-        let suspect = bytes.first().is_some_and(|first| self.first_bytes.contains(first));
-        (suspect && self.reserved.contains(name)) || bytes.contains(&b'_')
+        let suspect = self.lengths & length_bit(bytes.len()) != 0;
+        (suspect && self.reserved.contains(name)) || bytes.iter().any(|byte| *byte == b'_')
     }
+}
+
+/// The bit for names of this length; those of 63 and more share one.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 #[async_trait]

@@ -145,38 +145,49 @@ fn split_piece(piece: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Values found so far. A second one of a name makes the first doubtful: neither is believed.
+/// Values found so far.
 #[derive(Default)]
 struct Found<'h> {
-    session: Vec<&'h [u8]>,
-    form: Vec<&'h [u8]>,
-    language: Vec<&'h [u8]>,
+    session: Once<'h>,
+    form: Once<'h>,
+    language: Once<'h>,
+}
+
+/// The value of a cookie. A second one of its name makes the first doubtful: neither is believed.
+#[derive(Default)]
+struct Once<'h> {
+    value: Option<&'h [u8]>,
+    doubtful: bool,
+}
+
+impl<'h> Once<'h> {
+    fn note(&mut self, value: &'h [u8]) {
+        self.doubtful |= self.value.replace(value).is_some();
+    }
+
+    fn get(&self) -> Option<&'h [u8]> {
+        self.value.filter(|_| !self.doubtful)
+    }
+
+    fn text(&self) -> Option<String> {
+        self.get().and_then(|value| String::from_utf8(value.to_vec()).ok())
+    }
 }
 
 impl<'h> Found<'h> {
     fn note(&mut self, names: &CookieNames, name: &[u8], value: &'h [u8]) {
-        for (ours, values) in [
-            (names.session, &mut self.session),
-            (names.form, &mut self.form),
-            (names.language, &mut self.language),
-        ] {
-            if name == ours.as_bytes() {
-                values.push(value);
-            }
+        if name == names.session.as_bytes() {
+            self.session.note(value);
+        } else if name == names.form.as_bytes() {
+            self.form.note(value);
+        } else if name == names.language.as_bytes() {
+            self.language.note(value);
         }
     }
 
     fn presented(&self) -> Presented {
-        let text = |values: &[&[u8]]| match values {
-            [value] => String::from_utf8(value.to_vec()).ok(),
-            _ => None,
-        };
-        let session = match self.session.as_slice() {
-            [value] => token::hash(value),
-            _ => None,
-        };
-        let others = GateCookies { form: text(&self.form), language: text(&self.language) };
-        Presented { session, others }
+        let others = GateCookies { form: self.form.text(), language: self.language.text() };
+        Presented { session: self.session.get().and_then(token::hash), others }
     }
 }
 
