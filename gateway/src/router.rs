@@ -229,13 +229,8 @@ impl Router {
         let fields = peer.forwarded_fields(cx, authority);
         let headers = &mut cx.head.headers;
         remove_hop_by_hop(headers);
-        headers.remove(EXPECT);
-        if headers.keys().any(forwarded::is_forwarding_field) {
-            let is_ours = |name: &&HeaderName| forwarded::is_forwarding_field(name);
-            let names: Vec<_> = headers.keys().filter(is_ours).cloned().collect();
-            for name in names {
-                headers.remove(name);
-            }
+        while let Some(name) = headers.keys().find(|name| is_not_forwarded(name)).cloned() {
+            headers.remove(name);
         }
         // What is added here and by `assert_identity`, so that the map grows once.
         headers.reserve(ADDED_FIELDS);
@@ -251,19 +246,34 @@ impl Router {
     }
 }
 
+/// The gate answers `Expect` itself, and tells the upstream itself who asked.
+fn is_not_forwarded(name: &HeaderName) -> bool {
+    *name == EXPECT || forwarded::is_forwarding_field(name)
+}
+
 /// Removes what belongs to one connection, and what `Connection` names (RFC 9110 §7.6.1).
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_hop_by_hop) {
+    // Most messages have one such field or none: looking again is cheaper than a list.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        if name == CONNECTION {
+            remove_listed(headers);
+        }
+        headers.remove(name);
+    }
+}
+
+fn remove_listed(headers: &mut HeaderMap) {
+    let is_plain = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close");
+    if headers.get_all(CONNECTION).iter().all(is_plain) {
         return;
     }
-    let listed = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let listed = listed
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::try_from(name.trim()).ok());
-    // The message's own framing and target are nobody's to strip.
-    let listed = listed.filter(|name| *name != HOST && *name != CONTENT_LENGTH);
+    // The message's own framing and target are nobody's to strip; `Connection` goes last.
     let names: Vec<_> =
-        listed.chain(headers.keys().filter(|name| is_hop_by_hop(name)).cloned()).collect();
+        names.filter(|name| ![HOST, CONTENT_LENGTH, CONNECTION].contains(name)).collect();
     for name in names {
         headers.remove(name);
     }

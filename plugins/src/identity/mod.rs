@@ -28,8 +28,10 @@ pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-asse
 /// Removes every identity field that a client sent.
 pub struct StripIdentity {
     reserved: Vec<HeaderName>,
-    /// A bit for each length that a reserved name has: most fields need no second look.
+    /// A bit for each length that a reserved name has, and the bytes that they begin with: most
+    /// fields need no second look.
     lengths: u64,
+    first_bytes: Vec<u8>,
 }
 
 impl StripIdentity {
@@ -39,13 +41,21 @@ impl StripIdentity {
         let reserved: Vec<_> =
             names.iter().filter_map(|name| HeaderName::try_from(name).ok()).collect();
         let lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
-        Self { reserved, lengths }
+        let mut first_bytes: Vec<_> = names.iter().filter_map(|name| name.bytes().next()).collect();
+        first_bytes.sort_unstable();
+        first_bytes.dedup();
+        Self { reserved, lengths, first_bytes }
     }
 
     fn is_forbidden(&self, name: &HeaderName) -> bool {
         let bytes = name.as_str().as_bytes();
+        // Without an early end, so that it is done for many bytes at once.
+        let underscore = bytes.iter().fold(false, |found, byte| found | (*byte == b'_'));
         let suspect = self.lengths & length_bit(bytes.len()) != 0;
-        (suspect && self.reserved.contains(name)) || bytes.iter().any(|byte| *byte == b'_')
+        underscore
+            || (suspect
+                && bytes.first().is_some_and(|first| self.first_bytes.contains(first))
+                && self.reserved.contains(name))
     }
 }
 

@@ -77,14 +77,24 @@ impl CookieNames {
         format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{domain}{more}")
     }
 
+    /// The session's value, if the field holds that cookie and nothing else.
+    fn only_session<'h>(&self, field: &'h [u8]) -> Option<&'h [u8]> {
+        let value = field.strip_prefix(self.session.as_bytes())?.strip_prefix(b"=")?;
+        (!value.contains(&b';')).then_some(value)
+    }
+
     /// Takes the gate's cookies out of `headers` and says what they were. Several `Cookie` fields
     /// are joined into one (RFC 9113 §8.2.3).
     pub fn take(&self, headers: &mut HeaderMap) -> Presented {
         let mut fields = headers.get_all(COOKIE).iter();
-        if fields.next().is_none() {
-            return Presented::default();
-        }
+        let Some(first) = fields.next() else { return Presented::default() };
         let several = fields.next().is_some();
+        if !several && let Some(value) = self.only_session(first.as_bytes()) {
+            // A console without cookies of its own: nothing is left.
+            let session = token::hash(value);
+            headers.remove(COOKIE);
+            return Presented { session, ..Presented::default() };
+        }
         let mut found = Found::default();
         let mut kept = Vec::new();
         let mut all_kept = true;
