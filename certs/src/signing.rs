@@ -291,7 +291,7 @@ mod tests {
     fn check_signed(keys: &SigningKeys, token: &str, expected: bool) {
         let header = jsonwebtoken::decode_header(token).unwrap();
         assert_eq!(header.typ.as_deref(), Some(ASSERTION_TYPE));
-        let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(keys.jwks()).unwrap();
+        let set: JwkSet = serde_json::from_value(keys.jwks()).unwrap();
         let verified = set.find(header.kid.as_deref().unwrap()).is_some_and(|jwk| {
             let mut rules = Validation::new(header.alg);
             rules.required_spec_claims.clear();

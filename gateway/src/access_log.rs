@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn numbers_and_times_are_written_out() {
         let mut line = String::new();
-        [0, 9, 10, u64::MAX].map(|number| write_number(&mut line, number));
+        [0, 9, 10, u64::MAX].iter().for_each(|number| write_number(&mut line, *number));
         assert_eq!(line, "091018446744073709551615");
         let text = |ms| {
             let mut line = String::new();

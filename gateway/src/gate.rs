@@ -54,13 +54,16 @@ pub enum StartError {
     Config(String),
 }
 
+/// How a worker is told things, and waited for.
+type WorkerThread = (UnboundedSender<Message>, JoinHandle<io::Result<()>>);
+
 /// A running gate.
 pub struct Gate {
     shared: Arc<Shared>,
     office: Runtime,
     addresses: Vec<SocketAddr>,
     operations: SocketAddr,
-    workers: Vec<(UnboundedSender<Message>, JoinHandle<io::Result<()>>)>,
+    workers: Vec<WorkerThread>,
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     state: Arc<operations::State>,
     identities: Vec<Option<Arc<TlsIdentities>>>,
@@ -237,7 +240,7 @@ fn acceptors(
 fn start_workers(
     shared: &Arc<Shared>,
     metrics: &[Arc<WorkerMetrics>],
-) -> Result<Vec<(UnboundedSender<Message>, JoinHandle<io::Result<()>>)>, StartError> {
+) -> Result<Vec<WorkerThread>, StartError> {
     let start = |(index, metrics): (usize, &Arc<WorkerMetrics>)| {
         let failed = |error| StartError::Io("worker".into(), error);
         let mut unique = [0; 8];

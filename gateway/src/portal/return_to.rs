@@ -52,17 +52,8 @@ pub fn encode(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn k03_no_shape_of_another_place_is_accepted() {
-        let hosts = [
-            "evil.example",
-            "evil.example/",
-            "console.example.com.evil.example",
-            "console.example.com@evil.example",
-            "127.0.0.1:1",
-            "[::1]",
-        ];
-        let shapes = [
+    /// `H` stands for another host.
+    const SHAPES: &[&str] = &[
             "//H",
             "///H",
             "////H",
@@ -118,18 +109,22 @@ mod tests {
             "/\"onload=",
             "/%0d%0aLocation:%20H",
         ];
-        for shape in shapes {
-            for host in hosts {
+
+    const HOSTS: &[&str] = &[
+            "evil.example",
+            "evil.example/",
+            "console.example.com.evil.example",
+            "console.example.com@evil.example",
+            "127.0.0.1:1",
+            "[::1]",
+        ];
+
+    #[test]
+    fn k03_no_shape_of_another_place_is_accepted() {
+        for shape in SHAPES {
+            for host in HOSTS {
                 let wanted = shape.replace('H', host);
-                let accepted = verify(&wanted);
-                assert!(
-                    accepted == "/"
-                        || (accepted.starts_with('/')
-                            && !accepted.starts_with("//")
-                            && !accepted.contains('\\')),
-                    "{wanted:?} -> {accepted:?}"
-                );
-                assert_eq!(accepted, "/", "{wanted:?} was accepted");
+                assert_eq!(verify(&wanted), "/", "{wanted:?} was accepted");
             }
         }
     }
