@@ -92,12 +92,16 @@ impl PathPattern {
         self.deep || given.next().is_none()
     }
 
-    /// The first segment, if every path that matches begins with it.
-    pub fn first_literal(&self) -> Option<&str> {
-        match self.segments.first() {
-            Some(Segment::Exact(text)) => Some(text),
-            _ => None,
-        }
+    /// The same pattern in lower case: it matches the lower-case form of what this one matches.
+    #[must_use]
+    pub fn to_lower_case(&self) -> Self {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Exact(text) => Segment::Exact(text.to_ascii_lowercase()),
+            Segment::Wild(start, end) => {
+                Segment::Wild(start.to_ascii_lowercase(), end.to_ascii_lowercase())
+            }
+        });
+        Self { text: self.text.to_ascii_lowercase(), segments: segments.collect(), deep: self.deep }
     }
 
     /// The pattern as it was written.

@@ -34,6 +34,10 @@ const JWKS_PATH: &str = "/.doorward/jwks.json";
 pub struct Router {
     config: Arc<GatewayConfig>,
     routes: Vec<Arc<Route>>,
+    /// The same with their paths in lower case.
+    folded: Vec<Route>,
+    /// Does a path of a route have capitals?
+    has_capitals: bool,
     /// What the gate's own pages demand: nothing, and they are no activity.
     portal: Arc<Route>,
     pseudonym: Pseudonym,
@@ -63,6 +67,8 @@ impl Router {
     /// Routes by this configuration; `unique` tells this gate from others.
     pub fn new(config: &Arc<GatewayConfig>, unique: &str) -> Option<Self> {
         let last = config.routes.last()?;
+        let fold = |route: &Route| Route { path: route.path.to_lower_case(), ..route.clone() };
+        let folded: Vec<_> = config.routes.iter().map(fold).collect();
         let portal = Route {
             name: "the portal".into(),
             access: Access::Public,
@@ -72,6 +78,11 @@ impl Router {
         Some(Self {
             config: Arc::clone(config),
             routes: config.routes.iter().cloned().map(Arc::new).collect(),
+            has_capitals: folded
+                .iter()
+                .zip(&config.routes)
+                .any(|(folded, route)| folded.path != route.path),
+            folded,
             portal: Arc::new(portal),
             pseudonym: Pseudonym::new(unique)?,
         })
@@ -155,20 +166,27 @@ impl Router {
     /// Some backends drop path parameters or do not tell upper from lower case. If such a reading
     /// of the path would meet another demand, the request can be read in two ways.
     fn route(&self, host: &str, path: &str, method: &str) -> Result<&Arc<Route>, Problem> {
-        let find = |path: &str| self.routes.iter().find(|route| route.matches(host, path, method));
+        let matching = |route: &Route, path: &str| route.matches(host, path, method);
         // The last route matches everything.
-        let route = find(path).ok_or(Problem::Internal)?;
-        let mut readings = Vec::new();
-        if path.contains(';') {
-            readings.push(without_parameters(path));
+        let route =
+            self.routes.iter().find(|route| matching(route, path)).ok_or(Problem::Internal)?;
+        let bare = path.contains(';').then(|| without_parameters(path));
+        if let Some(bare) = &bare {
+            let other = self.routes.iter().find(|route| matching(route, bare));
+            if !other.is_some_and(|other| other.demands_same(route)) {
+                return Err(Problem::BadRequest);
+            }
         }
-        if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            readings.push(path.to_ascii_lowercase());
-            readings.push(without_parameters(path).to_ascii_lowercase());
+        if self.has_capitals || path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            for reading in std::iter::once(path).chain(bare.as_deref()) {
+                let lower = reading.to_ascii_lowercase();
+                let other = self.folded.iter().find(|route| matching(route, &lower));
+                if !other.is_some_and(|other| other.demands_same(route)) {
+                    return Err(Problem::BadRequest);
+                }
+            }
         }
-        let differs =
-            |reading: &String| find(reading).is_none_or(|other| !other.demands_same(route));
-        if readings.iter().any(differs) { Err(Problem::BadRequest) } else { Ok(route) }
+        Ok(route)
     }
 
     /// The route, the upstream and the path that a request for `url_path` at `host` would meet;

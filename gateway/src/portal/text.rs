@@ -117,13 +117,27 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
             "This request cannot be read",
             "The address or the form was not valid. Go back and try again; if you followed a link, ask whoever gave it to you.",
         ),
-        P::SessionRequired => ("Please sign in", "Your session has ended, or you have not signed in yet."),
-        P::Forbidden => ("You may not open this page", "Your account lacks the rights for it. Ask an administrator."),
-        P::CrossSite => ("This request came from another site", "For your safety nothing was done. Open the page here and try again."),
+        P::SessionRequired => {
+            ("Please sign in", "Your session has ended, or you have not signed in yet.")
+        }
+        P::Forbidden => (
+            "You may not open this page",
+            "Your account lacks the rights for it. Ask an administrator.",
+        ),
+        P::CrossSite => (
+            "This request came from another site",
+            "For your safety nothing was done. Open the page here and try again.",
+        ),
         P::SignInFailed => ("Sign-in failed", "Name or password is wrong."),
-        P::NotFound => ("There is nothing here", "The address may be misspelt, or the page has moved."),
-        P::MethodNotAllowed | P::MethodUnknown => ("This cannot be done here", "The page does not take this kind of request."),
-        P::Timeout => ("That took too long", "The request did not arrive completely. Please try again."),
+        P::NotFound => {
+            ("There is nothing here", "The address may be misspelt, or the page has moved.")
+        }
+        P::MethodNotAllowed | P::MethodUnknown => {
+            ("This cannot be done here", "The page does not take this kind of request.")
+        }
+        P::Timeout => {
+            ("That took too long", "The request did not arrive completely. Please try again.")
+        }
         P::TooLarge => ("That is too large", "Send a smaller file or less text."),
         P::Misdirected => ("This host is not served here", "Check the address."),
         P::Internal | P::Loop => ("Something went wrong", again),
@@ -138,12 +152,15 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
     let again = "请稍后重试。";
     let still_signed_in = "您的登录仍然有效，请稍后重试。";
     match problem {
-        P::BadRequest | P::UnsupportedType | P::HeadersTooLarge | P::TargetTooLong => {
-            ("无法识别该请求", "地址或表单内容无效。请返回重试；如果是从链接进入，请联系链接的提供者。")
-        }
+        P::BadRequest | P::UnsupportedType | P::HeadersTooLarge | P::TargetTooLong => (
+            "无法识别该请求",
+            "地址或表单内容无效。请返回重试；如果是从链接进入，请联系链接的提供者。",
+        ),
         P::SessionRequired => ("请先登录", "会话已结束，或您尚未登录。"),
         P::Forbidden => ("无权访问", "您的账号没有访问该页面的权限，请联系管理员。"),
-        P::CrossSite => ("请求来自其他网站", "为了您的安全，该操作未执行。请在本站打开页面后重试。"),
+        P::CrossSite => {
+            ("请求来自其他网站", "为了您的安全，该操作未执行。请在本站打开页面后重试。")
+        }
         P::SignInFailed => ("登录失败", "用户名或密码错误。"),
         P::NotFound => ("页面不存在", "地址可能有误，或页面已移动。"),
         P::MethodNotAllowed | P::MethodUnknown => ("不支持该操作", "该页面不接受此类请求。"),
