@@ -11,4 +11,8 @@
     reason = "a failed test should panic"
 )]
 
+mod assertion;
+mod authority;
+mod identity_headers;
+mod path;
 mod session;
