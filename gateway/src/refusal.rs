@@ -26,6 +26,8 @@ pub(crate) struct Audience {
     /// Where the person goes back to after signing in: path and query of a page.
     place: Option<String>,
     accept_language: Option<HeaderValue>,
+    /// It asked for the head only.
+    head_only: bool,
 }
 
 impl Audience {
@@ -44,7 +46,12 @@ impl Audience {
         let place = page
             .then(|| head.uri.path_and_query().map(|target| target.as_str().to_owned()))
             .flatten();
-        Self { navigates, place, accept_language: headers.get(ACCEPT_LANGUAGE).cloned() }
+        Self {
+            navigates,
+            place,
+            accept_language: headers.get(ACCEPT_LANGUAGE).cloned(),
+            head_only: head.method == Method::HEAD,
+        }
     }
 }
 
@@ -84,7 +91,8 @@ pub(crate) fn dress(
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );
     }
-    response.map(|bytes| Source::Full(Some(bytes)))
+    // Over HTTP/2 the library would send a body in answer to HEAD too (RFC 9110 §9.3.2).
+    response.map(|bytes| Source::Full((!audience.head_only).then_some(bytes)))
 }
 
 /// A problem document (RFC 9457 §3). The type is stable; the instance names the request.
