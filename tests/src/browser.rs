@@ -213,20 +213,19 @@ async fn talk(
     http2: bool,
 ) -> Answer {
     let io = TokioIo::new(stream);
-    let response = if http2 {
+    let (response, driver) = if http2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        (sender.send_request(request).await.unwrap(), driver)
     } else {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        (sender.send_request(request).await.unwrap(), driver)
     };
     let (head, body) = response.into_parts();
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body: body.collect().await.unwrap().to_bytes(),
-    }
+    let body = body.collect().await.unwrap().to_bytes();
+    // A connection left open would hold up the gate's shutdown, which blocks who could close it.
+    driver.await.unwrap();
+    Answer { status: head.status, headers: head.headers, body }
 }
