@@ -13,6 +13,7 @@
 
 mod assertion;
 mod authority;
+mod entry;
 mod identity_headers;
 mod path;
 mod session;
