@@ -17,4 +17,5 @@ mod entry;
 mod framing;
 mod identity_headers;
 mod path;
+mod proxy;
 mod session;
