@@ -275,13 +275,13 @@ async fn a09_every_request_of_a_connection_is_asked_for_its_own_session() {
     let mut stream = tokio::net::TcpStream::connect(gate.address()).await.unwrap();
     for (fields, expected) in [(&*cookie, "200"), ("", "401"), (&*cookie, "200"), ("", "401")] {
         stream.write_all(request(fields).as_bytes()).await.unwrap();
-        let (head, _) = raw::response(&mut stream).await;
+        let (head, _) = raw::message(&mut stream).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {expected}")), "{head}");
     }
     let id = session["session"].as_str().unwrap().to_owned();
     gate.ask(Request::SessionRevoke { id }).await.unwrap();
     stream.write_all(request(&cookie).as_bytes()).await.unwrap();
-    let (head, _) = raw::response(&mut stream).await;
+    let (head, _) = raw::message(&mut stream).await;
     assert!(
         head.starts_with("HTTP/1.1 401"),
         "an ended session lived on in its connection: {head}"

@@ -346,10 +346,10 @@ async fn b18_expectations_open_no_way_around_framing() {
     tokio::io::AsyncWriteExt::write_all(&mut stream, format!("{head}\r\n").as_bytes())
         .await
         .unwrap();
-    let (interim, _) = raw::response(&mut stream).await;
+    let (interim, _) = raw::message(&mut stream).await;
     assert!(interim.starts_with("HTTP/1.1 100"), "{interim}");
     tokio::io::AsyncWriteExt::write_all(&mut stream, b"abcde").await.unwrap();
-    let (answer, body) = raw::response(&mut stream).await;
+    let (answer, body) = raw::message(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200") && body == b"hello", "{answer}");
     let last = upstream.last();
     assert_eq!((last.body.as_slice(), last.field("expect")), (&b"abcde"[..], None));

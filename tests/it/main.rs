@@ -14,6 +14,7 @@
 mod assertion;
 mod authority;
 mod entry;
+mod faults;
 mod framing;
 mod identity_headers;
 mod path;

@@ -38,11 +38,11 @@ pub async fn send(address: SocketAddr, octets: impl AsRef<[u8]>) -> String {
     rest(&mut stream).await
 }
 
-/// Reads one response whose length its head tells, and gives its head and its body.
+/// Reads one message, whichever end sends it, whose length its head tells: head and body.
 ///
 /// # Panics
-/// When the connection ends or pauses before the response is over.
-pub async fn response(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>) {
+/// When the connection ends or pauses before the message is over.
+pub async fn message(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>) {
     let reading = async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -57,7 +57,7 @@ pub async fn response(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>
         stream.read_exact(&mut body).await.expect("a whole body");
         (head, body)
     };
-    tokio::time::timeout(DEADLINE, reading).await.expect("a response in time")
+    tokio::time::timeout(DEADLINE, reading).await.expect("a message in time")
 }
 
 /// A client's TLS with the authority in `ca_file`, offering these protocols.
