@@ -27,6 +27,8 @@ pub(crate) struct Audience {
     /// Where the person goes back to after signing in: path and query of a page.
     place: Option<PathAndQuery>,
     accept_language: Option<HeaderValue>,
+    /// It asked for the head only.
+    head_only: bool,
 }
 
 impl Audience {
@@ -44,7 +46,8 @@ impl Audience {
         let page = navigates && matches!(head.method, Method::GET | Method::HEAD);
         let place = head.uri.path_and_query().filter(|_| page).cloned();
         let accept_language = headers.get(ACCEPT_LANGUAGE).filter(|_| navigates).cloned();
-        Self { navigates, place, accept_language }
+        let head_only = head.method == Method::HEAD;
+        Self { navigates, place, accept_language, head_only }
     }
 }
 
@@ -84,7 +87,8 @@ pub(crate) fn dress(
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );
     }
-    response.map(|bytes| Source::Full(Some(bytes)))
+    // Over HTTP/2 the library would send a body in answer to HEAD too (RFC 9110 §9.3.2).
+    response.map(|bytes| Source::Full((!audience.head_only).then_some(bytes)))
 }
 
 /// A problem document (RFC 9457 §3). The type is stable; the instance names the request.

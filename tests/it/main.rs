@@ -11,4 +11,12 @@
     reason = "a failed test should panic"
 )]
 
+mod assertion;
+mod authority;
+mod entry;
+mod faults;
+mod framing;
+mod identity_headers;
+mod path;
+mod proxy;
 mod session;

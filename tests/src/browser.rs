@@ -3,20 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use crate::{DEADLINE, PASSWORD};
+use crate::{DEADLINE, PASSWORD, raw};
 
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
@@ -187,19 +183,13 @@ impl Browser {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let Some(ca_file) = &self.ca_file else { return talk(stream, request, self.http2).await };
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols =
-            vec![if self.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-        let name = ServerName::try_from(self.host.clone()).unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let Some(ca_file) = &self.ca_file else {
+            let stream = TcpStream::connect(self.address).await.unwrap();
+            return talk(stream, request, self.http2).await;
+        };
+        let protocol: &[u8] = if self.http2 { b"h2" } else { b"http/1.1" };
+        let config = raw::tls_config(ca_file, &[protocol]);
+        let stream = raw::tls(self.address, &self.host, config).await.unwrap();
         talk(stream, request, self.http2).await
     }
 
@@ -223,20 +213,19 @@ async fn talk(
     http2: bool,
 ) -> Answer {
     let io = TokioIo::new(stream);
-    let response = if http2 {
+    let (response, driver) = if http2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        (sender.send_request(request).await.unwrap(), driver)
     } else {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        tokio::spawn(connection);
-        sender.send_request(request).await.unwrap()
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        (sender.send_request(request).await.unwrap(), driver)
     };
     let (head, body) = response.into_parts();
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body: body.collect().await.unwrap().to_bytes(),
-    }
+    let body = body.collect().await.unwrap().to_bytes();
+    // A connection left open would hold up the gate's shutdown, which blocks who could close it.
+    driver.await.unwrap();
+    Answer { status: head.status, headers: head.headers, body }
 }

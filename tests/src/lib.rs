@@ -6,6 +6,7 @@
 //! - [`Upstream`]: a console that records every request octet by octet, and answers as told.
 //! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
 //! - [`raw`]: a client that sends exactly the octets it is given.
+//! - [`frames`]: the same over HTTP/2, frame by frame.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 
 #![allow(
@@ -18,6 +19,7 @@
 )]
 
 mod browser;
+pub mod frames;
 mod gate;
 pub mod process;
 pub mod raw;

@@ -1,11 +1,15 @@
 //! A console that records what it gets, octet by octet, and answers as told.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use doorward_certs::tls::TlsIdentities;
+use doorward_config::TlsFiles;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// The plain answer: it closes nothing and says little.
 const ANSWER: &[u8] =
@@ -18,6 +22,8 @@ pub struct Recorded {
     pub head: String,
     /// The body, with chunk framing undone.
     pub body: Vec<u8>,
+    /// The lines that followed the last chunk.
+    pub trailers: Vec<String>,
     /// Which of the upstream's connections it came on, from 0.
     pub connection: usize,
 }
@@ -75,18 +81,47 @@ impl Upstream {
         reply: impl Fn(&Recorded) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::<Mutex<Vec<_>>>::default();
-        let (recorded, reply): (_, Arc<Reply>) = (Arc::clone(&requests), Arc::new(reply));
+        let (talk, address) = (Talk::new(reply), listener.local_addr().unwrap());
+        let requests = Arc::clone(&talk.requests);
         let task = tokio::spawn(async move {
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(converse(
-                    stream,
-                    connection,
-                    Arc::clone(&recorded),
-                    Arc::clone(&reply),
-                ));
+                tokio::spawn(converse(stream, connection, talk.clone()));
+            }
+        });
+        Self { address, requests, task }
+    }
+
+    /// One that listens at a Unix-domain socket, which has no address, with a plain 200.
+    pub async fn unix(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let talk = Talk::new(|_| Some(ANSWER.to_vec()));
+        let requests = Arc::clone(&talk.requests);
+        let task = tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(converse(stream, connection, talk.clone()));
+            }
+        });
+        Self { address: SocketAddr::from(([0, 0, 0, 0], 0)), requests, task }
+    }
+
+    /// One that shows the certificate in these files, with a plain 200.
+    pub async fn tls(files: TlsFiles) -> Self {
+        let identities = TlsIdentities::load(&[files]).unwrap();
+        let acceptor = TlsAcceptor::from(identities.server_config(false).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let talk = Talk::new(|_| Some(ANSWER.to_vec()));
+        let (requests, address) = (Arc::clone(&talk.requests), listener.local_addr().unwrap());
+        let task = tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, talk) = (acceptor.clone(), talk.clone());
+                tokio::spawn(async move {
+                    // A client that does not trust the certificate goes away.
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    converse(stream, connection, talk).await;
+                });
             }
         });
         Self { address, requests, task }
@@ -117,17 +152,25 @@ impl Drop for Upstream {
     }
 }
 
-async fn converse(
-    mut stream: TcpStream,
-    connection: usize,
+/// What all connections of an upstream share.
+#[derive(Clone)]
+struct Talk {
     requests: Arc<Mutex<Vec<Recorded>>>,
     reply: Arc<Reply>,
-) {
+}
+
+impl Talk {
+    fn new(reply: impl Fn(&Recorded) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self { requests: Arc::default(), reply: Arc::new(reply) }
+    }
+}
+
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, talk: Talk) {
     let mut buffer = Vec::new();
-    while let Some((head, body)) = read_request(&mut stream, &mut buffer).await {
-        let recorded = Recorded { head, body, connection };
-        requests.lock().unwrap().push(recorded.clone());
-        let Some(octets) = reply(&recorded) else { return };
+    while let Some((head, body, trailers)) = read_request(&mut stream, &mut buffer).await {
+        let recorded = Recorded { head, body, trailers, connection };
+        talk.requests.lock().unwrap().push(recorded.clone());
+        let Some(octets) = (talk.reply)(&recorded) else { return };
         if stream.write_all(&octets).await.is_err() {
             return;
         }
@@ -137,11 +180,12 @@ async fn converse(
     }
 }
 
-/// Reads one message, leaving what follows it in `buffer`. `None` when the connection ends.
-pub(crate) async fn read_request(
-    stream: &mut TcpStream,
+/// Reads one message, leaving what follows it in `buffer`: head, body, trailers. `None` when the
+/// connection ends.
+async fn read_request(
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
-) -> Option<(String, Vec<u8>)> {
+) -> Option<(String, Vec<u8>, Vec<String>)> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
@@ -156,30 +200,37 @@ pub(crate) async fn read_request(
             .find(|(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
     };
-    let body = if value("transfer-encoding").is_some() {
-        read_chunks(stream, buffer).await?
-    } else {
-        let length = value("content-length").map_or(0, |length| length.parse().unwrap());
-        read_exactly(stream, buffer, length).await?
-    };
-    Some((head, body))
+    if value("transfer-encoding").is_some() {
+        let (body, trailers) = read_chunks(stream, buffer).await?;
+        return Some((head, body, trailers));
+    }
+    let length = value("content-length").map_or(0, |length| length.parse().unwrap());
+    let body = read_exactly(stream, buffer, length).await?;
+    Some((head, body, Vec::new()))
 }
 
-async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
+async fn read_chunks(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Option<(Vec<u8>, Vec<String>)> {
+    let (mut body, mut trailers) = (Vec::new(), Vec::new());
     loop {
         let size =
             usize::from_str_radix(&read_line(stream, buffer).await?, 16).expect("a chunk size");
         if size == 0 {
-            while !read_line(stream, buffer).await?.is_empty() {}
-            return Some(body);
+            loop {
+                match read_line(stream, buffer).await? {
+                    line if line.is_empty() => return Some((body, trailers)),
+                    line => trailers.push(line),
+                }
+            }
         }
         body.extend(read_exactly(stream, buffer, size).await?);
         read_line(stream, buffer).await?;
     }
 }
 
-async fn read_line(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+async fn read_line(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(at) = buffer.windows(2).position(|window| window == b"\r\n") {
             let line: Vec<u8> = buffer.drain(..at + 2).collect();
@@ -190,7 +241,7 @@ async fn read_line(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Strin
 }
 
 async fn read_exactly(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     length: usize,
 ) -> Option<Vec<u8>> {
@@ -200,7 +251,7 @@ async fn read_exactly(
     Some(buffer.drain(..length).collect())
 }
 
-async fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<()> {
     let mut chunk = [0; 16 * 1024];
     let read = stream.read(&mut chunk).await.ok().filter(|read| *read > 0)?;
     buffer.extend_from_slice(&chunk[..read]);
