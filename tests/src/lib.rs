@@ -6,6 +6,7 @@
 //! - [`Upstream`]: a console that records every request octet by octet, and answers as told.
 //! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
 //! - [`raw`]: a client that sends exactly the octets it is given.
+//! - [`events()`]: what the gates of this process write to the log.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 
 #![allow(
@@ -18,6 +19,7 @@
 )]
 
 mod browser;
+mod events;
 mod gate;
 pub mod process;
 pub mod raw;
@@ -25,6 +27,7 @@ mod scratch;
 mod upstream;
 
 pub use browser::{Answer, Browser};
+pub use events::{Events, events};
 pub use gate::{PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
 pub use scratch::Scratch;
 pub use upstream::{Recorded, Upstream};
