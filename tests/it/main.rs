@@ -11,5 +11,6 @@
     reason = "a failed test should panic"
 )]
 
+mod process;
 mod session;
 mod sign_in;
