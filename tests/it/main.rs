@@ -11,6 +11,9 @@
     reason = "a failed test should panic"
 )]
 
+mod backends;
+mod config_examples;
 mod process;
 mod session;
 mod sign_in;
+mod tidy;
