@@ -11,8 +11,11 @@
     reason = "a failed test should panic"
 )]
 
+mod access;
 mod backends;
 mod config_examples;
+mod log;
+mod operations;
 mod process;
 mod session;
 mod sign_in;

@@ -39,7 +39,7 @@ pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 ///
 /// # Panics
 /// When it is not true within [`DEADLINE`].
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::task::yield_now().await;
