@@ -18,7 +18,11 @@ async fn plain_gate() -> (Upstream, TestGate) {
 /// The latest line of the access log about a request like this.
 async fn line(gate: &TestGate, method: &str, path: &str) -> Value {
     let found = async |gate: &TestGate| {
-        gate.access_log().await.into_iter().rev().find(|line| line["method"] == method && line["path"] == path)
+        gate.access_log()
+            .await
+            .into_iter()
+            .rev()
+            .find(|line| line["method"] == method && line["path"] == path)
     };
     let mut line = found(gate).await;
     doorward_tests::eventually("a line about the request", async || {
@@ -75,7 +79,7 @@ async fn every_room_that_refuses_is_named() {
     stranger.get("/access").await;
     stranger.get("/.doorward/sign-in").await;
     stranger.send(Method::TRACE, "/router", &[], "".into()).await;
-    raw::exchange(gate.address(), b"GET /two-hosts HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    stranger.get("/a//b").await;
     for (path, decided_by, status) in
         [("/access", "access", 401), ("/.doorward/sign-in", "portal", 200)]
     {

@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod api;
 mod backends;
 mod config_examples;
 mod log;
