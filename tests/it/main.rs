@@ -17,6 +17,7 @@ mod backends;
 mod config_examples;
 mod log;
 mod operations;
+mod pages;
 mod process;
 mod session;
 mod sign_in;

@@ -8,6 +8,7 @@
 //! - [`raw`]: a client that sends exactly the octets it is given.
 //! - [`events()`]: what the gates of this process write to the log.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
+//! - [`webdriver`]: a real browser.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +26,7 @@ pub mod process;
 pub mod raw;
 mod scratch;
 mod upstream;
+pub mod webdriver;
 
 pub use browser::{Answer, Browser};
 pub use events::{Events, events};
