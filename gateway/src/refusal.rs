@@ -57,32 +57,20 @@ pub(crate) fn dress(
     cx: &RequestContext,
     audience: &Audience,
 ) -> Response<Source> {
-    let problem = refusal.problem;
-    let mut response = match (problem, audience.navigates) {
-        (Problem::SessionRequired, true) => to_sign_in(audience),
-        (_, true) => {
-            let language =
-                Language::choose(cx.cookies.language.as_deref(), audience.accept_language.as_ref());
-            let mut response = pages::problem(problem, cx.request_id.as_str(), language);
-            *response.status_mut() = problem.status();
-            response
-        }
-        (_, false) => document(problem, cx.request_id.as_str()),
+    let mut response = if refusal.problem == Problem::SessionRequired && audience.navigates {
+        to_sign_in(audience)
+    } else {
+        let page = audience.navigates.then(|| {
+            Language::choose(cx.cookies.language.as_deref(), audience.accept_language.as_ref())
+        });
+        tell(refusal, cx.request_id.as_str(), page)
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("cookie, accept, sec-fetch-mode"));
-    if let Some(after) = refusal.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
-    }
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(
-            WWW_AUTHENTICATE,
-            HeaderValue::from_static("Doorward realm=\"doorward\", sign_in=\"/.doorward/sign-in\""),
-        );
-    }
-    if problem == Problem::MethodNotAllowed {
-        response.headers_mut().insert(
+    pages::fence(headers);
+    if refusal.problem == Problem::MethodNotAllowed {
+        headers.insert(
             ALLOW,
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );
@@ -91,8 +79,30 @@ pub(crate) fn dress(
     response.map(|bytes| Source::Full((!audience.head_only).then_some(bytes)))
 }
 
+/// Says what is wrong: on a page in this language, or else in a problem document. With it goes
+/// what the status demands.
+pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) -> Response<Bytes> {
+    let problem = refusal.problem;
+    let mut response = match page {
+        Some(language) => pages::problem(problem, request_id, language),
+        None => document(problem, request_id),
+    };
+    *response.status_mut() = problem.status();
+    let headers = response.headers_mut();
+    if let Some(after) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    if problem.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Doorward realm=\"doorward\", sign_in=\"/.doorward/sign-in\""),
+        );
+    }
+    response
+}
+
 /// A problem document (RFC 9457 §3). The type is stable; the instance names the request.
-pub(crate) fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
+fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
     let mut members = serde_json::json!({
         "type": format!("urn:doorward:problem:{}", problem.slug()),
         "title": problem.title(),
@@ -105,7 +115,6 @@ pub(crate) fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
         members.insert("sign_in_url".into(), format!("{PREFIX}sign-in").into());
     }
     let mut response = Response::new(Bytes::from(members.to_string()));
-    *response.status_mut() = problem.status();
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

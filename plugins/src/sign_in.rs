@@ -113,16 +113,27 @@ impl SignIn {
         credentials: &Credentials,
         origin: Origin<'_>,
     ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
-        let result = self.verify_and_begin(credentials, &origin).await;
+        let mut known = None;
+        let result = self.verify_and_begin(credentials, &origin, &mut known).await;
         let (address, request_id) = (&origin.address, origin.request_id);
         match &result {
             Ok((_, session)) => {
                 let principal = session.principal();
                 tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = session.id, factor = "password", address, request_id);
             }
-            Err(SignInError::Reject) => {}
+            // Who it was tried for is told if there is such a principal. The name as typed is not
+            // logged: people type passwords into name fields.
+            Err(SignInError::Reject) => {
+                tracing::info!(
+                    event = "authn_login_fail",
+                    principal = known,
+                    factor = "password",
+                    address,
+                    request_id
+                )
+            }
             Err(error) => {
-                tracing::warn!(event = "authn_login_unavailable", %error, address, request_id)
+                tracing::warn!(event = "authn_login_unavailable", principal = known, %error, factor = "password", address, request_id)
             }
         }
         result
@@ -132,21 +143,16 @@ impl SignIn {
         &self,
         credentials: &Credentials,
         origin: &Origin<'_>,
+        known: &mut Option<String>,
     ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
         let key = NameKey::of(&credentials.account, &credentials.sub_user);
         let found = self.accounts.find(&key).await?;
+        *known = found.as_ref().map(|record| record.id.clone());
         let hash = found.as_ref().map(|record| record.password_hash.clone());
         let verdict = self.hasher.verify(&credentials.password, hash).await?;
         let Some(record) =
             found.filter(PrincipalRecord::is_active).filter(|_| verdict != Verdict::Wrong)
         else {
-            // The name as typed is not logged: people type passwords into name fields.
-            tracing::info!(
-                event = "authn_login_fail",
-                factor = "password",
-                address = origin.address,
-                request_id = origin.request_id
-            );
             return Err(SignInError::Reject);
         };
         let rehashed = match verdict {

@@ -11,12 +11,22 @@
     reason = "a failed test should panic"
 )]
 
+mod access;
+mod api;
 mod assertion;
 mod authority;
+mod backends;
+mod config_examples;
 mod entry;
 mod faults;
 mod framing;
 mod identity_headers;
+mod log;
+mod operations;
+mod pages;
 mod path;
+mod process;
 mod proxy;
 mod session;
+mod sign_in;
+mod tidy;

@@ -7,7 +7,9 @@
 //! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
 //! - [`raw`]: a client that sends exactly the octets it is given.
 //! - [`frames`]: the same over HTTP/2, frame by frame.
+//! - [`events()`]: what the gates of this process write to the log.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
+//! - [`webdriver`]: a real browser.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,14 +21,17 @@
 )]
 
 mod browser;
+mod events;
 pub mod frames;
 mod gate;
 pub mod process;
 pub mod raw;
 mod scratch;
 mod upstream;
+pub mod webdriver;
 
 pub use browser::{Answer, Browser};
+pub use events::{Events, events};
 pub use gate::{PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
 pub use scratch::Scratch;
 pub use upstream::{Recorded, Upstream};
@@ -38,7 +43,7 @@ pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 ///
 /// # Panics
 /// When it is not true within [`DEADLINE`].
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::task::yield_now().await;

@@ -23,6 +23,20 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// What `tests/run` has prepared: a program or folder named by an environment variable.
+///
+/// # Panics
+/// When the variable is not set.
+#[must_use]
+pub fn prepared(variable: &str) -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "tests/run names what it has prepared so")]
+    let found = std::env::var(variable);
+    let found = found.unwrap_or_else(|_| {
+        panic!("{variable} is not set: run the tests by tests/run, which prepares what they need")
+    });
+    PathBuf::from(found)
+}
+
 /// Runs a command to its end, with `input` on its standard input.
 pub fn run(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(binary());

@@ -38,7 +38,7 @@ use tower::ServiceExt;
 use crate::body::{Progress, RequestBody, Source};
 use crate::connection::Peer;
 use crate::gate::Shared;
-use crate::refusal::{Audience, document};
+use crate::refusal::{Audience, tell};
 use crate::serve::take_head;
 use form::FormGuard;
 use language::Language;
@@ -204,19 +204,7 @@ async fn protect(
         next.run(request).await
     };
     let headers = response.headers_mut();
-    for (name, value) in [
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "same-origin"),
-        ("cross-origin-opener-policy", "same-origin"),
-        ("cross-origin-resource-policy", "same-origin"),
-        ("x-frame-options", "DENY"),
-        (
-            "content-security-policy",
-            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    pages::fence(headers);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let url = &desk.services.config.public_url;
     if url.scheme == "https" && url.host != "localhost" {
@@ -231,19 +219,8 @@ async fn protect(
 impl Visit {
     /// A refusal in the form that suits the visitor.
     fn refuse(&self, refusal: &Refusal) -> Response {
-        let mut response = if self.navigates {
-            pages::problem(refusal.problem, &self.request_id, self.language)
-        } else {
-            document(refusal.problem, &self.request_id)
-        }
-        .map(Body::from);
-        *response.status_mut() = refusal.problem.status();
-        if let Some(after) = refusal.retry_after {
-            response
-                .headers_mut()
-                .insert(http::header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
-        }
-        response
+        let page = self.navigates.then_some(self.language);
+        tell(refusal, &self.request_id, page).map(Body::from)
     }
 }
 

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use doorward_plugins::Problem;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::language::Language;
 use super::text::{Texts, explain};
@@ -66,7 +66,7 @@ struct ProblemPage<'a> {
     request_id: &'a str,
 }
 
-/// The page that tells a person of a problem. The caller sets the status.
+/// The page that tells a person of a problem. The caller sets status and fence.
 pub(crate) fn problem(
     problem: Problem,
     request_id: &str,
@@ -76,12 +76,28 @@ pub(crate) fn problem(
     let page = ProblemPage { t: Texts::of(language), heading, advice, request_id };
     // A template that was compiled renders; if not, the status still says what there is to say.
     let mut response = http::Response::new(Bytes::from(page.render().unwrap_or_default()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("referrer-policy", HeaderValue::from_static("same-origin"));
     response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+/// What fences in every answer of the gate's own: it is of the type it says it is, loads nothing
+/// but our style sheet, stands in no frame, and tells no other site where it was.
+pub(crate) fn fence(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("x-frame-options", "DENY"),
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 /// A page with a status.

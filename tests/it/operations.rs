@@ -1,0 +1,152 @@
+//! The operators' side: health, metrics, the administration socket; none of it for the public.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+
+use doorward_tests::{Answer, Browser, Setup, TestGate, Upstream, eventually};
+use http::{Method, StatusCode};
+
+async fn plain_gate() -> (Upstream, TestGate) {
+    let upstream = Upstream::start().await;
+    let gate = TestGate::start(&upstream, Setup::default()).await;
+    (upstream, gate)
+}
+
+async fn ask(address: SocketAddr, path: &str) -> Answer {
+    Browser::new(address, "localhost", None).get(path).await
+}
+
+/// The value of a series.
+fn value(metrics: &str, series: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
+    line.unwrap_or_else(|| panic!("{series} is not in\n{metrics}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_running_gate_is_alive_started_and_ready() {
+    let (_upstream, gate) = plain_gate().await;
+    for path in ["/livez", "/startupz", "/readyz"] {
+        let answer = ask(gate.operations(), path).await;
+        assert_eq!((answer.status, &*answer.text()), (StatusCode::OK, "ok\n"), "{path}");
+    }
+    assert_eq!(ask(gate.operations(), "/").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn n11_metrics_move_and_their_number_does_not() {
+    let (_upstream, gate) = plain_gate().await;
+    let answer = ask(gate.operations(), "/metrics").await;
+    assert!(answer.field("content-type").starts_with("text/plain; version=0.0.4"));
+    let before = answer.text();
+    assert_eq!(value(&before, "doorward_sessions"), 0);
+    let mut inside = gate.signed_in().await;
+    for index in 0..40 {
+        inside.get(&format!("/page-{index}?user={index}")).await;
+        gate.browser().get(&format!("/stranger-{index}")).await;
+        gate.browser().try_sign_in(&format!("user{index}\u{1f600}"), "x").await;
+    }
+    let mut after = String::new();
+    eventually("the count of every answer", async || {
+        after = ask(gate.operations(), "/metrics").await.text();
+        value(&after, "doorward_requests_total{status=\"4xx\"}") == 80
+    })
+    .await;
+    assert_eq!(value(&after, "doorward_requests_total{status=\"2xx\"}"), 41);
+    assert_eq!(value(&after, "doorward_request_duration_seconds_count"), 121);
+    assert_eq!(value(&after, "doorward_request_duration_seconds_bucket{le=\"+Inf\"}"), 121);
+    assert_eq!(value(&after, "doorward_sessions"), 1);
+    assert_eq!(value(&after, "doorward_log_lines_dropped_total"), 0);
+    value(&after, "doorward_connections");
+    let series = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+    };
+    // Values that a client chose are in no label: the series are the same as before.
+    assert_eq!(series(&after).len(), series(&before).len());
+    for series in series(&after) {
+        assert!(!series.contains("user") && !series.contains("page"), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a16_the_public_listener_knows_nothing_of_it() {
+    let (upstream, gate) = plain_gate().await;
+    let own = gate.operations().to_string();
+    let paths = ["/livez", "/readyz", "/startupz", "/metrics", "/administration"];
+    for prefix in ["", "/.doorward", "/.doorward/api", "/.doorward/api/v1"] {
+        for path in paths {
+            for host in ["console.example.com", "localhost", &own] {
+                for method in [Method::GET, Method::POST] {
+                    let mut browser = gate.browser();
+                    browser.host = host.into();
+                    let answer =
+                        browser.send(method, &format!("{prefix}{path}"), &[], "".into()).await;
+                    let expected = match (host, prefix) {
+                        ("console.example.com", "") => StatusCode::UNAUTHORIZED,
+                        ("console.example.com", _) => StatusCode::NOT_FOUND,
+                        _ => StatusCode::MISDIRECTED_REQUEST,
+                    };
+                    assert_eq!(answer.status, expected, "{host} {prefix}{path}");
+                    assert!(!answer.text().contains("doorward_"), "{host} {prefix}{path}");
+                }
+            }
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    let administration = ask(gate.operations(), "/administration").await;
+    assert_eq!(administration.status, StatusCode::NOT_FOUND, "administration has its own socket");
+}
+
+#[tokio::test]
+async fn p05_what_the_gate_writes_is_for_its_own_user() {
+    let (_upstream, mut gate) = plain_gate().await;
+    gate.signed_in().await;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(gate.scratch.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == "doorward.toml" {
+            continue; // The test's.
+        }
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name} is {mode:o}");
+        names.push(name);
+    }
+    for needed in ["doorward.db", "doorward.keys", "doorward.lock", "doorward.sock"] {
+        assert!(names.iter().any(|name| name == needed), "{needed} is not among {names:?}");
+    }
+    gate.stop();
+    assert!(!gate.scratch.path().join("doorward.sock").exists(), "the socket outlives the gate");
+}
+
+#[tokio::test]
+async fn p05_a_folder_that_the_gate_makes_is_its_own_users() {
+    let upstream = Upstream::start().await;
+    let text = format!(
+        "public_url = \"https://console.example.com\"\nworkers = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+         [upstream.console]\naddress = \"http://{}\"\n[store]\npath = \"DIR/new/doorward.db\"\n[operations]\naddress = \"127.0.0.1:0\"\n",
+        upstream.address
+    );
+    let gate = TestGate::with_config(&text).await;
+    let folder = gate.scratch.path().join("new");
+    let mode = std::fs::metadata(folder).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+}
+
+#[tokio::test]
+async fn the_socket_takes_the_place_of_one_that_was_left_behind() {
+    let (_upstream, gate) = plain_gate().await;
+    let socket = gate.scratch.path().join("doorward.sock");
+    let gate = gate.restart().await;
+    drop(std::os::unix::net::UnixStream::connect(&socket).unwrap());
+    let scratch = std::sync::Arc::clone(&gate.scratch);
+    let text = std::fs::read_to_string(scratch.path().join("doorward.toml")).unwrap();
+    drop(gate);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert!(socket.exists(), "as `kill -9` leaves it");
+    let again = TestGate::with_config(
+        &text.replace("doorward.db", &format!("{}/doorward.db", scratch.path().display())),
+    )
+    .await;
+    drop(std::os::unix::net::UnixStream::connect(&socket).unwrap());
+    drop(again);
+}

@@ -1,0 +1,174 @@
+//! A real browser: headless Chromium by the WebDriver protocol (W3C), as far as stories need it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{Browser, DEADLINE, Scratch, eventually};
+
+/// The Tab key.
+pub const TAB: &str = "\u{E004}";
+
+/// The Enter key.
+pub const ENTER: &str = "\u{E007}";
+
+/// The name under which the protocol tells elements.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser with an empty profile; it ends when dropped.
+pub struct Chromium {
+    driver: Child,
+    process: u64,
+    client: Browser,
+    session: String,
+    _profile: Scratch,
+}
+
+impl Chromium {
+    /// Starts one. Every host name is this machine; certificates are not verified.
+    ///
+    /// # Panics
+    /// When `chromium` or `chromedriver` is missing or does not start.
+    pub async fn start() -> Self {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut driver = command.spawn().expect("chromedriver, which tests/run asks for");
+        let output = BufReader::new(driver.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let port = loop {
+            let line = lines.recv_timeout(DEADLINE).expect("chromedriver says its port");
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim_end_matches('.').parse::<u16>().unwrap();
+            }
+        };
+        let profile = Scratch::new();
+        let mut client = Browser::new(SocketAddr::from(([127, 0, 0, 1], port)), "localhost", None);
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--ignore-certificate-errors",
+            "--host-resolver-rules=MAP * 127.0.0.1",
+            "--lang=en",
+            "--window-size=1280,900",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ];
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome",
+            "acceptInsecureCerts": true,
+            "goog:chromeOptions": {"args": arguments},
+        }}});
+        let answer = client.post_json("/session", &wanted).await.json();
+        let session = answer["value"]["sessionId"].as_str();
+        let session = session.unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let process = answer["value"]["capabilities"]["goog:processID"].as_u64().unwrap();
+        Self { driver, process, client, session, _profile: profile }
+    }
+
+    /// Sends a command; gives the `value` of the answer, or its error.
+    async fn command(&mut self, method: Method, path: &str, body: Value) -> Result<Value, Value> {
+        let target = format!("/session/{}{path}", self.session);
+        let answer = if method == Method::GET {
+            self.client.get(&target).await
+        } else {
+            self.client.post_json(&target, &body).await
+        };
+        let value = answer.json()["value"].take();
+        if answer.status.is_success() { Ok(value) } else { Err(value) }
+    }
+
+    async fn done(&mut self, path: &str, body: Value) -> Value {
+        let done = self.command(Method::POST, path, body).await;
+        done.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Goes to a URL and waits until it is loaded.
+    pub async fn go(&mut self, url: &str) {
+        self.done("/url", json!({"url": url})).await;
+    }
+
+    /// Where it is.
+    pub async fn url(&mut self) -> String {
+        let url = self.command(Method::GET, "/url", Value::Null).await.unwrap();
+        url.as_str().unwrap().to_owned()
+    }
+
+    /// Waits until it is at a URL of which this is true.
+    pub async fn arrive(&mut self, what: &str, mut there: impl FnMut(&str) -> bool) {
+        eventually(what, async || there(&self.url().await)).await;
+    }
+
+    async fn find(&mut self, selector: &str) -> Result<String, Value> {
+        let wanted = json!({"using": "css selector", "value": selector});
+        let found = self.command(Method::POST, "/element", wanted).await?;
+        Ok(found[ELEMENT].as_str().unwrap().to_owned())
+    }
+
+    /// Is there an element of this CSS selector?
+    pub async fn has(&mut self, selector: &str) -> bool {
+        self.find(selector).await.is_ok()
+    }
+
+    /// The visible text of the first element of a CSS selector.
+    pub async fn text(&mut self, selector: &str) -> String {
+        let element = self.find(selector).await.unwrap_or_else(|error| panic!("{error}"));
+        let text =
+            self.command(Method::GET, &format!("/element/{element}/text"), Value::Null).await;
+        text.unwrap().as_str().unwrap().to_owned()
+    }
+
+    /// Clicks it.
+    pub async fn click(&mut self, selector: &str) {
+        let element = self.find(selector).await.unwrap_or_else(|error| panic!("{error}"));
+        self.done(&format!("/element/{element}/click"), json!({})).await;
+    }
+
+    /// Types into it.
+    pub async fn type_into(&mut self, selector: &str, text: &str) {
+        let element = self.find(selector).await.unwrap_or_else(|error| panic!("{error}"));
+        self.done(&format!("/element/{element}/value"), json!({"text": text})).await;
+    }
+
+    /// Presses keys, one after another, wherever the focus is.
+    pub async fn press(&mut self, keys: &str) {
+        let strokes = keys.chars().flat_map(|key| {
+            ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}))
+        });
+        let strokes: Vec<_> = strokes.collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        self.done("/actions", json!({"actions": [keyboard]})).await;
+    }
+
+    /// What an expression gives in the page.
+    pub async fn evaluate(&mut self, expression: &str) -> Value {
+        let script = format!("return ({expression})");
+        self.done("/execute/sync", json!({"script": script, "args": []})).await
+    }
+
+    /// A command of the Chrome DevTools Protocol.
+    pub async fn devtools(&mut self, command: &str, parameters: Value) -> Value {
+        self.done("/goog/cdp/execute", json!({"cmd": command, "params": parameters})).await
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        // The driver, killed, would leave its browser behind.
+        let _ = Command::new("kill").args(["-KILL", &self.process.to_string()]).status();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
