@@ -36,16 +36,32 @@ impl<'t> Target<'t> {
             return Err(TargetError);
         }
         let path = if raw.contains('%') { Cow::Owned(decode(raw)?) } else { Cow::Borrowed(raw) };
-        let last = path.split('/').skip(1).count();
-        for (index, segment) in path.split('/').skip(1).enumerate() {
-            let name = segment.split(';').next().unwrap_or_default();
-            // A slash at the end leaves one empty segment, which is no second reading.
-            let empty = segment.is_empty() && index + 1 < last;
-            if empty || (name.is_empty() && !segment.is_empty()) || matches!(name, "." | "..") {
-                return Err(TargetError);
+        if has_one_reading(&path) { Ok(Self { path }) } else { Err(TargetError) }
+    }
+}
+
+/// Does every segment say the same to everybody? Not an empty one, except the last, which a slash
+/// at the end leaves; and not one whose name, before path parameters, is a dot or two, or empty.
+fn has_one_reading(path: &str) -> bool {
+    let mut segments = path.bytes().skip(1);
+    loop {
+        let (mut name, mut dots, mut parameters) = (0, 0, false);
+        let end = segments.find(|byte| {
+            parameters |= *byte == b';';
+            if !parameters && *byte != b'/' {
+                name += 1;
+                dots += usize::from(*byte == b'.');
             }
+            *byte == b'/'
+        });
+        let is_last = end.is_none();
+        let empty = name == 0 && (parameters || !is_last);
+        if empty || (name == dots && matches!(name, 1 | 2)) {
+            return false;
         }
-        Ok(Self { path })
+        if is_last {
+            return true;
+        }
     }
 }
 

@@ -27,41 +27,33 @@ pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-asse
 
 /// Removes every identity field that a client sent.
 pub struct StripIdentity {
-    reserved: Vec<HeaderName>,
-    /// A bit for each length that a reserved name has, and the bytes that they begin with: most
-    /// fields need no second look.
-    lengths: u64,
-    first_bytes: Vec<u8>,
+    /// By length, so that most fields are compared with nothing.
+    reserved: Vec<Vec<HeaderName>>,
 }
 
 impl StripIdentity {
     /// Removes the names of every preset, and those of the configuration.
     pub fn new(rules: &Identity) -> Self {
+        let mut reserved = Vec::new();
         let names = IdentityHeaders::reserved(&rules.headers);
-        let reserved: Vec<_> =
-            names.iter().filter_map(|name| HeaderName::try_from(name).ok()).collect();
-        let lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
-        let mut first_bytes: Vec<_> = names.iter().filter_map(|name| name.bytes().next()).collect();
-        first_bytes.sort_unstable();
-        first_bytes.dedup();
-        Self { reserved, lengths, first_bytes }
+        for name in names.iter().filter_map(|name| HeaderName::try_from(name).ok()) {
+            let length = name.as_str().len();
+            if reserved.len() <= length {
+                reserved.resize(length + 1, Vec::new());
+            }
+            if let Some(names) = reserved.get_mut(length) {
+                names.push(name);
+            }
+        }
+        Self { reserved }
     }
 
     fn is_forbidden(&self, name: &HeaderName) -> bool {
         let bytes = name.as_str().as_bytes();
         // Without an early end, so that it is done for many bytes at once.
         let underscore = bytes.iter().fold(false, |found, byte| found | (*byte == b'_'));
-        let suspect = self.lengths & length_bit(bytes.len()) != 0;
-        underscore
-            || (suspect
-                && bytes.first().is_some_and(|first| self.first_bytes.contains(first))
-                && self.reserved.contains(name))
+        underscore || self.reserved.get(bytes.len()).is_some_and(|names| names.contains(name))
     }
-}
-
-/// The bit for names of this length; those of 63 and more share one.
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
 }
 
 #[async_trait]
