@@ -69,11 +69,18 @@ impl Listener {
             key_file: reader.readable_file("key_file").unwrap_or_default(),
         });
         let networks = reader.texts("trusted_proxies");
+        let address = reader
+            .text("address")
+            .parse()
+            .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+        if !reader.has("tls") && networks.is_empty() && !address.ip().is_loopback() {
+            let advice = "Add tls; or name, in trusted_proxies, the proxy that ends TLS; or listen at 127.0.0.1.";
+            let reason =
+                "is plain HTTP that others can reach: passwords would travel in the clear.";
+            reader.problem("address", Fault::new(reason, advice));
+        }
         Self {
-            address: reader
-                .text("address")
-                .parse()
-                .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
+            address,
             tls: tls.collect(),
             trusted_proxies: networks.iter().filter_map(|text| parse_network(text)).collect(),
             http2: reader.flag("http2"),

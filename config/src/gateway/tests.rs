@@ -132,6 +132,9 @@ fn p02_dangerous_combinations_are_refused() {
         let problems = GatewayConfig::parse(&text, Path::new("/")).unwrap_err();
         assert!(problems[0].reason.contains("believe everybody"), "{problems:?}");
     }
+    let open = MINIMAL.replace("127.0.0.1:0", "0.0.0.0:80");
+    let problems = GatewayConfig::parse(&open, Path::new("/")).unwrap_err();
+    assert!(problems[0].reason.contains("in the clear"), "{problems:?}");
     let plain = MINIMAL.replace("https://console", "http://console");
     assert!(
         GatewayConfig::parse(&plain, Path::new("/")).unwrap_err()[0]
