@@ -20,3 +20,4 @@ mod identity_headers;
 mod path;
 mod proxy;
 mod session;
+mod streaming;
