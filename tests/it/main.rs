@@ -17,6 +17,7 @@ mod entry;
 mod faults;
 mod framing;
 mod identity_headers;
+mod limits;
 mod path;
 mod proxy;
 mod session;
