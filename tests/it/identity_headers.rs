@@ -202,9 +202,8 @@ async fn a03_fields_named_in_connection_arrive_all_the_same() {
         "x-request-id",
         "host",
     ];
-    let names = NAMES.iter().chain(&facts);
-    for name in names.copied() {
-        for list in [name.to_owned(), name.to_ascii_uppercase(), format!("close, {name} ,x")] {
+    for name in NAMES.iter().chain(&facts) {
+        for list in [(*name).to_owned(), name.to_ascii_uppercase(), format!("close, {name} ,x")] {
             let answer = alice.get_with("/", &[("connection", &list)]).await;
             assert_eq!(answer.status, StatusCode::OK, "{list}");
             let last = upstream.last();

@@ -265,92 +265,30 @@ async fn the_reserved_prefix_never_arrives_in_any_case_of_letters() {
     }
 }
 
+/// Targets that can be read in one way only.
+const ALLOWED: &str = r#"
+    / /a /a/ /a/b/c /a? /a?b /a?b=c /a?b=c&d=e /a?? /a?b?c /? /?a /a?b=%2F /a?b=%2f..%2f
+    /a?b=../../c /a?b=//c /a?b=%00%ff%zz% /a?b=c+d%20e /a?url=https://x.example/%3Fy
+    /a?b[]=1&b[]=2 /a?{}|^` /a?b='c' /a?; /a;b /a;b=c/d;e /a;b?c;d /a+b /a%20b /a%20%20b/ /%61
+    /%7Ea /~a /a%40b /a@b /a:b /a:80 /a,b /a=b /a&b /a$b /a!b /a*b /a'b /(a) /a%28b%29 /.a /a.
+    /..a /a.. /a..b /... /.well-known/acme-challenge/x-y_z /a.b.c /a-b_c /%E4%BD%A0%E5%A5%BD
+    /%e4%bd%a0 /%F0%9F%98%80 /a%3Fb /a%23b /a%3D /a%3Ab /A/b/C /a/%5Bb%5D /a%22b
+    /index.php?r=site/index /0 /a?utm=1 /a%7Cb /a?= /a?&&
+"#;
+
 #[tokio::test]
 async fn d04_allowed_targets_arrive_octet_by_octet() {
     let upstream = Upstream::start().await;
     let gate = TestGate::start(&upstream, Setup::default()).await;
     let token = gate.signed_in().await.token().to_owned();
-    let mut targets: Vec<_> = [
-        "/",
-        "/a",
-        "/a/",
-        "/a/b/c",
-        "/a?",
-        "/a?b",
-        "/a?b=c",
-        "/a?b=c&d=e",
-        "/a??",
-        "/a?b?c",
-        "/?",
-        "/?a",
-        "/a?b=%2F",
-        "/a?b=%2f..%2f",
-        "/a?b=../../c",
-        "/a?b=//c",
-        "/a?b=%00%ff%zz%",
-        "/a?b=c+d%20e",
-        "/a?url=https://x.example/%3Fy",
-        "/a?b[]=1&b[]=2",
-        "/a?{}|^`",
-        "/a?b='c'",
-        "/a?;",
-        "/a;b",
-        "/a;b=c/d;e",
-        "/a;b?c;d",
-        "/a+b",
-        "/a%20b",
-        "/a%20%20b/",
-        "/%61",
-        "/%7Ea",
-        "/~a",
-        "/a%40b",
-        "/a@b",
-        "/a:b",
-        "/a:80",
-        "/a,b",
-        "/a=b",
-        "/a&b",
-        "/a$b",
-        "/a!b",
-        "/a*b",
-        "/a'b",
-        "/(a)",
-        "/a%28b%29",
-        "/.a",
-        "/a.",
-        "/..a",
-        "/a..",
-        "/a..b",
-        "/...",
-        "/.well-known/acme-challenge/x-y_z",
-        "/a.b.c",
-        "/a-b_c",
-        "/%E4%BD%A0%E5%A5%BD",
-        "/%e4%bd%a0",
-        "/%F0%9F%98%80",
-        "/a%3Fb",
-        "/a%23b",
-        "/a%3D",
-        "/a%3Ab",
-        "/A/b/C",
-        "/a/%5Bb%5D",
-        "/a%22b",
-        "/index.php?r=site/index",
-        "/0",
-        "/a?utm=1#".trim_end_matches('#'),
-        "/a%7Cb",
-        "/a?=",
-        "/a?&&",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut targets: Vec<_> = ALLOWED.split_whitespace().map(str::to_owned).collect();
     targets.push(format!("/{}", "a/".repeat(1000)));
     targets.push(format!("/a?{}", "b=c&".repeat(1500)));
     for target in &targets {
         assert_eq!(status(&gate, target.as_bytes(), Some(&token)).await, 200, "{target}");
         assert_eq!(upstream.last().line(), format!("GET {target}"));
     }
-    assert_eq!(upstream.count(), targets.len());
+    assert!(targets.len() > 60 && upstream.count() == targets.len());
 }
 
 #[tokio::test]

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::{DEADLINE, PASSWORD, raw};
 
@@ -213,19 +216,41 @@ async fn talk(
     http2: bool,
 ) -> Answer {
     let io = TokioIo::new(stream);
-    let (response, driver) = if http2 {
+    let tasks = Tasks::default();
+    let response = if http2 {
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        (sender.send_request(request).await.unwrap(), driver)
+            hyper::client::conn::http2::handshake(tasks.clone(), io).await.unwrap();
+        tasks.execute(connection);
+        sender.send_request(request).await.unwrap()
     } else {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        (sender.send_request(request).await.unwrap(), driver)
+        tasks.execute(connection);
+        sender.send_request(request).await.unwrap()
     };
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     // A connection left open would hold up the gate's shutdown, which blocks who could close it.
-    driver.await.unwrap();
+    tasks.finish().await;
     Answer { status: head.status, headers: head.headers, body }
+}
+
+/// The tasks of one connection, which can be waited for.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let task = tokio::spawn(async { drop(task.await) });
+        self.0.lock().unwrap().push(task);
+    }
+}
+
+impl Tasks {
+    async fn finish(&self) {
+        loop {
+            let task = self.0.lock().unwrap().pop();
+            let Some(task) = task else { return };
+            task.await.unwrap();
+        }
+    }
 }

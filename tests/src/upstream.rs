@@ -252,8 +252,7 @@ async fn read_exactly(
 }
 
 async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<()> {
-    let mut chunk = [0; 16 * 1024];
-    let read = stream.read(&mut chunk).await.ok().filter(|read| *read > 0)?;
-    buffer.extend_from_slice(&chunk[..read]);
+    buffer.reserve(16 * 1024);
+    stream.read_buf(buffer).await.ok().filter(|read| *read > 0)?;
     Some(())
 }

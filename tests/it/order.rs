@@ -1,0 +1,121 @@
+//! The order of plugins: one promise for each reason that `pipeline()` gives.
+
+use std::time::Duration;
+
+use doorward_plugins::administration::AccountChange;
+use doorward_tests::{Recorded, Setup, TestGate, Upstream};
+use http::StatusCode;
+
+const TABLES: &str = "[session]\nidle = \"15m\"\n[[route]]\npath = \"/public\"\naccess = \"public\"\n\
+    [[route]]\npath = \"/auditors\"\ngroups = [\"auditors\"]\n";
+
+/// What a client says of itself.
+const CLAIMS: [(&str, &str); 4] = [
+    ("remote-user", "root"),
+    ("remote_groups", "auditors"),
+    ("x-forwarded-user", "root"),
+    ("x-doorward-assertion", "e30.e30.e30"),
+];
+
+async fn gate(upstream: &Upstream) -> TestGate {
+    TestGate::start(upstream, Setup { tables: TABLES, ..Setup::default() }).await
+}
+
+/// Who the console was told is asking.
+fn told(recorded: &Recorded) -> (Option<&str>, bool) {
+    assert!(
+        !recorded.head.contains("root") && !recorded.head.contains("auditors"),
+        "{}",
+        recorded.head
+    );
+    (recorded.field("remote-user"), recorded.field("x-doorward-assertion").is_some())
+}
+
+#[tokio::test]
+async fn strip_identity_is_first_so_that_no_branch_keeps_a_clients_identity() {
+    let upstream = Upstream::start().await;
+    let gate = gate(&upstream).await;
+    let (mut alice, mut stranger) = (gate.signed_in().await, gate.browser());
+    for (path, status) in
+        [("/", 401), ("/auditors", 401), ("/.doorward/session", 401), ("/public", 200)]
+    {
+        assert_eq!(stranger.get_with(path, &CLAIMS).await.status.as_u16(), status, "{path}");
+    }
+    assert_eq!(told(&upstream.last()), (None, false));
+    for (path, status) in [("/", 200), ("/auditors", 403), ("/public", 200)] {
+        let before = upstream.count();
+        assert_eq!(alice.get_with(path, &CLAIMS).await.status.as_u16(), status, "{path}");
+        assert_eq!(upstream.count(), before + usize::from(status == 200), "{path}");
+        if status == 200 {
+            assert_eq!(told(&upstream.last()), (Some("alice"), true), "{path}");
+        }
+    }
+    let session = alice.get_with("/.doorward/session", &CLAIMS).await.json();
+    assert_eq!((&session["account"], &session["groups"][0]), (&"alice".into(), &"staff".into()));
+}
+
+#[tokio::test]
+async fn session_never_refuses_and_takes_the_cookie_out_whether_or_not_it_is_worth_something() {
+    let upstream = Upstream::start().await;
+    let gate = gate(&upstream).await;
+    let mut alice = gate.signed_in().await;
+    let token = alice.token().to_owned();
+    alice.get("/public").await;
+    assert!(!upstream.last().head.contains(&token));
+    gate.clock.advance(Duration::from_secs(15 * 60 + 1));
+    for value in [&*token, "", "nonsense", &"A".repeat(43)] {
+        let mut browser = gate.browser();
+        browser.jar.insert("__Host-doorward".into(), value.into());
+        assert_eq!(
+            browser.get("/public").await.status,
+            StatusCode::OK,
+            "{value:?} on a public route"
+        );
+        let last = upstream.last();
+        assert_eq!((told(&last), last.field("cookie")), ((None, false), None), "{value:?}");
+        let before = upstream.count();
+        assert_eq!(browser.get("/").await.status, StatusCode::UNAUTHORIZED, "{value:?}");
+        assert_eq!(upstream.count(), before);
+    }
+}
+
+#[tokio::test]
+async fn access_compares_what_the_session_found_and_not_what_the_client_says() {
+    let upstream = Upstream::start().await;
+    let gate = gate(&upstream).await;
+    let mut alice = gate.signed_in().await;
+    let auditors =
+        AccountChange { groups: Some(vec!["auditors".into()]), ..AccountChange::default() };
+    gate.add("bob", auditors).await;
+    let mut bob = gate.browser();
+    bob.sign_in("bob").await;
+    assert_eq!(alice.get_with("/auditors", &CLAIMS).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(bob.get("/auditors").await.status, StatusCode::OK);
+    assert_eq!(upstream.last().field("remote-user"), Some("bob"));
+    let refusal = async || {
+        let log = gate.access_log().await;
+        log.into_iter().find(|line| line["path"] == "/auditors" && line["status"] == 403)
+    };
+    doorward_tests::eventually("the line in the log", async || refusal().await.is_some()).await;
+    let refused = refusal().await.unwrap();
+    assert_eq!((&refused["decided_by"], &refused["account"]), (&"access".into(), &"alice".into()));
+}
+
+#[tokio::test]
+async fn assert_identity_is_last_so_that_only_who_was_let_through_is_named() {
+    let upstream = Upstream::start().await;
+    let gate = gate(&upstream).await;
+    let mut alice = gate.signed_in().await;
+    for path in ["/auditors", "/.doorward/session", "/.doorward/none", "//"] {
+        let answer = alice.get(path).await;
+        assert!(
+            answer.headers.keys().all(|name| !CLAIMS.iter().any(|(claim, _)| name == claim)),
+            "{path}"
+        );
+        assert_eq!(upstream.count(), 0, "{path} arrived");
+    }
+    let answer = alice.get("/").await;
+    assert_eq!(told(&upstream.last()), (Some("alice"), true));
+    assert!(answer.headers.get("x-doorward-assertion").is_none(), "the client got the assertion");
+}
