@@ -11,6 +11,7 @@
 
 mod account;
 mod api;
+mod device;
 mod form;
 pub mod language;
 pub(crate) mod pages;

@@ -54,6 +54,8 @@ pub(super) struct SessionRow {
     pub(super) id: String,
     pub(super) device: String,
     pub(super) address: String,
+    /// When it was last active, in words.
+    pub(super) activity: String,
     pub(super) current: bool,
 }
 

@@ -291,6 +291,8 @@ async fn e09_e22_the_account_page_lists_sessions_and_ends_one() {
     let mut there = gate.browser();
     there.fields.push(("user-agent".into(), "Phone of Alice".into()));
     there.sign_in("alice").await;
+    gate.clock.advance(Duration::from_secs(300));
+    here.get("/").await;
     let page = here.get(ACCOUNT).await;
     let text = page.text();
     assert_eq!(page.status, StatusCode::OK);
@@ -307,6 +309,12 @@ async fn e09_e22_the_account_page_lists_sessions_and_ends_one() {
     assert_eq!((ended.status, ended.location()), (StatusCode::SEE_OTHER, ACCOUNT));
     assert_eq!(there.get("/").await.status, StatusCode::UNAUTHORIZED);
     assert!(!here.get(ACCOUNT).await.text().contains("Phone of Alice"));
+    let mut safari = gate.browser();
+    safari
+        .fields
+        .push(("user-agent".into(), "Mozilla/5.0 (iPhone) Version/18.5 Safari/604.1".into()));
+    safari.sign_in("alice").await;
+    assert!(here.get(ACCOUNT).await.text().contains("Safari, iPhone"));
     let mut stranger = gate.browser().navigating();
     let sent = stranger.get(ACCOUNT).await;
     assert_eq!(sent.location(), "/.doorward/sign-in?return_to=%2F.doorward%2Faccount");
