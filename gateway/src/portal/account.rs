@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::pages::{AccountPage, SessionRow, render};
 use super::text::Texts;
-use super::{Desk, Visit, add_cookie, device, sign_out};
+use super::{Desk, Visit, add_cookie, device};
 
 const PURPOSE: &str = "end-session";
 
@@ -51,14 +51,13 @@ pub(super) async fn page(
         activity: t.activity(visit.now.since(other.active().unwrap_or(other.created))),
         current: other.id == session.id,
     });
-    let form = desk.guard.issue(&visit, [sign_out::PURPOSE, PURPOSE]);
-    let [sign_out_code, end_code] = &form.codes;
+    let form = desk.guard.issue(&visit, [PURPOSE]);
+    let [end_code] = &form.codes;
     let page = AccountPage {
         t,
         name: &principal.name.to_string(),
         idle: &t.span(principal.idle.unwrap_or(desk.services.config.session.idle)),
         sessions: &sessions.collect::<Vec<_>>(),
-        sign_out_code,
         end_code,
     };
     let mut response = render(StatusCode::OK, &page);
