@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::arguments::{Account, Change, Gate, Key, Session};
-use super::{Failure, load, note, password, runtime, say};
+use super::{Failure, load, note, password, runtime, say, tame};
 
 pub(super) fn account(command: Account) -> Result<(), Failure> {
     let (gate, request) = match command {
@@ -193,7 +193,7 @@ fn print_account(record: &PrincipalRecord) {
         ("idle time", idle),
         ("verification", record.verification.as_str().to_owned()),
     ] {
-        say(&format!("{label:13} {value}"));
+        say(&format!("{label:13} {}", tame(&value)));
     }
 }
 
@@ -202,7 +202,7 @@ fn print_account_line(record: &PrincipalRecord) {
         "{:32} {:9} {}",
         record.name.to_string(),
         state(record),
-        record.display_name.as_deref().unwrap_or_default()
+        tame(record.display_name.as_deref().unwrap_or_default())
     ));
 }
 
@@ -225,6 +225,6 @@ fn print_session(session: &SessionSummary) {
         ago(session.active),
         ago(session.created),
         session.address,
-        session.device
+        tame(&session.device)
     ));
 }

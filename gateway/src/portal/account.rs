@@ -6,14 +6,13 @@ use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use doorward_config::format_duration;
 use doorward_plugins::{Problem, Refusal};
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::pages::{AccountPage, SessionRow, render};
 use super::text::Texts;
-use super::{Desk, Visit, add_cookie, sign_out};
+use super::{Desk, Visit, add_cookie, device};
 
 const PURPOSE: &str = "end-session";
 
@@ -38,25 +37,27 @@ pub(super) async fn page(
     };
     let t = Texts::of(visit.language);
     let principal = session.principal();
-    let sessions =
-        desk.services.sessions.list(&principal.id, visit.now).into_iter().map(|other| SessionRow {
-            id: other.id.clone(),
-            device: if other.device.is_empty() {
-                t.unknown_device.to_owned()
-            } else {
-                other.device.clone()
-            },
-            address: other.address.clone(),
-            current: other.id == session.id,
-        });
-    let form = desk.guard.issue(&visit, [sign_out::PURPOSE, PURPOSE]);
-    let [sign_out_code, end_code] = &form.codes;
+    let mut sessions = desk.services.sessions.list(&principal.id, visit.now);
+    // The one that the person looks at first, then the others as they come.
+    sessions.sort_by_key(|other| other.id != session.id);
+    let sessions = sessions.into_iter().map(|other| SessionRow {
+        id: other.id.clone(),
+        device: if other.device.is_empty() {
+            t.unknown_device.to_owned()
+        } else {
+            device::name(&other.device)
+        },
+        address: other.address.clone(),
+        activity: t.activity(visit.now.since(other.active().unwrap_or(other.created))),
+        current: other.id == session.id,
+    });
+    let form = desk.guard.issue(&visit, [PURPOSE]);
+    let [end_code] = &form.codes;
     let page = AccountPage {
         t,
         name: &principal.name.to_string(),
-        idle: &format_duration(principal.idle.unwrap_or(desk.services.config.session.idle)),
+        idle: &t.span(principal.idle.unwrap_or(desk.services.config.session.idle)),
         sessions: &sessions.collect::<Vec<_>>(),
-        sign_out_code,
         end_code,
     };
     let mut response = render(StatusCode::OK, &page);

@@ -11,6 +11,7 @@
 
 mod account;
 mod api;
+mod device;
 mod form;
 pub mod language;
 pub(crate) mod pages;
@@ -89,19 +90,22 @@ enum Site {
 impl Site {
     fn of(headers: &HeaderMap, host: Option<&HeaderValue>) -> Self {
         let fetch_site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        let origin = headers.get(ORIGIN).map(|origin| {
-            let authority = origin
-                .to_str()
-                .ok()
-                .and_then(|origin| origin.split_once("://"))
-                .map(|(_, authority)| authority);
-            authority.zip(host).is_some_and(|(authority, host)| {
-                host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
-            })
-        });
-        match (fetch_site, origin) {
-            (Some(b"same-origin" | b"none"), Some(true) | None) | (None, Some(true)) => Self::Same,
-            (None, None) => Self::Unsaid,
+        let Some(origin) = headers.get(ORIGIN).map(HeaderValue::as_bytes) else {
+            return match fetch_site {
+                Some(b"same-origin" | b"none") => Self::Same,
+                Some(_) => Self::Other,
+                None => Self::Unsaid,
+            };
+        };
+        let authority = origin.split(|byte| *byte == b'/').nth(2).unwrap_or_default();
+        let whole = origin.ends_with(authority) && !authority.is_empty();
+        let ours =
+            whole && host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority));
+        match (fetch_site, ours) {
+            (Some(b"same-origin" | b"none") | None, true) => Self::Same,
+            // Forms of a page with `Referrer-Policy: no-referrer` do not name their origin, even
+            // to their own host (Fetch §3.2). A frame without an origin is told as cross-site.
+            (Some(b"same-origin"), false) if origin == b"null" => Self::Same,
             _ => Self::Other,
         }
     }

@@ -32,9 +32,8 @@ pub(super) struct SignInPage<'a> {
 /// A question with one button.
 #[derive(Template)]
 #[template(path = "sign_out.html")]
-pub(super) struct SignOutPage<'a> {
+pub(super) struct SignOutPage {
     pub(super) t: &'static Texts,
-    pub(super) code: &'a str,
 }
 
 /// Who is signed in, and where.
@@ -45,7 +44,6 @@ pub(super) struct AccountPage<'a> {
     pub(super) name: &'a str,
     pub(super) idle: &'a str,
     pub(super) sessions: &'a [SessionRow],
-    pub(super) sign_out_code: &'a str,
     pub(super) end_code: &'a str,
 }
 
@@ -54,6 +52,8 @@ pub(super) struct SessionRow {
     pub(super) id: String,
     pub(super) device: String,
     pub(super) address: String,
+    /// When it was last active, in words.
+    pub(super) activity: String,
     pub(super) current: bool,
 }
 

@@ -1,5 +1,7 @@
 //! The words of the pages, one table a language.
 
+use std::time::Duration;
+
 use doorward_plugins::Problem;
 
 use super::language::Language;
@@ -98,6 +100,30 @@ impl Texts {
             Language::English => &ENGLISH,
         }
     }
+
+    /// A time span in hours and minutes; less than a minute is none.
+    pub(crate) fn span(&self, span: Duration) -> String {
+        let (hours, minutes) = (span.as_secs() / 3600, span.as_secs() / 60 % 60);
+        let (hour, minute) = match self.language {
+            Language::Chinese => ("小时", "分钟"),
+            Language::English => ("h", "min"),
+        };
+        match (hours, minutes) {
+            (0, minutes) => format!("{minutes} {minute}"),
+            (hours, 0) => format!("{hours} {hour}"),
+            (hours, minutes) => format!("{hours} {hour} {minutes} {minute}"),
+        }
+    }
+
+    /// When something was last active, told by how long ago that was.
+    pub(crate) fn activity(&self, ago: Duration) -> String {
+        match (self.language, ago.as_secs() < 60) {
+            (Language::Chinese, true) => "刚刚活动".into(),
+            (Language::English, true) => "active just now".into(),
+            (Language::Chinese, false) => format!("{}前活动", self.span(ago)),
+            (Language::English, false) => format!("active {} ago", self.span(ago)),
+        }
+    }
 }
 
 /// What a person is told about a problem: a heading, and what to do.
@@ -171,5 +197,21 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
         P::BadGateway => ("控制台暂时无法访问", still_signed_in),
         P::GatewayTimeout => ("控制台响应超时", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("服务暂不可用", again),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_spans_are_words() {
+        let (english, chinese) = (Texts::of(Language::English), Texts::of(Language::Chinese));
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        assert_eq!(english.span(minutes(60)), "1 h");
+        assert_eq!(english.span(minutes(23 * 60 + 59)), "23 h 59 min");
+        assert_eq!(chinese.span(minutes(15)), "15 分钟");
+        assert_eq!(english.activity(minutes(1) - Duration::from_secs(1)), "active just now");
+        assert_eq!(chinese.activity(minutes(61)), "1 小时 1 分钟前活动");
     }
 }

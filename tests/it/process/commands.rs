@@ -128,7 +128,7 @@ async fn sessions_are_listed_and_ended_from_the_command_line() {
     let mut signed_in = Vec::new();
     for name in ["alice", "alice", "bob"] {
         let mut person = browser(&served);
-        person.fields.push(("user-agent".into(), "Terminal\u{1b}[31m".replace('\u{1b}', "?")));
+        person.fields.push(("user-agent".into(), "Terminal \u{9b}31m\u{202e}x".into()));
         person.sign_in(name).await;
         signed_in.push(person);
     }
@@ -139,6 +139,8 @@ async fn sessions_are_listed_and_ended_from_the_command_line() {
     for person in &signed_in {
         let shown = done(&config, true, "session list", "");
         assert!(!shown.contains(person.token()), "a token is shown: {shown}");
+        let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!shown.contains(steers), "a client can steer the terminal: {shown:?}");
     }
     let first = sessions[0]["id"].as_str().unwrap();
     assert!(

@@ -18,7 +18,7 @@ const CHANGES: [(&str, &str); 7] = [
 ];
 
 /// How a browser says that a request is another site's doing.
-const FOREIGN: [&[(&str, &str)]; 8] = [
+const FOREIGN: [&[(&str, &str)]; 11] = [
     &[("sec-fetch-site", "cross-site")],
     &[("sec-fetch-site", "same-site")],
     &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")],
@@ -26,6 +26,9 @@ const FOREIGN: [&[(&str, &str)]; 8] = [
     &[("origin", "https://console.example.com.evil.example")],
     &[("origin", "https://evil.example/console.example.com")],
     &[("origin", "null")],
+    &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+    &[("origin", "https://console.example.com"), ("sec-fetch-site", "cross-site")],
+    &[("origin", "https://console.example.com/")],
     &[("sec-fetch-site", "same-origin"), ("origin", "https://evil.example")],
 ];
 
@@ -36,7 +39,7 @@ async fn k01_what_another_site_sends_changes_nothing() {
     let mut other = gate.signed_in().await;
     let session =
         other.get("/.doorward/session").await.json()["session"].as_str().unwrap().to_owned();
-    let code = browser.clone().navigating().get(SIGN_OUT).await.hidden("code");
+    let code = browser.clone().navigating().get(ACCOUNT).await.hidden("code");
     let form =
         format!("code={code}&account=alice&password={}&id={session}", PASSWORD.replace(' ', "+"));
     let json = serde_json::json!({"account": "alice", "password": PASSWORD}).to_string();
@@ -66,7 +69,8 @@ async fn k01_a_form_is_worth_nothing_without_the_code_of_its_browser_and_session
     let (_upstream, gate) = plain_gate().await;
     let mut other = gate.browser();
     let foreign = other.get(SIGN_IN).await.hidden("code");
-    let purpose = other.get(SIGN_OUT).await.hidden("code");
+    gate.signed_in().await;
+    let purpose = gate.signed_in().await.get(ACCOUNT).await.hidden("code");
     for code in ["", "x", &foreign, &purpose, &"A".repeat(43)] {
         let mut browser = gate.browser();
         browser.get(SIGN_IN).await;
@@ -94,34 +98,30 @@ async fn k01_ending_a_session_needs_the_code_of_this_very_session() {
     let (_upstream, gate) = plain_gate().await;
     let mut target = gate.signed_in().await;
     let mut browser = gate.signed_in().await;
-    let end_code = |text: &str| {
-        let form = text.split("end-session\">").nth(1).unwrap().to_owned();
-        form.split("value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
-    };
-    let page = browser.clone().navigating().get(ACCOUNT).await;
-    let (id, sign_out) = (page.hidden("id"), page.hidden("code"));
-    let mut first = browser.clone();
-    first.get(ACCOUNT).await;
-    let old = end_code(&first.get(ACCOUNT).await.text());
-    first.sign_in("alice").await;
-    for code in ["", "x", &sign_out, &old] {
+    let page = browser.get(ACCOUNT).await;
+    let (id, old) = (page.hidden("id"), page.hidden("code"));
+    let sign_in = gate.browser().get(SIGN_IN).await.hidden("code");
+    // The same browser, but another session.
+    browser.sign_in("alice").await;
+    for code in ["", "x", &sign_in, &old] {
         let fields = [("code", code), ("id", &id)];
-        let refused = first.post_form("/.doorward/account/end-session", &fields).await;
+        let refused = browser.post_form("/.doorward/account/end-session", &fields).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN, "{code}");
     }
     assert_eq!(target.get("/").await.status, StatusCode::OK);
-    browser.jar.clone_from(&first.jar);
-    let fresh = end_code(&browser.get(ACCOUNT).await.text());
+    let fresh = browser.get(ACCOUNT).await.hidden("code");
     let fields = [("code", &*fresh), ("id", &id)];
     let ended = browser.post_form("/.doorward/account/end-session", &fields).await;
     assert_eq!(ended.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
-async fn a_page_of_the_console_may_sign_out_without_a_code() {
+async fn a_page_of_the_console_may_sign_out() {
     let (_upstream, gate) = plain_gate().await;
     for fields in [
         [("origin", "https://console.example.com"), ("sec-fetch-site", "same-origin")].as_slice(),
+        // From a page with `Referrer-Policy: no-referrer`.
+        &[("origin", "null"), ("sec-fetch-site", "same-origin")],
         &[("origin", "https://CONSOLE.example.com")],
         &[],
     ] {
