@@ -4,14 +4,17 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use doorward_plugins::Problem;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
-use crate::connection::Peer;
+use crate::deadline::{Deadline, Deadlines};
 use crate::upstream::LinkBody;
+use crate::worker::Worker;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +25,8 @@ pub(crate) enum BodyError {
     /// The portal failed.
     #[error(transparent)]
     Portal(#[from] axum::Error),
-    /// The upstream paused for too long.
-    #[error("the upstream paused for too long")]
+    /// The sender paused for too long.
+    #[error("the sender paused for too long")]
     Timeout,
     /// The client sent more than it may.
     #[error("the request body is too large")]
@@ -41,7 +44,10 @@ pub(crate) enum RequestBody {
 pub(crate) struct StreamBody {
     incoming: Incoming,
     bytes_left: u64,
-    peer: Rc<Peer>,
+    deadlines: Rc<Deadlines>,
+    /// How long the client may pause, and its present pause.
+    pause_max: Duration,
+    pause: Option<Deadline>,
     progress: Rc<Progress>,
 }
 
@@ -50,15 +56,16 @@ pub(crate) struct StreamBody {
 pub(crate) struct Progress {
     /// All of it was read.
     pub(crate) complete: Cell<bool>,
-    /// It broke a limit.
-    pub(crate) too_large: Cell<bool>,
+    /// Why it broke off, if the client is to blame.
+    pub(crate) problem: Cell<Option<Problem>>,
 }
 
 impl RequestBody {
+    /// The body of a request to this worker, of at most `bytes_max`.
     pub(crate) fn new(
         incoming: Incoming,
         bytes_max: u64,
-        peer: &Rc<Peer>,
+        worker: &Worker,
         progress: &Rc<Progress>,
     ) -> Self {
         if incoming.is_end_stream() {
@@ -68,7 +75,9 @@ impl RequestBody {
         Self::Stream(Box::new(StreamBody {
             incoming,
             bytes_left: bytes_max,
-            peer: Rc::clone(peer),
+            deadlines: Rc::clone(&worker.deadlines),
+            pause_max: worker.gate.services.config.limits.body_idle,
+            pause: None,
             progress: Rc::clone(progress),
         }))
     }
@@ -77,10 +86,8 @@ impl RequestBody {
 impl StreamBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-            self.peer.watch.note_body(frame.is_pending());
-            let frame = match frame {
-                Poll::Pending => return Poll::Pending,
+            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => return self.poll_pause(cx),
                 Poll::Ready(None) => {
                     self.progress.complete.set(true);
                     return Poll::Ready(None);
@@ -88,15 +95,35 @@ impl StreamBody {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
+            self.pause = None;
             let Ok(data) = frame.into_data() else { continue };
             let Some(left) = self.bytes_left.checked_sub(data.len() as u64) else {
-                self.progress.too_large.set(true);
-                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                return self.refuse(Problem::TooLarge, BodyError::TooLarge);
             };
             self.bytes_left = left;
             self.progress.complete.set(self.incoming.is_end_stream());
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
+    }
+
+    fn poll_pause(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let begin = || Deadline::after(&self.deadlines, self.pause_max);
+        match self.pause.get_or_insert_with(begin).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => self.refuse(Problem::Timeout, BodyError::Timeout),
+        }
+    }
+
+    fn refuse(
+        &self,
+        problem: Problem,
+        error: BodyError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.progress.problem.set(Some(problem));
+        Poll::Ready(Some(Err(error)))
     }
 }
 

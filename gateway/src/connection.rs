@@ -127,7 +127,6 @@ pub(crate) struct Watch {
     line_read: Cell<bool>,
     fragment: Cell<bool>,
     write_stalled: Cell<Option<u32>>,
-    body_stalled: Cell<Option<u32>>,
     draining: Cell<bool>,
     doomed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -154,7 +153,6 @@ impl Watch {
             line_read: Cell::new(false),
             fragment: Cell::new(false),
             write_stalled: Cell::new(None),
-            body_stalled: Cell::new(None),
             draining: Cell::new(false),
             doomed: Cell::new(false),
             waker: RefCell::default(),
@@ -172,12 +170,6 @@ impl Watch {
     pub(crate) fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.since.set(self.ticks.get());
-        self.body_stalled.set(None);
-    }
-
-    /// The client pauses within a request's body, or goes on.
-    pub(crate) fn note_body(&self, stalled: bool) {
-        note(&self.body_stalled, stalled, self.ticks.get());
     }
 
     /// The order that holds; the driver's task is woken when another one comes.
@@ -201,10 +193,7 @@ impl Watch {
         };
         let idle = (self.in_flight.get() == 0).then(|| self.since.get());
         let idle_limit = if self.head_begun.get() { limits.header_time } else { limits.keep_alive };
-        if overdue(idle, idle_limit)
-            || overdue(self.body_stalled.get(), limits.body_idle)
-            || overdue(self.write_stalled.get(), limits.write_idle)
-        {
+        if overdue(idle, idle_limit) || overdue(self.write_stalled.get(), limits.write_idle) {
             self.doomed.set(true);
             self.wake();
         }

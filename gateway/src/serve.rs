@@ -38,10 +38,8 @@ pub(crate) async fn serve(
                 Some(refusal) => Err(refusal),
                 None => match cx.upstream {
                     // Large, and rarer: it must not make the future of every request larger.
-                    None => {
-                        Box::pin(portal::visit(&worker.gate, &peer, &mut cx, &audience, body)).await
-                    }
-                    Some(upstream) => forward(&worker, &peer, &mut cx, upstream, body).await,
+                    None => Box::pin(portal::visit(&worker, &mut cx, &audience, body)).await,
+                    Some(upstream) => forward(&worker, &mut cx, upstream, body).await,
                 },
             };
             (cx, answer)
@@ -57,7 +55,6 @@ pub(crate) async fn serve(
 /// Sends the request on and takes what belongs to the upstream's connection out of the answer.
 async fn forward(
     worker: &Worker,
-    peer: &Rc<Peer>,
     cx: &mut RequestContext,
     upstream: usize,
     body: Incoming,
@@ -68,7 +65,7 @@ async fn forward(
     if http_body::Body::size_hint(&body).lower() > bytes_max {
         return Err(refuse(cx, Problem::TooLarge));
     }
-    let body = RequestBody::new(body, bytes_max, peer, &progress);
+    let body = RequestBody::new(body, bytes_max, worker, &progress);
     let request = Request::from_parts(take_head(cx), body);
     match pool.forward(request, &progress).await {
         Err(problem) => Err(refuse(cx, problem)),

@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Vec<Rc<Pool>>,
     connections: RefCell<HashMap<u64, Rc<Peer>>>,
     ticks: Rc<Cell<u32>>,
-    deadlines: Rc<Deadlines>,
+    pub(crate) deadlines: Rc<Deadlines>,
     /// First half of request ids.
     id: u64,
     requests: Cell<u64>,

@@ -37,10 +37,9 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::body::{Progress, RequestBody, Source};
-use crate::connection::Peer;
-use crate::gate::Shared;
 use crate::refusal::{Audience, tell};
 use crate::serve::take_head;
+use crate::worker::Worker;
 use form::FormGuard;
 use language::Language;
 
@@ -146,18 +145,17 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
 
 /// Carries a request to the portal, which answers on the office.
 pub(crate) async fn visit(
-    gate: &Shared,
-    peer: &Rc<Peer>,
+    worker: &Worker,
     cx: &mut RequestContext,
     audience: &Audience,
     body: Incoming,
 ) -> Result<http::Response<Source>, Refusal> {
     cx.decided_by = "portal";
+    let gate = &worker.gate;
     let progress = Rc::new(Progress::default());
-    let body = RequestBody::new(body, BODY_BYTES_MAX, peer, &progress).collect().await;
-    let body = body.map_err(|_| {
-        Refusal::new(if progress.too_large.get() { Problem::TooLarge } else { Problem::BadRequest })
-    })?;
+    let body = RequestBody::new(body, BODY_BYTES_MAX, worker, &progress).collect().await;
+    let body =
+        body.map_err(|_| Refusal::new(progress.problem.get().unwrap_or(Problem::BadRequest)))?;
     let head = take_head(cx);
     let domain = gate.services.config.session.cookie_domain.as_deref();
     let visit = Visit {

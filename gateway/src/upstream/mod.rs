@@ -147,8 +147,8 @@ impl Pool {
     }
 
     fn problem(&self, failure: &Failure, progress: &Progress) -> Problem {
-        if progress.too_large.get() {
-            return Problem::TooLarge;
+        if let Some(problem) = progress.problem.get() {
+            return problem;
         }
         let (problem, error) = match failure {
             Failure::Timeout => (Problem::GatewayTimeout, "it took too long to answer".to_owned()),
