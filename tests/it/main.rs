@@ -31,6 +31,7 @@ mod process;
 mod proxy;
 mod session;
 mod sign_in;
+mod store;
 mod streaming;
 mod tidy;
 mod tls;
