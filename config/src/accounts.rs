@@ -3,7 +3,8 @@
 use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::secret::Secret;
-use crate::spec::{Kind, TableSpec, default, optional, some_text};
+use crate::spec::{Kind, TableSpec, default, optional};
+use crate::text::some_text;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Passwords and their hashing.",

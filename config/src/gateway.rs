@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::problem::{Fault, LoadError, Problems};
+use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
@@ -190,58 +191,6 @@ impl GatewayConfig {
 
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-/// Scheme and authority under which people reach the console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicUrl {
-    /// `https`, or `http` on a loopback host.
-    pub scheme: &'static str,
-    /// Lower case, without port.
-    pub host: String,
-    /// As written, without the scheme: `console.example.com:8443`.
-    pub authority: String,
-}
-
-impl PublicUrl {
-    fn unset() -> Self {
-        Self { scheme: "https", host: String::new(), authority: String::new() }
-    }
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        let advice = "Write scheme and host, for example \"https://console.example.com\".";
-        let (scheme, rest) = match text.split_once("://") {
-            Some(("https", rest)) => ("https", rest),
-            Some(("http", rest)) => ("http", rest),
-            _ => return Err(Fault::new(format!("{text:?} is not a URL."), advice)),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest).to_ascii_lowercase();
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => match port.parse::<u16>() {
-                Ok(1..) => host,
-                _ => return Err(Fault::new(format!("{text:?} has no usable port."), advice)),
-            },
-            _ => &authority,
-        };
-        let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        if scheme == "http" && !loopback {
-            // The session cookie is Secure: over plain HTTP a browser would never send it back.
-            return Err(Fault::new("must be https, or nobody could stay signed in.", advice));
-        }
-        if crate::HostPattern::parse(host).is_err() || host.starts_with('*') {
-            return Err(Fault::new(format!("{text:?} has no usable host."), advice));
-        }
-        Ok(Self { scheme, host: host.to_owned(), authority })
-    }
-
-    /// Scheme, host and port: `https://console.example.com`.
-    pub fn origin(&self) -> String {
-        format!("{}://{}", self.scheme, self.authority)
-    }
-}
-
-fn verify_public_url(text: &str) -> Result<(), Fault> {
-    PublicUrl::parse(text).map(drop)
 }
 
 #[cfg(test)]

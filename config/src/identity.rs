@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::gateway::PublicUrl;
 use crate::problem::Fault;
+use crate::public_url::PublicUrl;
 use crate::reader::Reader;
-use crate::session::verify_field_name;
-use crate::spec::{Kind, TableSpec, default, optional, seconds, some_text};
+use crate::spec::{Kind, TableSpec, default, optional, seconds};
+use crate::text::some_text;
+use crate::text::verify_field_name;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "How the console is told who is asking.",

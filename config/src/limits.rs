@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::reader::Reader;
-use crate::route::verify_method;
 use crate::spec::{Kind, TableSpec, default, seconds};
+use crate::text::verify_method;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Bounds on what a client may send, and on how long it may take.",

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use crate::problem::Fault;
 use crate::reader::Reader;
-use crate::spec::{Kind, TableSpec, default, optional, required, some_text};
+use crate::spec::{Kind, TableSpec, default, optional, required};
+use crate::text::{some_text, verify_address};
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Where connections are accepted.",
@@ -86,15 +87,6 @@ impl Listener {
             http2: reader.flag("http2"),
         }
     }
-}
-
-pub(crate) fn verify_address(text: &str) -> Result<(), Fault> {
-    text.parse::<SocketAddr>().map(drop).map_err(|_| {
-        Fault::new(
-            format!("{text:?} is not an address."),
-            "Write IP address and port, for example \"0.0.0.0:8443\" or \"[::1]:8443\".",
-        )
-    })
 }
 
 fn parse_network(text: &str) -> Option<IpNet> {

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::listener::verify_address;
 use crate::reader::Reader;
-use crate::spec::{Kind, TableSpec, default, optional, some_text};
+use crate::spec::{Kind, TableSpec, default, optional};
 use crate::store::Store;
+use crate::text::some_text;
+use crate::text::verify_address;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Health, metrics, administration and logs.",

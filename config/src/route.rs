@@ -3,7 +3,8 @@
 use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::Fault;
 use crate::reader::Reader;
-use crate::spec::{Kind, TableSpec, default, optional, some_text};
+use crate::spec::{Kind, TableSpec, default, optional};
+use crate::text::{some_text, verify_host, verify_method};
 use crate::upstream::Upstream;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -188,10 +189,6 @@ fn everything() -> PathPattern {
     PathPattern::parse("/**").expect("a literal pattern")
 }
 
-pub(crate) fn verify_host(text: &str) -> Result<(), Fault> {
-    HostPattern::parse(text).map(drop)
-}
-
 fn verify_path(text: &str) -> Result<(), Fault> {
     if text == "/.doorward" || text.starts_with("/.doorward/") {
         return Err(Fault::new(
@@ -200,14 +197,4 @@ fn verify_path(text: &str) -> Result<(), Fault> {
         ));
     }
     PathPattern::parse(text).map(drop)
-}
-
-pub(crate) fn verify_method(text: &str) -> Result<(), Fault> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-        return Ok(());
-    }
-    Err(Fault::new(
-        format!("{text:?} is not a method."),
-        "Write it in capitals, for example \"POST\".",
-    ))
 }

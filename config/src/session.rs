@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::gateway::PublicUrl;
 use crate::pattern::HostPattern;
 use crate::problem::Fault;
+use crate::public_url::PublicUrl;
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, seconds};
+use crate::text::verify_field_name;
 use crate::value::format_duration;
 
 /// The shortest idle time that there may be.
@@ -160,14 +161,4 @@ fn verify_domain(text: &str) -> Result<(), Fault> {
             "Write it without a star, for example \"example.com\".",
         )),
     }
-}
-
-pub(crate) fn verify_field_name(text: &str) -> Result<(), Fault> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Ok(());
-    }
-    Err(Fault::new(
-        format!("{text:?} is not a field name."),
-        "Use letters, digits and -, for example \"X-User\".",
-    ))
 }

@@ -84,11 +84,3 @@ pub(crate) const fn default(
 pub(crate) const fn seconds(least: u64, most: u64) -> Kind {
     Kind::Duration { least: Duration::from_secs(least), most: Duration::from_secs(most) }
 }
-
-/// Any text but the empty one.
-pub(crate) fn some_text(text: &str) -> Result<(), Fault> {
-    if text.trim().is_empty() {
-        return Err(Fault::new("is empty.", "Write a value, or leave the key out."));
-    }
-    Ok(())
-}

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::reader::Reader;
-use crate::spec::{Kind, TableSpec, required, some_text};
+use crate::spec::{Kind, TableSpec, required};
+use crate::text::some_text;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Where accounts and sessions are kept.",

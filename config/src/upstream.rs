@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::pattern::HostPattern;
 use crate::problem::Fault;
 use crate::reader::Reader;
-use crate::route::verify_host;
-use crate::spec::{Kind, TableSpec, default, optional, required, seconds, some_text};
+use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
+use crate::text::some_text;
+use crate::text::verify_host;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "A console behind the gate.",

@@ -18,8 +18,7 @@ use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::deadline::TICK;
-use crate::forwarded::ForwardedFields;
-use crate::router::Authority;
+use crate::forwarded::{Authority, ForwardedFields};
 
 /// Pieces of an answer that are no longer than this together are sent as one.
 const JOINED_BYTES_MAX: usize = 2048;

@@ -188,6 +188,17 @@ impl Pseudonym {
     }
 }
 
+/// The authority that a request was sent to, in the forms that are needed of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Authority {
+    /// As it was sent.
+    pub(crate) raw: HeaderValue,
+    /// Lower case, without port.
+    pub(crate) host: Arc<str>,
+    /// Index of the upstream that serves it; `None`: none does.
+    pub(crate) upstream: Option<usize>,
+}
+
 /// A host as it was asked for: lower case, without port and without a dot at the end. `None` if
 /// it is not one.
 pub(crate) fn parse_host(authority: &str) -> Option<Arc<str>> {

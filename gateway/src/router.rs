@@ -17,7 +17,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::connection::Peer;
-use crate::forwarded::{self, Pseudonym, parse_host};
+use crate::forwarded::{self, Authority, Pseudonym, parse_host};
 use crate::portal::PREFIX;
 use crate::target::Target;
 
@@ -41,17 +41,6 @@ pub struct Router {
     /// What the gate's own pages demand: nothing, and they are no activity.
     portal: Arc<Route>,
     pseudonym: Pseudonym,
-}
-
-/// The authority that a request was sent to, in the forms that are needed of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Authority {
-    /// As it was sent.
-    pub(crate) raw: HeaderValue,
-    /// Lower case, without port.
-    pub(crate) host: Arc<str>,
-    /// Index of the upstream that serves it; `None`: none does.
-    pub(crate) upstream: Option<usize>,
 }
 
 /// What a request's head came to.
