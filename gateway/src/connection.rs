@@ -124,6 +124,8 @@ pub(crate) struct Watch {
     since: Cell<u32>,
     head_begun: Cell<bool>,
     line_read: Cell<bool>,
+    /// No request of this connection has had a body yet.
+    heads_only: Cell<bool>,
     fragment: Cell<bool>,
     write_stalled: Cell<Option<u32>>,
     draining: Cell<bool>,
@@ -150,6 +152,7 @@ impl Watch {
             in_flight: Cell::new(0),
             head_begun: Cell::new(false),
             line_read: Cell::new(false),
+            heads_only: Cell::new(true),
             fragment: Cell::new(false),
             write_stalled: Cell::new(None),
             draining: Cell::new(false),
@@ -158,9 +161,11 @@ impl Watch {
         }
     }
 
-    /// A request's head is complete.
-    pub(crate) fn begin(&self) {
+    /// A request's head is complete, and a body follows it or not.
+    pub(crate) fn begin(&self, has_body: bool) {
         self.in_flight.set(self.in_flight.get() + 1);
+        // What comes in later may be the rest of a body that nobody wanted, and not a head.
+        self.heads_only.set(self.heads_only.get() && !has_body);
         self.head_begun.set(false);
         self.line_read.set(false);
     }
@@ -224,7 +229,7 @@ impl Watch {
         if !self.head_begun.replace(true) {
             self.since.set(self.ticks.get());
         }
-        if !self.line_read.get() {
+        if self.heads_only.get() && !self.line_read.get() {
             let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
             self.line_read.set(line.len() < bytes.len());
             self.fragment.set(self.fragment.get() || line.contains(&b'#'));

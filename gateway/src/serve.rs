@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use doorward_plugins::{Problem, Refusal, RequestContext, RequestId};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
@@ -23,8 +23,8 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    peer.watch.begin();
     let (head, body) = request.into_parts();
+    peer.watch.begin(!http_body::Body::is_end_stream(&body));
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
     let (worker_id, count) = worker.next_request();
@@ -71,6 +71,8 @@ async fn forward(
         Err(problem) => Err(refuse(cx, problem)),
         Ok(mut response) => {
             cx.decided_by = "upstream";
+            // The gate speaks its own version (RFC 9112 §2.3).
+            *response.version_mut() = Version::HTTP_11;
             remove_hop_by_hop(response.headers_mut());
             Ok(response.map(Source::Upstream))
         }

@@ -44,28 +44,47 @@ impl Link {
     }
 }
 
-/// A response body that drives its connection and gives it back when it is over.
+/// A response body that drives its connection and gives it back when it is over. Trailers are
+/// dropped: nobody has judged them, and they could set the gate's own cookies.
 pub(crate) struct LinkBody {
     body: Incoming,
     link: Option<Link>,
     pool: Rc<Pool>,
     /// Runs while the upstream pauses.
     pause: Option<Deadline>,
+    /// The end was reached. A chunked body does not know that it is over until it is asked again.
+    ended: bool,
 }
 
 impl LinkBody {
     pub(super) fn new(body: Incoming, link: Link, pool: Rc<Pool>) -> Self {
-        let mut made = Self { body, link: Some(link), pool, pause: None };
+        let ended = body.is_end_stream();
+        let mut made = Self { body, link: Some(link), pool, pause: None, ended };
         made.settle();
         made
     }
 
     /// Gives the connection back if the body is over.
     fn settle(&mut self) {
-        if self.body.is_end_stream()
+        self.ended |= self.body.is_end_stream();
+        if self.ended
             && let Some(link) = self.link.take()
         {
             self.pool.give_back(link);
+        }
+    }
+
+    fn poll_pause(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let pause = self.pause.get_or_insert_with(|| self.pool.pause());
+        match pause.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.link = None;
+                Poll::Ready(Some(Err(BodyError::Timeout)))
+            }
         }
     }
 }
@@ -79,31 +98,34 @@ impl Body for LinkBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let closed =
-            this.link.as_mut().is_some_and(|link| link.connection.as_mut().poll(cx).is_ready());
-        if closed {
-            this.link = None;
-        }
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        match &frame {
-            Poll::Pending => {
-                let pause = this.pause.get_or_insert_with(|| this.pool.pause());
-                if pause.poll(cx).is_ready() {
+        loop {
+            let link = this.link.as_mut();
+            if link.is_some_and(|link| link.connection.as_mut().poll(cx).is_ready()) {
+                this.link = None;
+            }
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Pending => return this.poll_pause(cx),
+                Poll::Ready(Some(Err(error))) => {
                     this.link = None;
-                    return Poll::Ready(Some(Err(BodyError::Timeout)));
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
+                Poll::Ready(Some(Ok(frame))) => {
+                    this.pause = None;
+                    this.settle();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(None) => {
+                    this.ended = true;
+                    this.settle();
+                    return Poll::Ready(None);
                 }
             }
-            Poll::Ready(Some(Err(_))) => this.link = None,
-            Poll::Ready(Some(Ok(_)) | None) => {
-                this.pause = None;
-                this.settle();
-            }
         }
-        frame.map_err(BodyError::from)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -22,7 +22,7 @@ use doorward_certs::KeyFileError;
 use doorward_config::{HostHeader, Upstream as Rules};
 use doorward_plugins::Problem;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 
 use crate::body::{Progress, RequestBody};
 use crate::deadline::{Deadline, Deadlines, ticks};
@@ -136,6 +136,10 @@ impl Pool {
         });
         match sent.await {
             None => Err(Failure::Timeout),
+            // Nobody asked to switch; what follows on this connection is no answer.
+            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Failure::Switch)
+            }
             Some(Ok(response)) => {
                 Ok(response.map(|body| LinkBody::new(body, link, Rc::clone(self))))
             }
@@ -151,6 +155,7 @@ impl Pool {
             return problem;
         }
         let (problem, error) = match failure {
+            Failure::Switch => (Problem::BadGateway, "it switched protocols unasked".to_owned()),
             Failure::Timeout => (Problem::GatewayTimeout, "it took too long to answer".to_owned()),
             Failure::Unsent(_) => (Problem::BadGateway, "it closed a new connection".to_owned()),
             Failure::Http(error) => (Problem::BadGateway, error.to_string()),
@@ -200,6 +205,7 @@ impl Pool {
 /// Why an exchange gave no response.
 enum Failure {
     Http(hyper::Error),
+    Switch,
     Timeout,
     Unsent(Box<Request<RequestBody>>),
 }
