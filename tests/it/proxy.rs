@@ -132,7 +132,7 @@ async fn d06_a_gate_in_front_of_itself_answers_508_and_asks_once() {
     assert_eq!(gate.browser().get("/").await.status, StatusCode::LOOP_DETECTED);
     doorward_tests::eventually("the log", async || gate.access_log().await.len() >= 2).await;
     let log = gate.access_log().await;
-    // Two workers hand their lines on, each when it likes.
+    // Two workers write, in either order.
     let mut decided: Vec<_> = log.iter().map(|line| line["decided_by"].as_str().unwrap()).collect();
     decided.sort_unstable();
     assert_eq!(decided, ["router", "upstream"]);
