@@ -152,6 +152,11 @@ impl Chromium {
         self.done("/actions", json!({"actions": [keyboard]})).await;
     }
 
+    /// Looks into the first frame of the page from now on.
+    pub async fn enter_frame(&mut self) {
+        self.done("/frame", json!({"id": 0})).await;
+    }
+
     /// What an expression gives in the page.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let script = format!("return ({expression})");

@@ -127,6 +127,7 @@ impl Texts {
 }
 
 /// What a person is told about a problem: a heading, and what to do.
+#[expect(clippy::too_many_lines, reason = "a table, which is best read whole")]
 pub(crate) fn explain(problem: Problem, language: Language) -> (&'static str, &'static str) {
     let (english, chinese) = match problem {
         Problem::BadRequest
