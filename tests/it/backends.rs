@@ -80,7 +80,7 @@ async fn ask_directly(backend: &Backend, assertions: &[&str]) -> Answer {
 }
 
 /// Signs what the gate would not: with its own key, but other claims.
-fn sign(folder: &Path, change: Value) -> String {
+fn sign(folder: &Path, change: &Value) -> String {
     let keys =
         SigningKeys::open(&folder.join("doorward.keys"), SigningAlgorithm::Es256, 0).unwrap();
     #[expect(clippy::disallowed_methods, reason = "the backend goes by the machine's time")]
@@ -120,14 +120,14 @@ async fn a_backend_believes_the_gate_and_nothing_else(command: Command) {
     assert_eq!(seen.status, StatusCode::OK, "{}", seen.text());
     assert_eq!((&seen.json()["account"], &seen.json()["aud"]), (&"alice".into(), &AUDIENCE.into()));
 
-    let good = sign(scratch.path(), json!({}));
+    let good = sign(scratch.path(), &json!({}));
     assert_eq!(
         ask_directly(&backend, &[&good]).await.status,
         StatusCode::OK,
         "the test's own way of signing"
     );
     let other = Scratch::new();
-    let foreign = sign(other.path(), json!({}));
+    let foreign = sign(other.path(), &json!({}));
     let (head, signature) = good.rsplit_once('.').unwrap();
     let flipped =
         format!("{head}.{}{}", if signature.starts_with('A') { 'B' } else { 'A' }, &signature[1..]);
@@ -137,9 +137,9 @@ async fn a_backend_believes_the_gate_and_nothing_else(command: Command) {
         ("another key's", vec![&*foreign]),
         ("a flipped bit", vec![&*flipped]),
         ("no signature", vec![head]),
-        ("expired", vec![&*sign(scratch.path(), json!({"iat": -300, "exp": -180}))]),
-        ("for another backend", vec![&*sign(scratch.path(), json!({"aud": "billing"}))]),
-        ("another gate's", vec![&*sign(scratch.path(), json!({"iss": "https://evil.example"}))]),
+        ("expired", vec![&*sign(scratch.path(), &json!({"iat": -300, "exp": -180}))]),
+        ("for another backend", vec![&*sign(scratch.path(), &json!({"aud": "billing"}))]),
+        ("another gate's", vec![&*sign(scratch.path(), &json!({"iss": "https://evil.example"}))]),
     ] {
         let refused = ask_directly(&backend, &assertions).await;
         assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{what}: {}", refused.text());

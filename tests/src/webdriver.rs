@@ -1,7 +1,7 @@
 //! A real browser: headless Chromium by the WebDriver protocol (W3C), as far as stories need it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 
@@ -23,6 +23,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub struct Chromium {
     driver: Child,
     process: u64,
+    address: SocketAddr,
     client: Browser,
     session: String,
     _profile: Scratch,
@@ -49,7 +50,8 @@ impl Chromium {
             }
         };
         let profile = Scratch::new();
-        let mut client = Browser::new(SocketAddr::from(([127, 0, 0, 1], port)), "localhost", None);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut client = Browser::new(address, "localhost", None);
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -75,7 +77,7 @@ impl Chromium {
         let session = answer["value"]["sessionId"].as_str();
         let session = session.unwrap_or_else(|| panic!("{answer}")).to_owned();
         let process = answer["value"]["capabilities"]["goog:processID"].as_u64().unwrap();
-        Self { driver, process, client, session, _profile: profile }
+        Self { driver, process, address, client, session, _profile: profile }
     }
 
     /// Sends a command; gives the `value` of the answer, or its error.
@@ -152,10 +154,24 @@ impl Chromium {
         self.done("/actions", json!({"actions": [keyboard]})).await;
     }
 
+    /// Looks into the first frame of the page from now on.
+    pub async fn enter_frame(&mut self) {
+        self.done("/frame", json!({"id": 0})).await;
+    }
+
     /// What an expression gives in the page.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let script = format!("return ({expression})");
         self.done("/execute/sync", json!({"script": script, "args": []})).await
+    }
+
+    /// Ends the session. Blocks, as it is called where nothing can be awaited.
+    fn quit(&self) -> io::Result<()> {
+        let mut stream = TcpStream::connect_timeout(&self.address, DEADLINE)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", self.session)?;
+        // It answers when the browser has ended, and keeps the connection.
+        stream.read_exact(&mut [0])
     }
 
     /// A command of the Chrome DevTools Protocol.
@@ -166,8 +182,10 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The driver, killed, would leave its browser behind.
-        let _ = Command::new("kill").args(["-KILL", &self.process.to_string()]).status();
+        // Asked to, the browser cleans up behind itself; the driver, killed, would leave it behind.
+        if self.quit().is_err() {
+            let _ = Command::new("kill").args(["-KILL", &self.process.to_string()]).status();
+        }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

@@ -40,14 +40,17 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     let listen = with_port(*listen)?;
     DevelopmentCertificate::ensure(&data, &["localhost", "127.0.0.1", "::1"])
         .map_err(|error| Failure::Io(error.to_string()))?;
-    let file = data.join("doorward.toml");
-    std::fs::write(&file, configuration(listen, &data))?;
-    let config =
-        GatewayConfig::load(&file).map_err(|error| Failure::Internal(error.to_string()))?;
+    let text = configuration(listen, &data);
+    let config = GatewayConfig::parse(&text, &data)
+        .map_err(|problems| Failure::Internal(format!("{problems:?}")))?;
 
-    let log = LogSink::new(std::fs::File::create(data.join("demo.log"))?)?;
+    let mut log = std::fs::OpenOptions::new();
+    let log = log.append(true).create(true).mode(0o600).open(data.join("demo.log"))?;
+    let log = LogSink::new(log)?;
     log.install("info");
     let gate = Gate::start(config, Clock::machine(), log)?;
+    // Only now, as the folder could be that of an example that still runs.
+    std::fs::write(data.join("doorward.toml"), text)?;
     let accounts = accounts(&data)?;
     let served = gate.office().block_on(async {
         add(&gate, &accounts).await?;

@@ -114,3 +114,16 @@ async fn a17_p05_the_example_has_passwords_of_its_own_and_keeps_them_private() {
         assert_eq!(mode(&data.join(name)), 0o600, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_second_example_over_the_same_folder_leaves_the_first_alone() {
+    let scratch = Scratch::new();
+    let data = scratch.path().join("demo");
+    let demo = Demo::start(&data);
+    let before = std::fs::read(data.join("doorward.toml")).unwrap();
+    let words = ["demo", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let (_, stderr) = super::ended(&process::run(&words, ""), 74);
+    assert!(stderr.contains("in use by another process"), "{stderr}");
+    assert_eq!(std::fs::read(data.join("doorward.toml")).unwrap(), before);
+    assert_eq!(demo.browser(&data).get("/public/hello").await.status, StatusCode::OK);
+}

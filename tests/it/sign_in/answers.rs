@@ -268,3 +268,22 @@ async fn a_401_always_says_how_to_authenticate() {
         assert!(answer.field("www-authenticate").starts_with("Doorward "), "{target}");
     }
 }
+
+#[tokio::test]
+async fn k10_no_other_origin_is_let_in_to_read() {
+    let (_upstream, gate) = plain_gate().await;
+    let mut inside = gate.signed_in().await;
+    let targets = ["/.doorward/session", "/.doorward/api/v1/sessions", ACCOUNT, SIGN_IN];
+    for origin in ["https://evil.example", "null", "https://console.example.com.evil.example"] {
+        for target in targets {
+            for method in [Method::GET, Method::OPTIONS] {
+                let fields = [("origin", origin), ("access-control-request-method", "GET")];
+                let answer = inside.send(method, target, &fields, "".into()).await;
+                let names = answer.headers.keys().map(http::HeaderName::as_str);
+                let granted: Vec<_> =
+                    names.filter(|name| name.starts_with("access-control-")).collect();
+                assert!(granted.is_empty(), "{target} grants {origin} {granted:?}");
+            }
+        }
+    }
+}
