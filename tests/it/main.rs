@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod answers;
 mod api;
 mod assertion;
 mod authority;

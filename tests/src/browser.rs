@@ -26,6 +26,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The fields that followed the body, which HTTP/1.1 tells only who asks for them.
+    pub trailers: HeaderMap,
 }
 
 impl Answer {
@@ -228,10 +230,11 @@ async fn talk(
         sender.send_request(request).await.unwrap()
     };
     let (head, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    let body = body.collect().await.unwrap();
+    let trailers = body.trailers().cloned().unwrap_or_default();
     // A connection left open would hold up the gate's shutdown, which blocks who could close it.
     tasks.finish().await;
-    Answer { status: head.status, headers: head.headers, body }
+    Answer { status: head.status, headers: head.headers, body: body.to_bytes(), trailers }
 }
 
 /// The tasks of one connection, which can be waited for.
