@@ -19,38 +19,55 @@ use crate::worker::Worker;
 /// A batch is handed on when it is as large as this.
 pub(crate) const BATCH_BYTES: usize = 16 * 1024;
 
-/// A request whose answer is on its way.
+/// A request under way. When this is dropped the request is over, however it ended, and is
+/// written: also one whose client gave up before there was an answer.
 pub(crate) struct Entry {
     pub(crate) worker: Rc<Worker>,
     pub(crate) peer: Rc<Peer>,
     pub(crate) cx: Box<RequestContext>,
-    pub(crate) method: Method,
-    pub(crate) version: Version,
-    pub(crate) status: StatusCode,
-    /// Octets of the body so far.
+    method: Method,
+    version: Version,
+    /// `None`: there is no answer yet.
+    pub(crate) status: Option<StatusCode>,
+    /// Octets of the answer's body so far.
     pub(crate) bytes: u64,
+    /// The answer is whole.
+    pub(crate) complete: bool,
 }
 
+/// Stands for "the client gave up before the answer", as nginx writes it.
+const GAVE_UP: u16 = 499;
+
 impl Entry {
-    /// The answer is over; `complete` unless it broke off.
-    pub(crate) fn record(self, complete: bool) {
+    /// A request that was just received.
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        peer: Rc<Peer>,
+        cx: Box<RequestContext>,
+        method: Method,
+        version: Version,
+    ) -> Self {
+        Self { worker, peer, cx, method, version, status: None, bytes: 0, complete: false }
+    }
+
+    fn record(&self) {
         self.peer.watch.end();
         let now = self.worker.gate.services.clock.now();
-        let took = now.since(self.cx.received);
-        self.worker.metrics.record(self.status, took);
+        let status = self.status.map_or(GAVE_UP, |status| status.as_u16());
+        self.worker.metrics.record(status, now.since(self.cx.received));
         if !self.worker.gate.services.config.operations.access_log {
             return;
         }
         let mut batch = self.worker.log_batch.borrow_mut();
         let Batch { lines, second } = &mut *batch;
-        self.write(lines, second, complete, now);
+        self.write(lines, second, status, now);
         if batch.lines.len() >= BATCH_BYTES {
             let fresh = String::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
             self.worker.gate.log.send(std::mem::replace(&mut batch.lines, fresh));
         }
     }
 
-    fn write(&self, line: &mut String, second: &mut Second, complete: bool, now: Timestamp) {
+    fn write(&self, line: &mut String, second: &mut Second, status: u16, now: Timestamp) {
         let cx = &self.cx;
         line.push_str("{\"timestamp\":\"");
         second.write(line, cx.received);
@@ -74,12 +91,18 @@ impl Entry {
             Version::HTTP_10 => ",\"protocol\":\"1.0\",\"status\":",
             _ => ",\"protocol\":\"1.1\",\"status\":",
         });
-        line.push_str(self.status.as_str());
+        write_number(line, u64::from(status));
         line.push_str(",\"bytes\":");
         write_number(line, self.bytes);
         line.push_str(",\"ms\":");
         write_number(line, now.0.saturating_sub(cx.received.0));
-        line.push_str(if complete { "}\n" } else { ",\"broken_off\":true}\n" });
+        line.push_str(if self.complete { "}\n" } else { ",\"broken_off\":true}\n" });
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.record();
     }
 }
 

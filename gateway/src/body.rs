@@ -159,7 +159,7 @@ impl Body for RequestBody {
 /// An answer's body. When it is over, however it ends, the access log hears of it.
 pub(crate) struct AnswerBody {
     source: Source,
-    entry: Option<Entry>,
+    entry: Entry,
 }
 
 /// Where an answer's body comes from.
@@ -171,7 +171,7 @@ pub(crate) enum Source {
 
 impl AnswerBody {
     pub(crate) fn new(source: Source, entry: Entry) -> Self {
-        Self { source, entry: Some(entry) }
+        Self { source, entry }
     }
 }
 
@@ -189,8 +189,12 @@ impl Body for AnswerBody {
             Source::Portal(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(entry)) = (&frame, &mut this.entry) {
-            entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Poll::Ready(None) => this.entry.complete = true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         frame
     }
@@ -216,9 +220,6 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        let complete = self.is_end_stream();
-        if let Some(entry) = self.entry.take() {
-            entry.record(complete);
-        }
+        self.entry.complete |= self.is_end_stream();
     }
 }

@@ -20,6 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::deadline::TICK;
 use crate::forwarded::{Authority, ForwardedFields};
 
+/// How long a connection without requests may take to end when it is asked to.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Pieces of an answer that are no longer than this together are sent as one.
 const JOINED_BYTES_MAX: usize = 2048;
 
@@ -128,7 +131,8 @@ pub(crate) struct Watch {
     heads_only: Cell<bool>,
     fragment: Cell<bool>,
     write_stalled: Cell<Option<u32>>,
-    draining: Cell<bool>,
+    /// Since when it is to take nothing new.
+    draining: Cell<Option<u32>>,
     doomed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -155,7 +159,7 @@ impl Watch {
             heads_only: Cell::new(true),
             fragment: Cell::new(false),
             write_stalled: Cell::new(None),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             doomed: Cell::new(false),
             waker: RefCell::default(),
         }
@@ -185,7 +189,7 @@ impl Watch {
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             waker.replace(cx.waker().clone());
         }
-        if self.draining.get() { Order::Drain } else { Order::Carry }
+        if self.draining.get().is_some() { Order::Drain } else { Order::Carry }
     }
 
     /// Closes the connection if it has used up a limit.
@@ -197,7 +201,12 @@ impl Watch {
         };
         let idle = (self.in_flight.get() == 0).then(|| self.since.get());
         let idle_limit = if self.head_begun.get() { limits.header_time } else { limits.keep_alive };
-        if overdue(idle, idle_limit) || overdue(self.write_stalled.get(), limits.write_idle) {
+        // One that has nothing to finish, and was told so, has no claim to the whole grace.
+        let drained = self.draining.get().filter(|_| self.in_flight.get() == 0);
+        if overdue(idle, idle_limit)
+            || overdue(self.write_stalled.get(), limits.write_idle)
+            || overdue(drained, FAREWELL)
+        {
             self.doomed.set(true);
             self.wake();
         }
@@ -205,7 +214,7 @@ impl Watch {
 
     /// Lets the connection finish what is under way.
     pub(crate) fn drain(&self) {
-        self.draining.set(true);
+        self.draining.set(Some(self.ticks.get()));
         self.wake();
     }
 

@@ -30,25 +30,29 @@ pub(crate) async fn serve(
     let (worker_id, count) = worker.next_request();
     let received = worker.gate.services.clock.now();
 
-    let entered = worker.gate.router.enter(head, &peer, RequestId::new(worker_id, count), received);
-    let (cx, answer) = match entered {
-        Err((problem, cx)) => (cx, Err(Refusal::new(problem))),
-        Ok(mut cx) => {
-            let answer = match worker.gate.pipeline.on_request(&mut cx).await {
-                Some(refusal) => Err(refusal),
-                None => match cx.upstream {
-                    // Large, and rarer: it must not make the future of every request larger.
-                    None => Box::pin(portal::visit(&worker, &mut cx, &audience, body)).await,
-                    Some(upstream) => forward(&worker, &mut cx, upstream, body).await,
-                },
-            };
-            (cx, answer)
-        }
+    let id = RequestId::new(worker_id, count);
+    let (entered, cx) = match worker.gate.router.enter(head, &peer, id, received) {
+        Ok(cx) => (Ok(()), cx),
+        Err((problem, cx)) => (Err(Refusal::new(problem)), cx),
     };
-    let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, &cx, &audience));
+    // From here on the request is written down, even if the client does not wait for the answer.
+    let mut entry = Entry::new(Rc::clone(&worker), peer, cx, method, version);
+    let cx = &mut entry.cx;
+    let answer = match entered {
+        Err(refusal) => Err(refusal),
+        Ok(()) => match worker.gate.pipeline.on_request(cx).await {
+            Some(refusal) => Err(refusal),
+            None => match cx.upstream {
+                // Large, and rarer: it must not make the future of every request larger.
+                None => Box::pin(portal::visit(&worker, cx, &audience, body)).await,
+                Some(upstream) => forward(&worker, cx, upstream, body).await,
+            },
+        },
+    };
+    let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
-    worker.gate.pipeline.on_response(&cx, &mut head);
-    let entry = Entry { worker, peer, cx, method, version, status: head.status, bytes: 0 };
+    worker.gate.pipeline.on_response(cx, &mut head);
+    entry.status = Some(head.status);
     Ok(Response::from_parts(head, AnswerBody::new(source, entry)))
 }
 

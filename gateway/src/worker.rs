@@ -151,11 +151,11 @@ impl Worker {
             match tls {
                 None => worker.carry_http1(stream, peer).await,
                 Some(acceptor) => {
-                    let handshake = tokio::time::timeout(
-                        worker.gate.services.config.limits.header_time,
-                        acceptor.accept(stream),
-                    );
-                    let Ok(Ok(stream)) = handshake.await else { return };
+                    let limit = worker.gate.services.config.limits.header_time;
+                    let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
+                    let Some(Ok(Ok(stream))) = unless_ending(handshake, &peer).await else {
+                        return;
+                    };
                     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                         worker.carry_http2(stream, peer).await;
                     } else {
@@ -222,6 +222,16 @@ async fn drive<C: Future>(connection: C, peer: &Peer, graceful_shutdown: fn(Pin<
         connection.as_mut().poll(cx).map(drop)
     })
     .await;
+}
+
+/// The result of `work`, unless the connection is to end before it.
+async fn unless_ending<F: Future>(work: F, peer: &Peer) -> Option<F::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match peer.watch.order(cx) {
+        Order::Carry => work.as_mut().poll(cx).map(Some),
+        Order::Close | Order::Drain => Poll::Ready(None),
+    })
+    .await
 }
 
 /// A connection is on the worker's list as long as this lives.

@@ -290,3 +290,29 @@ async fn the_access_log_can_be_switched_off_and_the_events_go_on() {
     .await;
     assert!(!lines.iter().any(|line| line.contains("\"event\":\"request\"")), "{lines:#?}");
 }
+
+#[tokio::test]
+async fn a_request_that_its_client_gave_up_is_written_too() {
+    use tokio::io::AsyncWriteExt;
+    let console = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let scratch = Scratch::new();
+    let public = "[[route]]\npath = \"/**\"\naccess = \"public\"";
+    let address = console.local_addr().unwrap();
+    let config = doorward_tests::process::configure(scratch.path(), &address, public);
+    let served = doorward_tests::process::Served::start(&config);
+    let mut client = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    client
+        .write_all(
+            b"POST /given-up HTTP/1.1\r\nHost: console.example.com\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let _asked = console.accept().await.unwrap();
+    drop(client);
+    let mut lines = Vec::new();
+    doorward_tests::eventually("the line", async || {
+        lines.extend(served.log());
+        lines.iter().any(|line| line.contains("/given-up"))
+    })
+    .await;
+}

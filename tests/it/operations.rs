@@ -150,3 +150,38 @@ async fn the_socket_takes_the_place_of_one_that_was_left_behind() {
     drop(std::os::unix::net::UnixStream::connect(&socket).unwrap());
     drop(again);
 }
+
+#[tokio::test]
+async fn o08_a_client_that_says_nothing_does_not_hold_up_the_end() {
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject;
+    for (alpn, preface) in [
+        ("http/1.1", ""),
+        ("h2", ""),
+        ("h2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+    ] {
+        let upstream = Upstream::start().await;
+        let mut gate = TestGate::start(&upstream, Setup { tls: true, ..Setup::default() }).await;
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = gate.scratch.path().join("ca.pem");
+        roots.add(rustls::pki_types::CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.into()];
+        let stream = tokio::net::TcpStream::connect(gate.address()).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("console.example.com").unwrap();
+        let mut stream =
+            tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, preface.as_bytes()).await.unwrap();
+        // Both workers have it in hand when a later request has been answered.
+        for _ in 0..4 {
+            gate.browser().get("/.doorward/sign-in").await;
+        }
+        let finished = tokio::task::spawn_blocking(move || gate.stop()).await.unwrap();
+        assert!(finished, "{alpn} after {preface:?}: nothing was under way, and the grace ran out");
+    }
+}
