@@ -140,8 +140,12 @@ fn demands(route: &Route) -> String {
 
 fn readable(explained: &Value) -> String {
     let mut lines = Vec::new();
-    for (name, value) in explained.as_object().into_iter().flatten() {
-        let text = match value {
+    let order = [
+        "decision", "reason", "status", "route", "path", "demands", "activity", "upstream",
+        "fields",
+    ];
+    for name in order {
+        let text = match &explained[name] {
             Value::Null => continue,
             Value::String(text) => text.clone(),
             Value::Array(fields) => {
