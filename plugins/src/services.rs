@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use doorward_certs::KeyFileError;
 use doorward_config::GatewayConfig;
+use tokio::time::MissedTickBehavior;
 
 use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
@@ -15,7 +16,7 @@ use crate::identity::Assertions;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
-use crate::store::{AccountStore, SessionStore, SqliteStore, StoreError};
+use crate::store::{AccountStore, SqliteStore, StoreError};
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -116,6 +117,9 @@ impl Services {
     pub async fn maintain(&self) {
         let mut flush = tokio::time::interval(FLUSH_EVERY);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        // A store that was slow is not asked for everything that it missed.
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = flush.tick() => {

@@ -34,6 +34,14 @@ const ENDED: u64 = 0;
 
 const SHARDS: usize = 64;
 
+/// How many sessions are written in one transaction, which has to be done within the deadline of
+/// the store.
+const CHUNK: usize = 2000;
+
+/// A stored time may lie this far ahead; beyond it the clock was set back, and nobody knows by
+/// how much the session has aged.
+const CLOCK_ERROR_MAX: Duration = Duration::from_secs(60);
+
 /// One session that is, or was, live.
 #[derive(Debug)]
 pub struct LiveSession {
@@ -199,24 +207,29 @@ impl Sessions {
             unforgotten: Mutex::default(),
         };
         let now = sessions.clock.now();
+        let before = |lifetime: Duration| {
+            Timestamp(now.0.saturating_sub(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
+        };
+        sessions.store.prune(before(rules.absolute), before(rules.idle_max)).await?;
+        let owners: HashMap<_, _> =
+            accounts.list().await?.into_iter().map(|owner| (owner.id.clone(), owner)).collect();
         let mut stale = Vec::new();
-        for mut record in sessions.store.load().await? {
-            // A clock that was set back must not prolong anything.
-            record.created = record.created.min(now);
-            record.active = record.active.min(now);
+        for record in sessions.store.load().await? {
+            // A clock that was set back must not prolong anything, however often.
+            let ahead = record.created.max(record.active).since(now) > CLOCK_ERROR_MAX;
             let owner =
-                accounts.find_id(&record.principal_id).await?.filter(PrincipalRecord::is_active);
+                owners.get(&record.principal_id).filter(|owner| owner.is_active() && !ahead);
             let Some(owner) = owner else {
                 stale.push(record.token_hash);
                 continue;
             };
-            let session = sessions.insert(record, &owner);
+            let session = sessions.insert(record, owner);
             if !session.observe(now, rules, false) {
                 sessions.remove(&session);
                 stale.push(session.token_hash);
             }
         }
-        sessions.store.end(&stale).await?;
+        sessions.forget(stale).await?;
         Ok(Arc::new(sessions))
     }
 
@@ -315,18 +328,27 @@ impl Sessions {
     /// [`StoreError`]: a restart could bring them back. The store is asked again with every
     /// [`Self::flush`].
     pub async fn end(&self, sessions: &[Arc<LiveSession>]) -> Result<(), StoreError> {
-        let hashes: Vec<_> = sessions.iter().map(|session| session.token_hash).collect();
+        let hashes = sessions.iter().map(|session| session.token_hash).collect();
         for session in sessions {
             self.remove(session);
         }
-        if hashes.is_empty() {
-            return Ok(());
+        self.forget(hashes).await
+    }
+
+    /// Makes the store forget these, and those that it has not forgotten yet.
+    async fn forget(&self, hashes: Vec<TokenHash>) -> Result<(), StoreError> {
+        let mut waiting = std::mem::take(&mut *lock(&self.unforgotten));
+        waiting.extend(hashes);
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().saturating_sub(CHUNK));
+            if let Err(error) = self.store.end(&rest).await {
+                let mut unforgotten = lock(&self.unforgotten);
+                unforgotten.extend(rest);
+                unforgotten.append(&mut waiting);
+                return Err(error);
+            }
         }
-        let result = self.store.end(&hashes).await;
-        if result.is_err() {
-            lock(&self.unforgotten).extend(hashes);
-        }
-        result
+        Ok(())
     }
 
     /// Ends the sessions of a principal that have expired by its present idle time, durably, so
@@ -360,33 +382,29 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`]: everything is kept for the next time.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        let ended = std::mem::take(&mut *lock(&self.unforgotten));
-        if !ended.is_empty()
-            && let Err(error) = self.store.end(&ended).await
-        {
-            lock(&self.unforgotten).extend(ended);
-            return Err(error);
-        }
+        // Activity is written even if ends are not.
+        let forgotten = self.forget(Vec::new()).await;
         let noted = std::mem::take(&mut *lock(&self.noted));
+        for (index, chunk) in noted.chunks(CHUNK).enumerate() {
+            if let Err(error) = self.write_activity(chunk).await {
+                let unwritten = noted.iter().skip(index * CHUNK);
+                let again = unwritten.filter(|session| !session.noted.swap(true, Ordering::AcqRel));
+                lock(&self.noted).extend(again.cloned());
+                return Err(error);
+            }
+        }
+        forgotten
+    }
+
+    async fn write_activity(&self, sessions: &[Arc<LiveSession>]) -> Result<(), StoreError> {
         // Cleared before the time is read: activity from here on is noted anew.
-        for session in &noted {
+        for session in sessions {
             session.noted.store(false, Ordering::Release);
         }
-        let active: Vec<_> = noted
-            .iter()
-            .filter_map(|session| Some((session.token_hash, session.active()?)))
-            .collect();
-        if active.is_empty() {
-            return Ok(());
-        }
-        let result = self.store.touch(&active).await;
-        if result.is_err() {
-            let mut waiting = lock(&self.noted);
-            waiting.extend(
-                noted.into_iter().filter(|session| !session.noted.swap(true, Ordering::AcqRel)),
-            );
-        }
-        result
+        let active =
+            sessions.iter().filter_map(|session| Some((session.token_hash, session.active()?)));
+        let active: Vec<_> = active.collect();
+        if active.is_empty() { Ok(()) } else { self.store.touch(&active).await }
     }
 
     /// Forgets sessions that have expired; says how many.

@@ -32,6 +32,26 @@ pub(crate) async fn sessions(extra: &str) -> (Arc<Sessions>, Scratch) {
     (reload(&scratch, extra).await, scratch)
 }
 
+#[tokio::test]
+async fn o07_a_clock_that_is_set_back_prolongs_no_session_over_restarts() {
+    let (sessions, mut scratch) = sessions("idle = \"15m\"\nabsolute = \"15m\"").await;
+    let session = begin(&sessions).await;
+    let live = |sessions: &Sessions, scratch: &Scratch| {
+        sessions.find(&session.token_hash, "host", scratch.clock.now(), true).is_some()
+    };
+    scratch.clock = Clock::manual(Timestamp(START.0 - 30_000));
+    assert!(
+        live(&*reload(&scratch, "idle = \"15m\"").await, &scratch),
+        "a clock that was put right"
+    );
+    scratch.clock = Clock::manual(Timestamp(START.0 - 86_400_000));
+    for _ in 0..3 {
+        assert!(!live(&*reload(&scratch, "idle = \"15m\"").await, &scratch), "a day back");
+    }
+    scratch.clock = Clock::manual(START);
+    assert!(!live(&*reload(&scratch, "idle = \"15m\"").await, &scratch), "and it stays ended");
+}
+
 use sessions as sessions_under;
 
 /// The sessions as another process would find them.

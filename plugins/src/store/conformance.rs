@@ -87,7 +87,14 @@ async fn sessions_begin_end_and_are_touched(store: &dyn SessionStore) {
     assert!(store.begin(&session(2), &[]).await.is_err(), "a token is issued once");
     store.end(&[[2; 32], [3; 32]]).await.unwrap();
     assert!(store.load().await.unwrap().is_empty());
-    store.ping().await.unwrap();
+    for number in [6, 7] {
+        store.begin(&session(number), &[]).await.unwrap();
+    }
+    store.touch(&[([7; 32], Timestamp(90))]).await.unwrap();
+    store.prune(Timestamp(5), Timestamp(90)).await.unwrap();
+    assert_eq!(store.load().await.unwrap().len(), 1, "the one that was active stays");
+    store.prune(Timestamp(6), Timestamp(0)).await.unwrap();
+    assert!(store.load().await.unwrap().is_empty(), "begun too long ago");
 }
 
 use crate::account::name::Name;
@@ -143,4 +150,31 @@ async fn o03_a_damaged_file_is_refused_not_taken_for_an_empty_one() {
     scribbled[4096..8192].fill(0xff);
     std::fs::write(&file, scribbled).unwrap();
     assert!(SqliteStore::open(&file).await.is_err(), "scribbled");
+}
+
+/// A write that failed half way must not leave a transaction open, in which later ones would be
+/// acknowledged and lost.
+#[tokio::test]
+async fn o04_after_a_failed_write_what_is_acknowledged_is_durable() {
+    let scratch = scratch("failed");
+    let file = scratch.0.join("a.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.begin(&session(1), &[]).await.unwrap();
+    for _ in 0..3 {
+        assert!(store.begin(&session(1), &[[9; 32]]).await.is_err(), "the token is there");
+    }
+    store.begin(&session(2), &[]).await.unwrap();
+    let other = SqliteStore::open(&file).await.unwrap();
+    assert_eq!(other.load().await.unwrap().len(), 2, "acknowledged, and not there for others");
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_whose_file_is_gone_is_not_ready() {
+    let scratch = scratch("gone");
+    let file = scratch.0.join("a.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.ping().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(store.ping().await.is_err());
 }

@@ -78,6 +78,9 @@ pub trait SessionStore: Send + Sync {
     /// All sessions, live or not.
     async fn load(&self) -> Result<Vec<SessionRecord>, StoreError>;
 
+    /// Forgets sessions that were begun, or last active, before these times.
+    async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError>;
+
     /// Adds `session` and forgets `ended`, both or neither.
     async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError>;
 
@@ -86,7 +89,4 @@ pub trait SessionStore: Send + Sync {
 
     /// Notes when sessions were last active; those that are not there stay away.
     async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError>;
-
-    /// Does the store answer?
-    async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -3,20 +3,26 @@
 //! Write-ahead logging with `synchronous = FULL`: a commit is on disk when it returns. One
 //! connection writes, so that no write of this process waits for a lock; a few others read. The
 //! file, made with mode 0600, belongs to one process at a time (see `Services::open`).
+//!
+//! A write that fails, is cut off or gives up takes its connection with it. SQLite ends some
+//! transactions by itself (a full disk) and not others, and a connection that is wrong about that
+//! would acknowledge writes that never become durable.
 
 use std::fs::OpenOptions;
 use std::future::Future;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Row, SqlSafeStr};
+use sqlx::{Connection as _, Row, SqlSafeStr};
+use tokio::sync::Mutex;
 
 use super::{AccountStore, SessionStore, StoreError};
 use crate::account::name::{Name, NameKey};
@@ -37,8 +43,15 @@ const PRINCIPAL: &str = "SELECT p.id, p.account_id, a.name, p.sub_user, p.displa
 
 /// The embedded store.
 pub struct SqliteStore {
-    writer: SqlitePool,
+    /// Empty while a write is under way, and after one that did not succeed.
+    writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
+    options: SqliteConnectOptions,
+    file: PathBuf,
+    /// Device and inode of the file that was opened.
+    identity: (u64, u64),
+    /// The latest write did not succeed.
+    failing: AtomicBool,
 }
 
 impl SqliteStore {
@@ -56,39 +69,80 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(DEADLINE);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(failed)?;
+        let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         let migrations = MIGRATIONS.map(|(version, description, sql)| {
-            Migration::new(
-                version,
-                description.into(),
-                MigrationType::Simple,
-                sql.into_sql_str(),
-                false,
-            )
+            let sql = sql.into_sql_str();
+            Migration::new(version, description.into(), MigrationType::Simple, sql, false)
         });
-        Migrator::with_migrations(migrations.into()).run(&writer).await.map_err(failed)?;
+        Migrator::with_migrations(migrations.into()).run(&mut writer).await.map_err(failed)?;
         // A torn page must not be taken for "there is no such account".
-        let (verdict,): (String,) =
-            sqlx::query_as("PRAGMA quick_check(1)").fetch_one(&writer).await.map_err(failed)?;
+        let check = sqlx::query_as("PRAGMA quick_check(1)");
+        let (verdict,): (String,) = check.fetch_one(&mut writer).await.map_err(failed)?;
         if verdict != "ok" {
             return Err(StoreError::Corrupt("page"));
         }
-        let readers = SqlitePoolOptions::new()
-            .max_connections(2)
-            .connect_with(options)
-            .await
-            .map_err(failed)?;
-        Ok(Self { writer, readers })
+        let readers = SqlitePoolOptions::new().max_connections(2);
+        let readers = readers.connect_with(options.clone()).await.map_err(failed)?;
+        let (writer, identity) = (Mutex::new(Some(writer)), identity(file).map_err(failed)?);
+        let failing = AtomicBool::new(false);
+        Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing })
     }
 
-    /// Waits for work under way and closes the file.
+    /// Waits for work under way and closes the file for good.
     pub async fn close(&self) {
         self.readers.close().await;
-        self.writer.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // A file that cannot be closed well is recovered from its log at the next start.
+            let _ = writer.close().await;
+        }
+    }
+
+    /// Does `work` in a transaction, which is durable when this returns `Ok`.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.writer.lock().await;
+        // Not in the slot while it works: if this is cut off or fails, the connection is gone.
+        let taken = slot.take();
+        let result = in_time(async {
+            let mut writer = match taken {
+                Some(writer) => writer,
+                None if self.readers.is_closed() => return Err(sqlx::Error::PoolClosed),
+                None => SqliteConnection::connect_with(&self.options).await?,
+            };
+            // Said in SQL, so that nothing else keeps count of transactions: inside of one that
+            // was left open this fails.
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await?;
+            let done = work(&mut writer).await?;
+            sqlx::query("COMMIT").execute(&mut writer).await?;
+            Ok((writer, done))
+        })
+        .await;
+        let is_healthy = matches!(result, Ok(_) | Err(StoreError::Taken));
+        self.failing.store(!is_healthy, Ordering::Relaxed);
+        let (writer, done) = result?;
+        *slot = Some(writer);
+        Ok(done)
+    }
+
+    /// Does the store answer, is it still the file that was opened, and can it be written to if
+    /// the latest write failed?
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        if identity(&self.file).map_err(failed)? != self.identity {
+            return Err(StoreError::Failed("the file was replaced".into()));
+        }
+        let read = sqlx::query("SELECT 1 FROM session LIMIT 1").fetch_optional(&self.readers);
+        in_time(read).await?;
+        if !self.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let sql = "INSERT INTO secret (name, value) VALUES ('probe', randomblob(16)) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await
     }
 
     async fn one(
@@ -114,6 +168,11 @@ impl SqliteStore {
     }
 }
 
+/// Device and inode of a file.
+fn identity(file: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Failed(Box::new(error))
 }
@@ -133,8 +192,7 @@ impl AccountStore for SqliteStore {
     async fn add(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
         let key = record.name.key();
         let (roles, groups) = (encode(&record.roles)?, encode(&record.groups)?);
-        in_time(async {
-            let mut transaction = self.writer.begin().await?;
+        self.write(async |writer| {
             if record.name.sub_user().is_none() {
                 sqlx::query("INSERT INTO account (id, name, name_key, state, idle_secs, verification, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)")
                     .bind(&record.account_id)
@@ -144,7 +202,7 @@ impl AccountStore for SqliteStore {
                     .bind(record.idle_secs.map(signed))
                     .bind(record.verification.as_str())
                     .bind(signed(record.created.0))
-                    .execute(&mut *transaction)
+                    .execute(&mut *writer)
                     .await?;
             }
             sqlx::query("INSERT INTO principal (id, account_id, sub_user, sub_user_key, display_name, email, role_list, group_list, state, password_hash, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
@@ -159,9 +217,9 @@ impl AccountStore for SqliteStore {
                 .bind(record.state.as_str())
                 .bind(&record.password_hash)
                 .bind(signed(record.created.0))
-                .execute(&mut *transaction)
+                .execute(&mut *writer)
                 .await?;
-            transaction.commit().await
+            Ok(())
         })
         .await
     }
@@ -189,23 +247,22 @@ impl AccountStore for SqliteStore {
 
     async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
         let (roles, groups) = (encode(&record.roles)?, encode(&record.groups)?);
-        in_time(async {
-            let mut transaction = self.writer.begin().await?;
+        self.write(async |writer| {
             sqlx::query("UPDATE principal SET display_name = ?, email = ?, role_list = ?, group_list = ? WHERE id = ?")
                 .bind(&record.display_name)
                 .bind(&record.email)
                 .bind(roles)
                 .bind(groups)
                 .bind(&record.id)
-                .execute(&mut *transaction)
+                .execute(&mut *writer)
                 .await?;
             sqlx::query("UPDATE account SET idle_secs = ?, verification = ? WHERE id = ?")
                 .bind(record.idle_secs.map(signed))
                 .bind(record.verification.as_str())
                 .bind(&record.account_id)
-                .execute(&mut *transaction)
+                .execute(&mut *writer)
                 .await?;
-            transaction.commit().await
+            Ok(())
         })
         .await
     }
@@ -215,15 +272,14 @@ impl AccountStore for SqliteStore {
             None => ("UPDATE account SET state = ? WHERE id = ?", &record.account_id),
             Some(_) => ("UPDATE principal SET state = ? WHERE id = ?", &record.id),
         };
-        in_time(sqlx::query(sql).bind(state.as_str()).bind(id).execute(&self.writer))
-            .await
-            .map(drop)
+        let query = sqlx::query(sql).bind(state.as_str()).bind(id);
+        self.write(async |writer| query.execute(writer).await.map(drop)).await
     }
 
     async fn set_password(&self, id: &str, hash: &str) -> Result<(), StoreError> {
         let query =
             sqlx::query("UPDATE principal SET password_hash = ? WHERE id = ?").bind(hash).bind(id);
-        in_time(query.execute(&self.writer)).await.map(drop)
+        self.write(async |writer| query.execute(writer).await.map(drop)).await
     }
 
     async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -231,25 +287,37 @@ impl AccountStore for SqliteStore {
             sqlx::query("INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
                 .bind(name)
                 .bind(fresh);
-        in_time(insert.execute(&self.writer)).await?;
+        self.write(async |writer| insert.execute(writer).await.map(drop)).await?;
         let select = sqlx::query_scalar("SELECT value FROM secret WHERE name = ?").bind(name);
-        in_time(select.fetch_one(&self.writer)).await
+        in_time(select.fetch_one(&self.readers)).await
     }
 }
 
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn load(&self) -> Result<Vec<SessionRecord>, StoreError> {
-        let rows = in_time(sqlx::query("SELECT * FROM session").fetch_all(&self.writer)).await?;
-        rows.iter().map(session).collect()
+        // As long as it takes: a start with a million sessions is slow, not wrong.
+        let rows = sqlx::query("SELECT * FROM session").fetch_all(&self.readers).await;
+        rows.map_err(failed)?.iter().map(session).collect()
+    }
+
+    async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError> {
+        loop {
+            let sql = "DELETE FROM session WHERE token_hash IN \
+                       (SELECT token_hash FROM session WHERE created_ms < ? OR active_ms < ? LIMIT 5000)";
+            let query = sqlx::query(sql).bind(signed(created.0)).bind(signed(active.0));
+            let deleted = self.write(async |writer| query.execute(writer).await).await?;
+            if deleted.rows_affected() == 0 {
+                return Ok(());
+            }
+        }
     }
 
     async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError> {
         let evidence = serde_json::to_string(&session.evidence).map_err(failed)?;
-        in_time(async {
-            let mut transaction = self.writer.begin().await?;
+        self.write(async |writer| {
             for hash in ended {
-                sqlx::query("DELETE FROM session WHERE token_hash = ?").bind(hash.as_slice()).execute(&mut *transaction).await?;
+                sqlx::query("DELETE FROM session WHERE token_hash = ?").bind(hash.as_slice()).execute(&mut *writer).await?;
             }
             sqlx::query("INSERT INTO session (token_hash, id, principal_id, scope, evidence, device, address, created_ms, active_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
                 .bind(session.token_hash.as_slice())
@@ -261,48 +329,40 @@ impl SessionStore for SqliteStore {
                 .bind(&session.address)
                 .bind(signed(session.created.0))
                 .bind(signed(session.active.0))
-                .execute(&mut *transaction)
+                .execute(&mut *writer)
                 .await?;
-            transaction.commit().await
+            Ok(())
         })
         .await
     }
 
     async fn end(&self, ended: &[TokenHash]) -> Result<(), StoreError> {
-        in_time(async {
-            let mut transaction = self.writer.begin().await?;
+        self.write(async |writer| {
             for hash in ended {
                 sqlx::query("DELETE FROM session WHERE token_hash = ?")
                     .bind(hash.as_slice())
-                    .execute(&mut *transaction)
+                    .execute(&mut *writer)
                     .await?;
             }
-            transaction.commit().await
+            Ok(())
         })
         .await
     }
 
     async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError> {
-        in_time(async {
-            let mut transaction = self.writer.begin().await?;
+        self.write(async |writer| {
             for (hash, at) in active {
                 sqlx::query(
                     "UPDATE session SET active_ms = MAX(active_ms, ?) WHERE token_hash = ?",
                 )
                 .bind(signed(at.0))
                 .bind(hash.as_slice())
-                .execute(&mut *transaction)
+                .execute(&mut *writer)
                 .await?;
             }
-            transaction.commit().await
+            Ok(())
         })
         .await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        in_time(sqlx::query("SELECT 1 FROM session LIMIT 1").fetch_optional(&self.readers))
-            .await
-            .map(drop)
     }
 }
 
