@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
+use crate::connection::Offer;
 use crate::deadline::{Deadline, Deadlines};
 use crate::upstream::LinkBody;
 use crate::worker::Worker;
@@ -92,7 +93,9 @@ impl StreamBody {
                     self.progress.complete.set(true);
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(Some(Err(error))) => {
+                    return self.refuse(Problem::BadRequest, error.into());
+                }
                 Poll::Ready(Some(Ok(frame))) => frame,
             };
             self.pause = None;
@@ -160,6 +163,9 @@ impl Body for RequestBody {
 pub(crate) struct AnswerBody {
     source: Source,
     entry: Entry,
+    /// Since which tick a piece lies ready that the client does not take. Only where one
+    /// connection has several answers: there the socket does not show it.
+    offered: Option<Rc<Offer>>,
 }
 
 /// Where an answer's body comes from.
@@ -171,7 +177,8 @@ pub(crate) enum Source {
 
 impl AnswerBody {
     pub(crate) fn new(source: Source, entry: Entry) -> Self {
-        Self { source, entry }
+        let offered = entry.peer.watch.offer();
+        Self { source, entry, offered }
     }
 }
 
@@ -189,6 +196,9 @@ impl Body for AnswerBody {
             Source::Portal(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
+        if let Some(offered) = &this.offered {
+            offered.note(!frame.is_pending());
+        }
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 this.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -31,8 +31,6 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) tls: bool,
     listener: usize,
-    /// Requests and responses of HTTP/1 follow one another; those of HTTP/2 do not.
-    multiplexed: Cell<bool>,
     pub(crate) watch: Watch,
     authority: RefCell<Option<Authority>>,
     fields: RefCell<Option<(HeaderValue, Option<ForwardedFields>)>>,
@@ -51,7 +49,6 @@ impl Peer {
             address,
             tls,
             listener,
-            multiplexed: Cell::new(false),
             watch: Watch::new(ticks),
             authority: RefCell::default(),
             fields: RefCell::default(),
@@ -69,7 +66,7 @@ impl Peer {
     }
 
     pub(crate) fn set_multiplexed(&self) {
-        self.multiplexed.set(true);
+        self.watch.multiplexed.set(true);
     }
 
     /// Did the request that comes now have a `#` in its target? The HTTP library drops it.
@@ -122,6 +119,8 @@ impl Peer {
 /// What a connection is doing, since which tick.
 pub(crate) struct Watch {
     ticks: Rc<Cell<u32>>,
+    /// Requests and responses of HTTP/1 follow one another; those of HTTP/2 do not.
+    multiplexed: Cell<bool>,
     in_flight: Cell<u32>,
     /// Since when it has no request, or since when its head is coming in.
     since: Cell<u32>,
@@ -131,10 +130,29 @@ pub(crate) struct Watch {
     heads_only: Cell<bool>,
     fragment: Cell<bool>,
     write_stalled: Cell<Option<u32>>,
+    /// Answers of a connection that has several at once.
+    offers: RefCell<Vec<Weak<Offer>>>,
     /// Since when it is to take nothing new.
     draining: Cell<Option<u32>>,
     doomed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// One answer of several on a connection: is a piece of it ready that the client does not take?
+pub(crate) struct Offer {
+    ticks: Rc<Cell<u32>>,
+    since: Cell<Option<u32>>,
+}
+
+impl Offer {
+    fn new(ticks: &Rc<Cell<u32>>) -> Self {
+        Self { since: Cell::new(Some(ticks.get())), ticks: Rc::clone(ticks) }
+    }
+
+    /// The body was asked for: it gave something, which now has to be taken, or has nothing yet.
+    pub(crate) fn note(&self, gave: bool) {
+        self.since.set(gave.then(|| self.ticks.get()));
+    }
 }
 
 /// What the driver of a connection is to do.
@@ -153,12 +171,14 @@ impl Watch {
         Self {
             since: Cell::new(ticks.get()),
             ticks,
+            multiplexed: Cell::new(false),
             in_flight: Cell::new(0),
             head_begun: Cell::new(false),
             line_read: Cell::new(false),
             heads_only: Cell::new(true),
             fragment: Cell::new(false),
             write_stalled: Cell::new(None),
+            offers: RefCell::default(),
             draining: Cell::new(None),
             doomed: Cell::new(false),
             waker: RefCell::default(),
@@ -192,6 +212,22 @@ impl Watch {
         if self.draining.get().is_some() { Order::Drain } else { Order::Carry }
     }
 
+    /// Watches over a further answer, if the connection has several at once.
+    pub(crate) fn offer(&self) -> Option<Rc<Offer>> {
+        let offer = self.multiplexed.get().then(|| Rc::new(Offer::new(&self.ticks)))?;
+        let mut offers = self.offers.borrow_mut();
+        offers.retain(|offer| offer.strong_count() > 0);
+        offers.push(Rc::downgrade(&offer));
+        Some(offer)
+    }
+
+    /// Since when the client has left an answer lying that was longest ready.
+    fn untaken(&self) -> Option<u32> {
+        let offers = self.offers.borrow();
+        let since = offers.iter().filter_map(|offer| offer.upgrade()?.since.get());
+        since.max_by_key(|since| self.ticks.get().wrapping_sub(*since))
+    }
+
     /// Closes the connection if it has used up a limit.
     pub(crate) fn sweep(&self, limits: &Limits) {
         let overdue = |since: Option<u32>, limit: Duration| {
@@ -205,6 +241,7 @@ impl Watch {
         let drained = self.draining.get().filter(|_| self.in_flight.get() == 0);
         if overdue(idle, idle_limit)
             || overdue(self.write_stalled.get(), limits.write_idle)
+            || overdue(self.untaken(), limits.write_idle)
             || overdue(drained, FAREWELL)
         {
             self.doomed.set(true);
@@ -276,7 +313,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if !self.peer.multiplexed.get() {
+        if !self.peer.watch.multiplexed.get() {
             self.peer.watch.note_read(buf.filled().get(before..).unwrap_or_default());
         }
         result

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use doorward_config::{Access, GatewayConfig, Limits, Route};
 use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -119,7 +119,7 @@ impl Router {
         if head.headers.len() > self.config.limits.header_count {
             return Err(Problem::HeadersTooLarge);
         }
-        if peer.take_ambiguous_target() {
+        if peer.take_ambiguous_target() || !has_plain_framing(&head.headers) {
             return Err(Problem::BadRequest);
         }
         let authority = self.authority(head, peer)?;
@@ -250,6 +250,17 @@ impl Router {
         headers.insert(HOST, authority.raw.clone());
         self.pseudonym.write(headers);
         cx.head.version = Version::HTTP_11;
+    }
+}
+
+/// Is the body's framing one that everybody reads alike? One `chunked`, or none: a coding besides
+/// it would be lost on the way (RFC 9112 §6.1).
+fn has_plain_framing(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 

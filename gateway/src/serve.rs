@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use doorward_plugins::{Problem, Refusal, RequestContext, RequestId};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
@@ -77,6 +78,10 @@ async fn forward(
             cx.decided_by = "upstream";
             // The gate speaks its own version (RFC 9112 §2.3).
             *response.version_mut() = Version::HTTP_11;
+            // A length beside a coding is not the body's (RFC 9112 §6.3).
+            if response.headers().contains_key(TRANSFER_ENCODING) {
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
             remove_hop_by_hop(response.headers_mut());
             Ok(response.map(Source::Upstream))
         }

@@ -66,7 +66,7 @@ pub struct PluginError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 pub fn pipeline(services: &Services) -> Pipeline {
     Pipeline::new(vec![
         // First, so that no branch exists on which a client's identity field survives.
-        Box::new(identity::StripIdentity::new(&services.config.identity)),
+        Box::new(identity::StripIdentity::new(&services.config)),
         // Fills `cx.session` and `cx.principal`, and takes the gate's cookie out. Never refuses.
         Box::new(session::FindSession::new(&services.config, Arc::clone(&services.sessions))),
         // Compares `cx.principal` with what the route demands. Needs the session.

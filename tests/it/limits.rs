@@ -290,3 +290,26 @@ async fn a_tls_handshake_has_the_time_of_a_head() {
     assert_eq!(raw::statuses(&raw::rest(&mut plain).await), [0; 0], "plain HTTP at a TLS listener");
     assert_eq!(upstream.count(), 0);
 }
+
+#[tokio::test]
+async fn c13_a_client_that_opens_no_window_is_let_go() {
+    let upstream = Upstream::start().await;
+    let tables = "[limits]\nwrite_idle = \"1s\"\n";
+    let gate = TestGate::start(&upstream, Setup { tables, tls: true, ..Setup::default() }).await;
+    let config = raw::tls_config(&gate.scratch.path().join("ca.pem"), &[b"h2"]);
+    let stream = raw::tls(gate.address(), PUBLIC_HOST, config).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(hyper_util::rt::TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{PUBLIC_HOST}/.doorward/sign-in"));
+    let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    // The page lies ready and is never taken; the sender stays, so only the gate can end this.
+    assert!(tokio::time::timeout(DEADLINE, connection).await.is_ok(), "held for ever");
+    drop((sender, response));
+}

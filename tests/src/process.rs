@@ -90,9 +90,12 @@ impl Served {
     /// When it does not within [`DEADLINE`].
     #[must_use]
     pub fn start(config: &Path) -> Self {
-        let mut command = Command::new(binary());
+        // The shell is replaced by the gate. It makes a bound on file sizes, with which a test plays
+        // a full disk, an error of the write instead of a signal that ends the process.
+        let mut command = Command::new("sh");
         command
-            .args(["serve", "--config"])
+            .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$1\""])
+            .arg(binary())
             .arg(config)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());

@@ -32,11 +32,15 @@ pub(super) async fn submit(
 
 /// Ends the session of a visit, for the page and the API alike.
 pub(super) async fn end(desk: &Desk, visit: &Visit) -> Result<(), Refusal> {
-    let Some(session) = &visit.session else { return Ok(()) };
-    let ended = desk.services.sessions.end(std::slice::from_ref(session)).await;
-    tracing::info!(event = "session_ended", session = session.id, account = %session.principal().name, request_id = visit.request_id);
+    // Without a session there may still be one that ended here and that the store has not
+    // forgotten: then a sign-out that is tried again must not be told that all is well.
+    let ending = visit.session.as_slice();
+    let ended = desk.services.sessions.end(ending).await;
+    if let Some(session) = &visit.session {
+        tracing::info!(event = "session_ended", session = session.id, account = %session.principal().name, request_id = visit.request_id);
+    }
     ended.map_err(|error| {
-        tracing::error!(event = "store_write_failed", %error, session = session.id);
+        tracing::error!(event = "store_write_failed", %error, request_id = visit.request_id);
         Refusal::new(Problem::Undecided)
     })
 }

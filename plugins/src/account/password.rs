@@ -122,15 +122,29 @@ impl PasswordHasher {
             if password.len() > BYTES_MAX { (&[][..], true) } else { (password, false) };
         let Ok(hash) = PasswordHash::new(hash) else { return Verdict::Wrong };
         let Ok(argon2) = self.argon2(self.params.clone()) else { return Verdict::Wrong };
+        let stored = Params::try_from(&hash).ok();
         // The parameters of the stored hash are used; the comparison takes constant time.
         if argon2.verify_password(password, &hash).is_err() || too_long {
+            self.spend_the_rest(stored.as_ref(), password);
             return Verdict::Wrong;
         }
-        let old = Params::try_from(&hash).ok().is_none_or(|params| {
-            (params.m_cost(), params.t_cost(), params.p_cost())
-                != (self.rules.memory_kib, self.rules.iterations, self.rules.parallelism)
-        });
+        let old = stored.is_none_or(|params| work(&params) != work(&self.params));
         if old { Verdict::RightButOld } else { Verdict::Right }
+    }
+
+    /// Spends what a hash with the present parameters costs beyond one with `stored`: otherwise
+    /// an account whose hash is from before a change would answer faster than a name that does
+    /// not exist.
+    fn spend_the_rest(&self, stored: Option<&Params>, password: &[u8]) {
+        let cost = |params: &Params| u64::from(params.m_cost()) * u64::from(params.t_cost());
+        let rest = cost(&self.params).saturating_sub(stored.map_or(0, cost));
+        let memory =
+            u32::try_from(rest / u64::from(self.params.t_cost().max(1))).unwrap_or(u32::MAX);
+        let params = Params::new(memory, self.params.t_cost(), self.params.p_cost(), None);
+        // Too little to be a hash is too little to be measured.
+        if let Some(argon2) = params.ok().and_then(|params| self.argon2(params).ok()) {
+            let _ = argon2.hash_password_into(password, &[0; 16], &mut [0; 32]);
+        }
     }
 
     fn argon2(&self, params: Params) -> Result<Argon2<'_>, HashError> {
@@ -145,6 +159,11 @@ impl PasswordHasher {
             .map_err(|_| HashError::Failed),
         }
     }
+}
+
+/// Memory, passes and lanes of a hash.
+fn work(params: &Params) -> (u32, u32, u32) {
+    (params.m_cost(), params.t_cost(), params.p_cost())
 }
 
 /// May this be a new password? Length is counted in characters after normalisation; nothing is

@@ -14,7 +14,7 @@ mod assertion;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use doorward_config::{GatewayConfig, Identity, IdentityHeaders};
+use doorward_config::{GatewayConfig, IdentityHeaders};
 use http::{HeaderName, HeaderValue};
 
 use crate::account::{PlainFields, Principal};
@@ -25,17 +25,22 @@ pub use assertion::{Assertions, CachedAssertion};
 /// The field that carries the signed form.
 pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-assertion");
 
+/// Beginnings of names with which gateways tell consoles who is asking.
+const FAMILIES: [&str; 4] = ["remote-", "x-auth-request-", "x-authentik-", "x-doorward-"];
+
 /// Removes every identity field that a client sent.
 pub struct StripIdentity {
     /// By length, so that most fields are compared with nothing.
     reserved: Vec<Vec<HeaderName>>,
+    /// Of our family, and the client's to send.
+    background: Option<HeaderName>,
 }
 
 impl StripIdentity {
     /// Removes the names of every preset, and those of the configuration.
-    pub fn new(rules: &Identity) -> Self {
+    pub fn new(config: &GatewayConfig) -> Self {
         let mut reserved = Vec::new();
-        let names = IdentityHeaders::reserved(&rules.headers);
+        let names = IdentityHeaders::reserved(&config.identity.headers);
         for name in names.iter().filter_map(|name| HeaderName::try_from(name).ok()) {
             let length = name.as_str().len();
             if reserved.len() <= length {
@@ -45,14 +50,18 @@ impl StripIdentity {
                 names.push(name);
             }
         }
-        Self { reserved }
+        let background = HeaderName::try_from(&config.session.background_header).ok();
+        Self { reserved, background }
     }
 
     fn is_forbidden(&self, name: &HeaderName) -> bool {
-        let bytes = name.as_str().as_bytes();
+        let text = name.as_str();
         // Without an early end, so that it is done for many bytes at once.
-        let underscore = bytes.iter().fold(false, |found, byte| found | (*byte == b'_'));
-        underscore || self.reserved.get(bytes.len()).is_some_and(|names| names.contains(name))
+        let underscore = text.bytes().fold(false, |found, byte| found | (byte == b'_'));
+        underscore
+            || self.reserved.get(text.len()).is_some_and(|names| names.contains(name))
+            || (FAMILIES.iter().any(|family| text.starts_with(family))
+                && self.background.as_ref() != Some(name))
     }
 }
 
@@ -157,8 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn a02_identity_fields_of_a_client_are_removed_in_every_spelling() {
-        let strip =
-            StripIdentity::new(&config("[identity.headers]\nuser = \"Web-User\"\n").identity);
+        let strip = StripIdentity::new(&config("[identity.headers]\nuser = \"Web-User\"\n"));
         let mut cx = context("/");
         for name in [
             "remote-user",
@@ -173,16 +181,19 @@ mod tests {
             "x_forwarded_user",
             "X-Doorward_Assertion",
             "x_y",
+            "remote-roles",
+            "x-auth-request-access-token",
+            "x-authentik-username",
         ] {
             cx.head.headers.append(HeaderName::try_from(name).unwrap(), "root".parse().unwrap());
             cx.head.headers.append(HeaderName::try_from(name).unwrap(), "".parse().unwrap());
         }
         cx.head.headers.insert("x-request-id", "kept".parse().unwrap());
-        cx.head.headers.insert("remote-users", "kept".parse().unwrap());
+        cx.head.headers.insert("x-doorward-background", "kept".parse().unwrap());
         strip.on_request(&mut cx).await.unwrap();
         let mut left: Vec<_> = cx.head.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["remote-users", "x-request-id"]);
+        assert_eq!(left, ["x-doorward-background", "x-request-id"]);
     }
 
     #[test]

@@ -106,7 +106,10 @@ impl CookieNames {
             let piece = piece.trim_ascii();
             let (name, value) = split_piece(piece);
             if is_ours(name) {
-                found.note(self, name, value);
+                // A nameless cookie that looks like ours was set by somebody else.
+                if !piece.starts_with(b"=") {
+                    found.note(self, name, value);
+                }
                 all_kept = false;
             } else if !piece.is_empty() {
                 if !kept.is_empty() {
@@ -232,7 +235,7 @@ mod tests {
         check(&["__Host-doorward=evil; __Host-doorward=TOKEN"], false, None);
         check(&["__Host-doorward=TOKEN; __Host-doorward=TOKEN"], false, None);
         check(&["__host-doorward=TOKEN; a=1"], false, Some("a=1"));
-        check(&["=__Host-doorward=TOKEN; a=1"], true, Some("a=1"));
+        check(&["=__Host-doorward=TOKEN; a=1"], false, Some("a=1"));
         check(&["__Host-doorward-form=x; __Secure-doorward=y; a=1"], false, Some("a=1"));
         check(&["__Host-doorward"], false, None);
         check(&["__Host-doorward =TOKEN;c=d"], true, Some("c=d"));

@@ -388,8 +388,9 @@ impl Sessions {
         for (index, chunk) in noted.chunks(CHUNK).enumerate() {
             if let Err(error) = self.write_activity(chunk).await {
                 let unwritten = noted.iter().skip(index * CHUNK);
-                let again = unwritten.filter(|session| !session.noted.swap(true, Ordering::AcqRel));
-                lock(&self.noted).extend(again.cloned());
+                // One that was noted anew meanwhile stands there twice, which does no harm.
+                unwritten.clone().for_each(|session| session.noted.store(true, Ordering::Release));
+                lock(&self.noted).extend(unwritten.cloned());
                 return Err(error);
             }
         }

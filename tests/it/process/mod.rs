@@ -7,6 +7,7 @@
 mod commands;
 mod configuration;
 mod demo;
+mod full_disk;
 
 use std::net::SocketAddr;
 use std::process::Output;

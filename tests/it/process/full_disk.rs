@@ -1,0 +1,54 @@
+//! O04: a disk that is full for a while. A bound on the size of files plays it.
+
+use std::process::Command;
+
+use doorward_tests::process::{Served, add_account, configure};
+use doorward_tests::{Browser, PUBLIC_HOST, Scratch, Upstream, eventually};
+use http::StatusCode;
+
+/// Lets the process write files of at most this many bytes; `unlimited` to lift it.
+fn bound_files(gate: &Served, size: &str) {
+    let pid = format!("--pid={}", gate.child.id());
+    let bound = Command::new("prlimit").args([&pid, &format!("--fsize={size}:unlimited")]).status();
+    assert!(bound.unwrap().success());
+}
+
+#[tokio::test]
+async fn o04_what_is_acknowledged_after_a_full_disk_survives_a_kill() {
+    let (upstream, scratch) = (Upstream::start().await, Scratch::new());
+    let config = configure(scratch.path(), &upstream.address, "");
+    add_account(&config, "alice");
+    let mut gate = Served::start(&config);
+    let browser = |gate: &Served| Browser::new(gate.address, PUBLIC_HOST, None);
+    let mut early = browser(&gate);
+    early.sign_in("alice").await;
+
+    let cookies = early.jar.clone();
+    bound_files(&gate, "4096");
+    for _ in 0..4 {
+        let answer = browser(&gate).try_sign_in("alice", doorward_tests::PASSWORD).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "nothing is acknowledged");
+    }
+    assert_eq!(early.get("/").await.status, StatusCode::OK, "live sessions go on");
+    for attempt in ["the first", "and tried again, still not durable"] {
+        let answer = early.post_json("/.doorward/api/v1/sign-out", &serde_json::json!({})).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{attempt}");
+    }
+    let mut operator = Browser::new(gate.operations, "localhost", None);
+    assert_eq!(operator.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    bound_files(&gate, "unlimited");
+    eventually("recovery", async || operator.get("/readyz").await.status == StatusCode::OK).await;
+    let mut late = browser(&gate);
+    late.sign_in("alice").await;
+    let signed_out = early.post_json("/.doorward/api/v1/sign-out", &serde_json::json!({})).await;
+    assert_eq!(signed_out.status, StatusCode::NO_CONTENT);
+    gate.kill();
+
+    let gate = Served::start(&config);
+    let mut after = browser(&gate);
+    after.jar.clone_from(&late.jar);
+    assert_eq!(after.get("/").await.status, StatusCode::OK, "an acknowledged sign-in was lost");
+    after.jar = cookies;
+    assert_eq!(after.get("/").await.status, StatusCode::UNAUTHORIZED, "a sign-out was lost");
+}
