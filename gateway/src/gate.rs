@@ -67,6 +67,7 @@ pub struct Gate {
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     state: Arc<operations::State>,
     identities: Vec<Option<Arc<TlsIdentities>>>,
+    maintenance: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Gate {
@@ -120,6 +121,7 @@ impl Gate {
             acceptors: Vec::new(),
             state,
             identities,
+            maintenance: Vec::new(),
         };
         gate.listen(&config, &acceptor)?;
         gate.maintain();
@@ -139,17 +141,17 @@ impl Gate {
         Ok(())
     }
 
-    fn maintain(&self) {
+    fn maintain(&mut self) {
         let services = Arc::clone(&self.shared.services);
-        self.office.spawn(async move { services.maintain().await });
+        self.maintenance.push(self.office.spawn(async move { services.maintain().await }));
         let identities = self.identities.clone();
-        self.office.spawn(async move {
+        self.maintenance.push(self.office.spawn(async move {
             let mut minute = tokio::time::interval(Duration::from_secs(60));
             loop {
                 minute.tick().await;
                 reload(&identities);
             }
-        });
+        }));
     }
 
     /// Reads certificates again whose files have changed, as is done every minute anyway.
@@ -200,6 +202,7 @@ impl Gate {
             // A worker that panicked has nothing left to wait for.
             let _ = thread.join();
         }
+        self.maintenance.drain(..).for_each(|task| task.abort());
         self.office.block_on(self.shared.services.close());
         self.state.clean_up();
         self.shared.log.flush();

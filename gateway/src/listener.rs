@@ -46,12 +46,19 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Accepts at the listener of this index until the task is dropped.
     pub(crate) async fn run(self, listener: TcpListener, index: usize) {
+        let mut is_short = false;
         loop {
             match listener.accept().await {
-                Ok((stream, address)) => self.hand_over(stream, address, index),
+                Ok((stream, address)) => {
+                    is_short = false;
+                    self.hand_over(stream, address, index);
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(event = "accept_failed", %error);
+                    // Once a spell: a log that grows by itself is the next shortage.
+                    if !std::mem::replace(&mut is_short, true) {
+                        tracing::warn!(event = "accept_failed", %error);
+                    }
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                 }
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use doorward_plugins::Clock;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, load};
@@ -11,6 +12,7 @@ use crate::log::LogSink;
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = load(file)?;
+    raise_file_limit();
     let log = LogSink::new(std::io::stdout())?;
     log.install(&config.operations.log_level);
     let gate = Gate::start(config, Clock::machine(), log)?;
@@ -18,6 +20,14 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         tracing::info!(event = "sys_startup", %address, operations = %gate.operations(), version = env!("CARGO_PKG_VERSION"));
     }
     wait_for_end(gate)
+}
+
+/// Takes as many file descriptors as the system allows: each connection needs one, or two.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What was there before is then what there is.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
