@@ -143,6 +143,37 @@ fn p02_dangerous_combinations_are_refused() {
     );
 }
 
+/// Reads the minimal file with `from` replaced by `to`; its only problem has this key and reason.
+#[track_caller]
+fn check_changed(from: &str, to: &str, key: &str, reason: &str) {
+    let problems =
+        GatewayConfig::parse(&MINIMAL.replacen(from, to, 1), Path::new("/base")).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].key, key);
+    assert!(problems[0].reason.contains(reason), "{}", problems[0]);
+}
+
+#[test]
+fn p02_the_socket_is_apart_from_the_store_and_its_companions() {
+    for ending in ["sock", "sock-new", "keys", "lock", "new", "LOCK"] {
+        let path = format!("doorward.{ending}");
+        check_changed("doorward.db", &path, "store.path", "beside the store");
+    }
+    for name in ["doorward.db", "./x/../doorward.keys", "doorward.lock", "/base/doorward.new"] {
+        check(
+            &format!("[operations]\nsocket = \"{name}\"\n"),
+            &["9:10: operations.socket: is the store or a file that it needs."],
+        );
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        check(
+            &format!("[operations]\nsocket = \"doorward.db{suffix}\"\n"),
+            &["9:10: operations.socket: is the store or a file that it needs."],
+        );
+    }
+    check("[operations]\nsocket = \"admin.sock\"\n", &[]);
+}
+
 #[test]
 fn p01_a_secret_is_read_from_a_file_and_never_printed() {
     let folder = std::env::temp_dir();
