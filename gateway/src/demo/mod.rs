@@ -54,7 +54,7 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     let accounts = accounts(&data)?;
     let served = gate.office().block_on(async {
         add(&gate, &accounts).await?;
-        console::start(&data.join("console.sock"), Arc::clone(gate.services()))?;
+        console::start(&data.join("console.sock"), Arc::clone(gate.services())).await?;
         Ok(())
     });
     served.map_err(|error: Failure| error)?;

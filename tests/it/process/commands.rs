@@ -189,3 +189,19 @@ fn p01_a_password_is_read_from_standard_input_and_from_nowhere_else() {
     assert!(!stderr.contains("canary-Pa55word-long"), "it is said aloud: {stderr}");
     assert!(!scratch.path().join("doorward.db").exists(), "something was done all the same");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_does_nothing_to_the_gate_of_another_store() {
+    let (one, two) = (Scratch::new(), Scratch::new());
+    let first = process::configure(one.path(), &nobody(), "");
+    process::add_account(&first, "alice");
+    let _served = Served::start(&first);
+    let second = process::configure(two.path(), &nobody(), "");
+    let text = std::fs::read_to_string(&second).unwrap();
+    let socket = format!("[operations]\nsocket = {:?}", one.path().join("doorward.sock"));
+    std::fs::write(&second, text.replace("[operations]", &socket)).unwrap();
+    let words = ["account", "delete", "alice", "--config", second.to_str().unwrap()];
+    let (_, stderr) = ended(&process::run(&words, ""), 74);
+    assert!(stderr.contains("has another store: "), "{stderr}");
+    assert!(done(&first, true, "account show alice", "").contains("active"));
+}
