@@ -270,8 +270,7 @@ async fn d17_an_unreachable_console_is_502_and_a_slow_one_504() {
 
     // A head that never ends.
     let endless = Upstream::answering(b"HTTP/1.1 200 OK\r\nx: y\r\n").await;
-    let its_gate =
-        gate(&format!("http://{}", endless.address), "response_timeout = \"1s\"").await;
+    let its_gate = gate(&format!("http://{}", endless.address), "response_timeout = \"1s\"").await;
     assert_eq!(its_gate.browser().get("/").await.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(endless.count(), 1);
 
