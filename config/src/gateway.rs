@@ -143,7 +143,8 @@ impl GatewayConfig {
             .iter()
             .map(|(name, reader)| Upstream::read(name, reader))
             .collect();
-        let listeners: Vec<_> = root.tables("listener").iter().map(Listener::read).collect();
+        let listener_readers = root.tables("listener");
+        let listeners: Vec<_> = listener_readers.iter().map(Listener::read).collect();
         for (list, empty) in
             [("listener", listeners.is_empty()), ("upstream", upstreams.is_empty())]
         {
@@ -152,17 +153,23 @@ impl GatewayConfig {
             }
         }
         let store = Store::read(&root.table("store"));
-        let session = Session::read(&root.table("session"), &public_url);
+        let identity = Identity::read(&root.table("identity"), &public_url);
+        let session = Session::read(&root.table("session"), &public_url, &identity);
+        let limits = Limits::read(&root.table("limits"));
+        let operations_reader = root.table("operations");
+        let operations = Operations::read(&operations_reader, &store);
+        let address = operations.address;
+        listener::verify_apart(&listeners, &listener_readers, address, &operations_reader);
         Self {
             workers: workers.unwrap_or_else(cores),
             shutdown_grace: root.duration("shutdown_grace"),
             listeners,
-            routes: Route::read_all(root, &upstreams),
+            routes: Route::read_all(root, &upstreams, &limits.methods),
             session,
-            identity: Identity::read(&root.table("identity"), &public_url),
+            identity,
             accounts: Accounts::read(&root.table("accounts")),
-            operations: Operations::read(&root.table("operations"), &store),
-            limits: Limits::read(&root.table("limits")),
+            operations,
+            limits,
             public_url,
             upstreams,
             store,

@@ -126,6 +126,27 @@ impl IdentityHeaders {
         }
     }
 
+    /// Notes a name that two of them have: the console could not tell one from the other.
+    fn verify_apart(&self, own: &Reader<'_>) {
+        let Self { user, groups, name, email, roles } = self;
+        let all = [
+            ("user", user),
+            ("groups", groups),
+            ("name", name),
+            ("email", email),
+            ("roles", roles),
+        ];
+        for (index, (key, field)) in all.iter().enumerate() {
+            let same = |other: &&(&str, &Option<String>)| field.is_some() && other.1 == *field;
+            if let Some((earlier, _)) = all.iter().take(index).find(same) {
+                // One of the two at least was written.
+                let (at, other) = if own.has(key) { (key, earlier) } else { (earlier, key) };
+                let reason = format!("is the same as that of {other}.");
+                own.problem(at, Fault::new(reason, "Choose another name."));
+            }
+        }
+    }
+
     /// Every field name that any preset or `own` would use, in lower case.
     ///
     /// A client's field of any of these names is removed whatever the preset: a console that was
@@ -161,12 +182,13 @@ impl Identity {
         ] {
             let Some(name) = own.optional_text(key) else { continue };
             let name = name.to_ascii_lowercase();
-            if RESERVED_FIELDS.contains(&name.as_str()) {
+            if has_meaning(&name) {
                 let advice = "Choose another name, for example \"X-User\".";
                 own.problem(key, Fault::new(format!("{name:?} has a meaning in HTTP."), advice));
             }
             *slot = Some(name);
         }
+        headers.verify_apart(&own);
         Self {
             headers,
             assertion: reader.flag("assertion"),
@@ -182,20 +204,56 @@ impl Identity {
     }
 }
 
-/// Fields that carry the message itself: an identity field of this name would break requests.
-const RESERVED_FIELDS: [&str; 14] = [
+/// Is it a field that carries the message itself, or that the gate writes or obeys? Another use
+/// would break requests, or be overwritten.
+pub(crate) fn has_meaning(name: &str) -> bool {
+    RESERVED_FIELDS.contains(&name) || RESERVED_PREFIXES.iter().any(|start| name.starts_with(start))
+}
+
+const RESERVED_PREFIXES: [&str; 7] =
+    ["accept-", "access-control-", "content-", "if-", "proxy-", "sec-fetch-", "sec-websocket-"];
+
+const RESERVED_FIELDS: [&str; 42] = [
     "accept",
+    "age",
+    "allow",
     "authorization",
+    "cache-control",
     "connection",
-    "content-length",
-    "content-type",
     "cookie",
+    "date",
+    "etag",
     "expect",
+    "expires",
     "forwarded",
+    "from",
     "host",
+    "http2-settings",
+    "keep-alive",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "server",
+    "set-cookie",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "user-agent",
+    "vary",
     "via",
+    "www-authenticate",
+    "x-doorward-assertion",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+    "x-requested-with",
 ];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, seconds};
 use crate::text::verify_method;
@@ -17,7 +18,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         default(
             "methods",
-            Kind::List(&Kind::Text(verify_method)),
+            Kind::List(&Kind::Text(verify_served_method)),
             r#"["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]"#,
             "Methods that are let in at all; others get 405 or 501.",
         ),
@@ -121,5 +122,14 @@ impl Limits {
             write_idle: reader.duration("write_idle"),
             http2_streams: u32::try_from(reader.integer("http2_streams")).unwrap_or(u32::MAX),
         }
+    }
+}
+
+fn verify_served_method(text: &str) -> Result<(), Fault> {
+    match text {
+        // It would show a client its own cookies and the console's fields (RFC 9110 §9.3.8).
+        "TRACE" => Err(Fault::new("TRACE tells what a request carried.", "Remove it.")),
+        "CONNECT" => Err(Fault::new("CONNECT is for proxies of another kind.", "Remove it.")),
+        text => verify_method(text),
     }
 }

@@ -89,6 +89,34 @@ impl Listener {
     }
 }
 
+/// Notes two that would listen at the same place, operations included.
+pub(crate) fn verify_apart(
+    listeners: &[Listener],
+    readers: &[Reader<'_>],
+    operations: SocketAddr,
+    operations_reader: &Reader<'_>,
+) {
+    let fault = |other: &str| {
+        let reason = format!("is the same as that of {other}.");
+        Fault::new(reason, "Choose another port.")
+    };
+    for (index, (listener, reader)) in listeners.iter().zip(readers).enumerate() {
+        if listener.address.port() == 0 {
+            continue;
+        }
+        let same = |other: &(&Listener, &Reader<'_>)| other.0.address == listener.address;
+        if let Some((_, first)) = listeners.iter().zip(readers).take(index).find(same) {
+            reader.problem("address", fault(first.name()));
+        }
+        if listener.address == operations {
+            let given = operations_reader.has("address");
+            let (at, other) =
+                if given { (operations_reader, reader.name()) } else { (reader, "operations") };
+            at.problem("address", fault(other));
+        }
+    }
+}
+
 fn parse_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
 }
@@ -104,6 +132,16 @@ fn verify_network(text: &str) -> Result<(), Fault> {
             format!("{text:?} would believe everybody."),
             "Name the networks of your own proxies.",
         )),
+        Some(IpNet::V6(network)) if network.addr().to_ipv4_mapped().is_some() => Err(Fault::new(
+            format!("{text:?} would match nobody: peers are compared as IPv4."),
+            "Write the IPv4 network, for example \"10.0.0.0/8\".",
+        )),
+        Some(network) if network.prefix_len() < if network.addr().is_ipv4() { 8 } else { 16 } => {
+            Err(Fault::new(
+                format!("{text:?} would believe nearly everybody."),
+                "Name the networks of your own proxies, IPv4 from /8 and IPv6 from /16.",
+            ))
+        }
         Some(_) => Ok(()),
     }
 }

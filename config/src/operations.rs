@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional};
 use crate::store::Store;
@@ -53,12 +54,18 @@ pub struct Operations {
 
 impl Operations {
     pub(crate) fn read(reader: &Reader<'_>, store: &Store) -> Self {
+        let socket = reader.optional_file("socket").unwrap_or_else(|| store.beside("sock"));
+        if reader.has("socket") && store.owns(&socket) {
+            let reason = "is the store or a file that it needs.";
+            let advice = "Name another, or leave the key out.";
+            reader.problem("socket", Fault::new(reason, advice));
+        }
         Self {
             address: reader
                 .text("address")
                 .parse()
                 .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0))),
-            socket: reader.optional_file("socket").unwrap_or_else(|| store.beside("sock")),
+            socket,
             access_log: reader.flag("access_log"),
             log_level: reader.text("log_level"),
         }

@@ -104,6 +104,11 @@ impl PathPattern {
         Self { text: self.text.to_ascii_lowercase(), segments: segments.collect(), deep: self.deep }
     }
 
+    /// Does every path match?
+    pub(crate) fn is_everything(&self) -> bool {
+        self.deep && self.segments.is_empty()
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -4,7 +4,7 @@ use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional};
-use crate::text::{some_text, verify_host, verify_method};
+use crate::text::{some_text, verify_group, verify_host, verify_method};
 use crate::upstream::Upstream;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -36,12 +36,12 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         optional(
             "groups",
-            Kind::List(&Kind::Text(some_text)),
+            Kind::List(&Kind::Text(verify_group)),
             "The person must be in one of these groups.",
         ),
         optional(
             "roles",
-            Kind::List(&Kind::Text(some_text)),
+            Kind::List(&Kind::Text(verify_group)),
             "The person must have one of these roles, besides being in one of the groups.",
         ),
         optional(
@@ -92,9 +92,17 @@ pub enum Access {
 
 impl Route {
     /// The routes as written and, last, the rule for what none of them names.
-    pub(crate) fn read_all(root: &Reader<'_>, upstreams: &[Upstream]) -> Vec<Self> {
-        let mut routes: Vec<_> =
-            root.tables("route").iter().map(|reader| Self::read(reader, upstreams)).collect();
+    pub(crate) fn read_all(
+        root: &Reader<'_>,
+        upstreams: &[Upstream],
+        served: &[String],
+    ) -> Vec<Self> {
+        let mut routes: Vec<Self> = Vec::new();
+        for reader in root.tables("route") {
+            let route = Self::read(&reader, upstreams);
+            route.verify_reach(&reader, &routes, served);
+            routes.push(route);
+        }
         let open: Vec<_> = upstreams.iter().filter(|upstream| upstream.hosts.is_empty()).collect();
         if open.len() > 1 {
             let names: Vec<_> = open.iter().map(|upstream| upstream.name.as_str()).collect();
@@ -162,6 +170,22 @@ impl Route {
             access: if public { Access::Public } else { Access::Session { groups, roles } },
             upstream: found,
             activity: reader.optional_flag("activity").unwrap_or(!public),
+        }
+    }
+
+    /// Notes what could never come to this route.
+    fn verify_reach(&self, reader: &Reader<'_>, earlier: &[Self], served: &[String]) {
+        let all = |route: &&Self| {
+            route.hosts.is_empty() && route.methods.is_empty() && route.path.is_everything()
+        };
+        if let Some(first) = earlier.iter().find(all) {
+            let reason = format!("can never match: {} matches everything before it.", first.name);
+            reader.problem("path", Fault::new(reason, "Put it before that one."));
+        }
+        if let Some(method) = self.methods.iter().find(|method| !served.contains(method)) {
+            let reason = format!("{method} can never match: limits.methods does not let it in.");
+            let advice = "Add it there, or remove it here.";
+            reader.problem("methods", Fault::new(reason, advice));
         }
     }
 

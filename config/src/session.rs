@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::identity::{Identity, IdentityHeaders, has_meaning};
 use crate::pattern::HostPattern;
 use crate::problem::Fault;
 use crate::public_url::PublicUrl;
@@ -92,7 +93,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn read(reader: &Reader<'_>, public_url: &PublicUrl) -> Self {
+    pub(crate) fn read(reader: &Reader<'_>, public_url: &PublicUrl, identity: &Identity) -> Self {
         let session = Self {
             idle: reader.duration("idle"),
             idle_min: reader.duration("idle_min"),
@@ -116,6 +117,13 @@ impl Session {
         if session.absolute < session.idle {
             let reason = format!("is less than idle, {}.", format_duration(session.idle));
             reader.problem("absolute", Fault::new(reason, "Raise it, or lower idle."));
+        }
+        let name = session.background_header.as_str();
+        let identities = IdentityHeaders::reserved(&identity.headers);
+        if has_meaning(name) || identities.iter().any(|reserved| reserved == name) {
+            let reason = format!("{name:?} has a meaning of its own.");
+            let advice = "Choose another name, for example \"X-Background\".";
+            reader.problem("background_header", Fault::new(reason, advice));
         }
         if let Some(domain) = &session.cookie_domain {
             let below = public_url

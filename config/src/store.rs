@@ -1,7 +1,8 @@
 //! `[store]`: where accounts and sessions are kept.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
+use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, required};
 use crate::text::some_text;
@@ -10,10 +11,13 @@ pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Where accounts and sessions are kept.",
     keys: &[required(
         "path",
-        Kind::Text(some_text),
+        Kind::Text(verify_store),
         "The SQLite file, made when missing with mode 0600; signing keys and the administration socket stand beside it. Its folder must be this user's own.",
     )],
 };
+
+/// Endings of the files beside the store: signing keys, the lock, and keys that are being written.
+const COMPANIONS: [&str; 3] = ["keys", "lock", "new"];
 
 /// Where accounts and sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +31,63 @@ impl Store {
         Self { path: reader.optional_file("path").unwrap_or_default() }
     }
 
+    /// Is `path` the store, or a file that it needs beside it?
+    pub(crate) fn owns(&self, path: &Path) -> bool {
+        let mut own = vec![self.path.clone()];
+        own.extend(COMPANIONS.map(|extension| self.beside(extension)));
+        own.extend(["-wal", "-shm", "-journal"].map(|suffix| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        }));
+        own.iter().any(|own| canonical(own) == canonical(path))
+    }
+
+    /// The same for every way in which the path can be written, whether the file is there or not.
+    pub fn canonical(&self) -> PathBuf {
+        canonical(&self.path)
+    }
+
     /// The file beside the store with this ending instead of the store's own.
     pub fn beside(&self, extension: &str) -> PathBuf {
         self.path.with_extension(extension)
     }
+}
+
+/// The path without links and dots, as far as its folder is there.
+pub(crate) fn canonical(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, whole.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => without_dots(&whole),
+    }
+}
+
+/// For a folder that is not there yet, and so has no links.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+fn verify_store(text: &str) -> Result<(), Fault> {
+    some_text(text)?;
+    let taken = |extension: &std::ffi::OsStr| {
+        let own = ["sock", "sock-new"];
+        COMPANIONS.iter().chain(&own).any(|taken| extension.eq_ignore_ascii_case(taken))
+    };
+    if Path::new(text).extension().is_some_and(taken) {
+        let reason = format!("{text:?} is the name of a file that stands beside the store.");
+        return Err(Fault::new(reason, "Write another ending, for example \"doorward.db\"."));
+    }
+    Ok(())
 }

@@ -49,3 +49,13 @@ pub(crate) fn verify_method(text: &str) -> Result<(), Fault> {
         "Write it in capitals, for example \"POST\".",
     ))
 }
+
+/// A role or a group, which is compared as it is written.
+pub(crate) fn verify_group(text: &str) -> Result<(), Fault> {
+    some_text(text)?;
+    if text.trim() != text {
+        let reason = format!("{text:?} has a space at its beginning or end.");
+        return Err(Fault::new(reason, format!("Write {:?}.", text.trim())));
+    }
+    Ok(())
+}

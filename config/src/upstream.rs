@@ -31,7 +31,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         default(
             "host_header",
-            Kind::Text(some_text),
+            Kind::Text(verify_host_header),
             "\"keep\"",
             "The Host field that the upstream gets: \"keep\" the client's, \"upstream\" for the one of `address`, or a literal host.",
         ),
@@ -47,19 +47,19 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         default(
             "connect_timeout",
-            seconds(0, 600),
+            seconds(1, 600),
             "\"5s\"",
             "How long connecting may take, TLS included.",
         ),
         default(
             "response_timeout",
-            seconds(0, 86_400),
+            seconds(1, 86_400),
             "\"60s\"",
             "How long the upstream may take to begin its response, counted from the end of the request.",
         ),
         default(
             "idle_timeout",
-            seconds(0, 86_400),
+            seconds(1, 86_400),
             "\"60s\"",
             "How long the upstream may pause within a response body.",
         ),
@@ -225,7 +225,11 @@ fn parse_upstream_address(text: &str) -> Result<UpstreamAddress, Fault> {
         _ => (authority, if tls { 443 } else { 80 }),
     };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() || port == 0 || host.contains(['/', '?', '#', '@', ' ']) {
+    if host.is_empty()
+        || port == 0
+        || host.contains(['/', '?', '#', '@', ' '])
+        || host.contains(char::is_control)
+    {
         return Err(fault());
     }
     let host = host.to_owned();
@@ -234,4 +238,30 @@ fn parse_upstream_address(text: &str) -> Result<UpstreamAddress, Fault> {
     } else {
         UpstreamAddress::Http { host, port }
     })
+}
+
+fn verify_host_header(text: &str) -> Result<(), Fault> {
+    let words = ["keep", "upstream"];
+    if words.contains(&text) {
+        return Ok(());
+    }
+    if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+        let reason = format!("{text:?} is not a choice here.");
+        return Err(Fault::new(reason, format!("Did you mean \"{word}\"?")));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, "443"),
+    };
+    // Names within a cluster may have an underscore, which public ones have not.
+    let plain = host.to_ascii_lowercase().replace('_', "-");
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let usable = digits && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if !usable || !matches!(HostPattern::parse(&plain), Ok(HostPattern::Exact(_))) {
+        return Err(Fault::new(
+            format!("{text:?} is not a host."),
+            "Write \"keep\", \"upstream\" or a host such as \"console.internal:9000\".",
+        ));
+    }
+    Ok(())
 }

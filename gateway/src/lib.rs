@@ -21,6 +21,7 @@ pub mod log;
 mod metrics;
 mod operations;
 pub mod portal;
+mod private_socket;
 mod refusal;
 mod router;
 mod serve;

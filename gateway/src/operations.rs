@@ -7,9 +7,9 @@
 //! Administration comes over a Unix-domain socket of mode 0600, one JSON request and reply each.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::extract::State as Extract;
@@ -17,18 +17,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use doorward_config::Operations;
 use doorward_plugins::administration::{AdminError, Request};
-use http::StatusCode;
-use tokio::net::UnixListener;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::gate::{Shared, StartError};
 use crate::listener::bind;
 use crate::metrics::{WorkerMetrics, render};
+use crate::private_socket::PrivateSocket;
+
+/// The field in which the command line says whose store it means, or a configuration that names
+/// the socket of another gate would change that gate's accounts.
+pub(crate) const STORE: &str = "x-doorward-store";
 
 /// How far the gate is.
 pub(crate) struct State {
     shared: Arc<Shared>,
     workers: Vec<Arc<WorkerMetrics>>,
     phase: AtomicU8,
+    /// The administration socket, once it is bound.
+    socket: OnceLock<PrivateSocket>,
 }
 
 const STARTING: u8 = 0;
@@ -37,7 +43,7 @@ const DRAINING: u8 = 2;
 
 impl State {
     pub(crate) fn new(shared: Arc<Shared>, workers: Vec<Arc<WorkerMetrics>>) -> Self {
-        Self { shared, workers, phase: AtomicU8::new(STARTING) }
+        Self { shared, workers, phase: AtomicU8::new(STARTING), socket: OnceLock::new() }
     }
 
     pub(crate) fn set_ready(&self) {
@@ -50,8 +56,9 @@ impl State {
 
     /// Removes the administration socket.
     pub(crate) fn clean_up(&self) {
-        // If somebody else removed it, it is gone all the same.
-        let _ = std::fs::remove_file(&self.shared.services.config.operations.socket);
+        if let Some(socket) = self.socket.get() {
+            socket.remove();
+        }
     }
 
     fn phase(&self) -> u8 {
@@ -72,27 +79,14 @@ pub(crate) async fn start(state: Arc<State>, rules: &Operations) -> Result<Socke
         .with_state(Arc::clone(&state));
     tokio::spawn(async move { axum::serve(listener, public).await });
 
-    let socket = bind_private(&rules.socket)
+    let (place, socket) = PrivateSocket::bind(&rules.socket)
+        .await
         .map_err(|error| StartError::Io(rules.socket.display().to_string(), error))?;
+    // A state starts once.
+    let _ = state.socket.set(place);
     let private = axum::Router::new().route("/administration", post(administer)).with_state(state);
     tokio::spawn(async move { axum::serve(socket, private).await });
     Ok(address)
-}
-
-/// A socket that only this user can open: it gets its name when it has its mode.
-fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    let fresh = path.with_extension("sock-new");
-    for stale in [&fresh, path] {
-        match std::fs::remove_file(stale) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    let listener = UnixListener::bind(&fresh)?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&fresh, path)?;
-    Ok(listener)
 }
 
 async fn startupz(Extract(state): Extract<Arc<State>>) -> Response {
@@ -129,7 +123,17 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn administer(Extract(state): Extract<Arc<State>>, Json(request): Json<Request>) -> Response {
+async fn administer(
+    Extract(state): Extract<Arc<State>>,
+    fields: HeaderMap,
+    Json(request): Json<Request>,
+) -> Response {
+    let store = state.shared.services.config.store.canonical();
+    let meant = fields.get(STORE).map(HeaderValue::as_bytes);
+    if meant != Some(store.as_os_str().as_bytes()) {
+        let reason = format!("the gate at this socket has another store: {}", store.display());
+        return (StatusCode::CONFLICT, reason).into_response();
+    }
     match state.shared.services.administration.execute(request).await {
         Ok(reply) => Json(reply).into_response(),
         Err(error) => {

@@ -12,6 +12,7 @@ pub mod administration;
 mod clock;
 mod context;
 pub mod identity;
+mod private_place;
 mod refusal;
 mod services;
 pub mod session;

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
 use crate::clock::Clock;
 use crate::identity::Assertions;
+use crate::private_place;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
@@ -48,7 +50,7 @@ pub enum OpenError {
     /// Another process has the store.
     #[error("{0} is in use by another process")]
     InUse(String),
-    /// The folder or the lock file could not be used.
+    /// The folder or the lock file could not be used, or others can.
     #[error("{0}: {1}")]
     Io(String, #[source] std::io::Error),
     /// The store could not be used.
@@ -162,14 +164,20 @@ impl Services {
 fn lock_store(config: &GatewayConfig) -> Result<File, OpenError> {
     let file = config.store.beside("lock");
     let place = file.display().to_string();
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    let refused = |place: &Path, error| OpenError::Io(place.display().to_string(), error);
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
         let made = std::os::unix::fs::DirBuilderExt::mode(
             std::fs::DirBuilder::new().recursive(true),
             0o700,
         )
         .create(folder);
-        made.map_err(|error| OpenError::Io(folder.display().to_string(), error))?;
+        made.map_err(|error| refused(folder, error))?;
     }
+    let folder = folder.unwrap_or(Path::new("."));
+    private_place::verify_folder(folder).map_err(|error| refused(folder, error))?;
+    let store = &config.store.path;
+    private_place::verify_store(store).map_err(|error| refused(store, error))?;
     let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&file);
     let lock = opened.map_err(|error| OpenError::Io(place.clone(), error))?;
     match lock.try_lock() {

@@ -63,7 +63,7 @@ async fn check_never_reused(octets: &[u8], holds: impl Fn(&str) -> bool) {
     let upstream = faulty(octets).await;
     let gate = gate(
         &format!("http://{}", upstream.address),
-        "idle_timeout = \"300ms\"\nresponse_timeout = \"2s\"",
+        "idle_timeout = \"1s\"\nresponse_timeout = \"2s\"",
     )
     .await;
     let answer = ask(&gate, "/").await;
@@ -262,7 +262,7 @@ async fn d17_an_unreachable_console_is_502_and_a_slow_one_504() {
     // The kernel accepts, nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    let slow = gate(&address, "response_timeout = \"200ms\"").await;
+    let slow = gate(&address, "response_timeout = \"1s\"").await;
     let mut browser = slow.browser();
     assert_eq!(browser.get("/").await.status, StatusCode::GATEWAY_TIMEOUT);
     let answer = browser.send(Method::POST, "/", &[], "body".into()).await;
@@ -270,14 +270,13 @@ async fn d17_an_unreachable_console_is_502_and_a_slow_one_504() {
 
     // A head that never ends.
     let endless = Upstream::answering(b"HTTP/1.1 200 OK\r\nx: y\r\n").await;
-    let its_gate =
-        gate(&format!("http://{}", endless.address), "response_timeout = \"200ms\"").await;
+    let its_gate = gate(&format!("http://{}", endless.address), "response_timeout = \"1s\"").await;
     assert_eq!(its_gate.browser().get("/").await.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(endless.count(), 1);
 
     // TLS that never begins.
     let tls =
-        gate(&format!("https://{}", silent.local_addr().unwrap()), "connect_timeout = \"200ms\"")
+        gate(&format!("https://{}", silent.local_addr().unwrap()), "connect_timeout = \"1s\"")
             .await;
     assert_eq!(tls.browser().get("/").await.status, StatusCode::GATEWAY_TIMEOUT);
 }
@@ -285,7 +284,7 @@ async fn d17_an_unreachable_console_is_502_and_a_slow_one_504() {
 #[tokio::test]
 async fn d17_a_body_that_pauses_too_long_breaks_off() {
     let upstream = faulty(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello").await;
-    let its_gate = gate(&format!("http://{}", upstream.address), "idle_timeout = \"200ms\"").await;
+    let its_gate = gate(&format!("http://{}", upstream.address), "idle_timeout = \"1s\"").await;
     let request = format!("GET / HTTP/1.1\r\nhost: {PUBLIC_HOST}\r\n\r\n");
     let mut stream = TcpStream::connect(its_gate.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();

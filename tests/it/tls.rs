@@ -250,7 +250,7 @@ async fn l04_a_console_that_cannot_prove_its_name_hears_nothing() {
 
     // Plain HTTP where TLS is expected is not fallen back to.
     let plain = Upstream::start().await;
-    let keys = format!("ca_file = \"{ca}\"\nconnect_timeout = \"300ms\"");
+    let keys = format!("ca_file = \"{ca}\"\nconnect_timeout = \"1s\"");
     let answer = ask_console(&plain, &keys).await;
     assert_eq!((answer.status, plain.count()), (StatusCode::GATEWAY_TIMEOUT, 0));
 }

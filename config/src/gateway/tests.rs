@@ -143,6 +143,150 @@ fn p02_dangerous_combinations_are_refused() {
     );
 }
 
+/// Reads the minimal file with `from` replaced by `to`; its only problem has this key and reason.
+#[track_caller]
+fn check_changed(from: &str, to: &str, key: &str, reason: &str) {
+    let problems =
+        GatewayConfig::parse(&MINIMAL.replacen(from, to, 1), Path::new("/base")).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert_eq!(problems[0].key, key);
+    assert!(problems[0].reason.contains(reason), "{}", problems[0]);
+}
+
+#[test]
+fn p02_the_socket_is_apart_from_the_store_and_its_companions() {
+    for ending in ["sock", "sock-new", "keys", "lock", "new", "LOCK"] {
+        let path = format!("doorward.{ending}");
+        check_changed("doorward.db", &path, "store.path", "beside the store");
+    }
+    for name in ["doorward.db", "./x/../doorward.keys", "doorward.lock", "/base/doorward.new"] {
+        check(
+            &format!("[operations]\nsocket = \"{name}\"\n"),
+            &["9:10: operations.socket: is the store or a file that it needs."],
+        );
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        check(
+            &format!("[operations]\nsocket = \"doorward.db{suffix}\"\n"),
+            &["9:10: operations.socket: is the store or a file that it needs."],
+        );
+    }
+    check("[operations]\nsocket = \"admin.sock\"\n", &[]);
+}
+
+#[test]
+fn p02_fields_with_a_meaning_are_refused() {
+    for name in [
+        "Range",
+        "Date",
+        "Origin",
+        "Content-Encoding",
+        "Content-Range",
+        "Keep-Alive",
+        "Referer",
+        "User-Agent",
+        "If-None-Match",
+        "X-Doorward-Assertion",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Request-Id",
+        "Authorization",
+        "Set-Cookie",
+        "Cookie",
+        "Host",
+        "Accept",
+    ] {
+        let lower = name.to_ascii_lowercase();
+        check(
+            &format!("[identity.headers]\nemail = \"{name}\"\n"),
+            &[&format!("9:9: identity.headers.email: \"{lower}\" has a meaning in HTTP.")],
+        );
+        check(
+            &format!("[session]\nbackground_header = \"{name}\"\n"),
+            &[&format!("9:21: session.background_header: \"{lower}\" has a meaning of its own.")],
+        );
+    }
+    check(
+        "[session]\nbackground_header = \"X-Me\"\n[identity.headers]\nuser = \"x-me\"\n",
+        &["9:21: session.background_header: \"x-me\" has a meaning of its own."],
+    );
+    check(
+        "[identity.headers]\nuser = \"X-Me\"\ngroups = \"x-me\"\n",
+        &["10:10: identity.headers.groups: is the same as that of user."],
+    );
+    check(
+        "[identity.headers]\nuser = \"Remote-Groups\"\n",
+        &["9:8: identity.headers.user: is the same as that of groups."],
+    );
+    check("[identity.headers]\nuser = \"X-Forwarded-User\"\nroles = \"X-Doorward-Roles\"\n", &[]);
+}
+
+#[test]
+fn p02_methods_and_routes_that_mean_nothing_are_refused() {
+    check("[limits]\nmethods = [\"GET\", \"TRACE\"]\n", &["9:19: limits.methods: TRACE tells"]);
+    check("[limits]\nmethods = [\"CONNECT\"]\n", &["9:12: limits.methods: CONNECT is"]);
+    check(
+        "[[route]]\nmethods = [\"GET\", \"PURGE\"]\n",
+        &["9:11: route[1].methods: PURGE can never match: limits.methods"],
+    );
+    check("[[route]]\nmethods = [\"PURGE\"]\n[limits]\nmethods = [\"GET\", \"PURGE\"]\n", &[]);
+    check(
+        "[[route]]\naccess = \"public\"\n[[route]]\npath = \"/admin/**\"\nroles = [\"owner\"]\n",
+        &["11:8: route[2].path: can never match: route[1] matches everything"],
+    );
+    check("[[route]]\nmethods = [\"GET\"]\n[[route]]\npath = \"/admin/**\"\n", &[]);
+    check("[[route]]\nroles = [\"owner \"]\n", &["9:10: route[1].roles: \"owner \" has a space"]);
+    check("[[route]]\ngroups = \" a\"\n", &["9:10: route[1].groups: \" a\" has a space"]);
+}
+
+#[test]
+fn p02_upstreams_that_could_not_be_served_are_refused() {
+    let keys = |keys: &str| format!("\"http://127.0.0.1:9000\"\n{keys}");
+    let address = "\"http://127.0.0.1:9000\"";
+    for wrong in ["Keep", "UPSTREAM", "a b", "a\\r\\nX: y", "*.a", "a:", "a:0", "a:+1", "http://a"]
+    {
+        let given = keys(&format!("host_header = \"{wrong}\""));
+        check_changed(address, &given, "upstream.console.host_header", "is not a ");
+    }
+    for right in ["keep", "upstream", "my_app:9000", "Console.Example.com", "[::1]:80", "10.0.0.1"]
+    {
+        let text = MINIMAL.replacen(address, &keys(&format!("host_header = \"{right}\"")), 1);
+        assert!(GatewayConfig::parse(&text, Path::new("/base")).is_ok(), "{right}");
+    }
+    for key in ["connect_timeout", "response_timeout", "idle_timeout"] {
+        let given = keys(&format!("{key} = \"999ms\""));
+        check_changed(address, &given, &format!("upstream.console.{key}"), "is less than 1s");
+    }
+}
+
+#[test]
+fn p02_listeners_have_places_of_their_own_and_believe_few() {
+    let at = |address: &str| format!("[[listener]]\naddress = \"{address}\"\n");
+    let reason = "is the same as that of";
+    let text = format!("{}{}", at("127.0.0.1:80"), at("127.0.0.1:80"));
+    check_changed(&at("127.0.0.1:0"), &text, "listener[2].address", reason);
+    check_changed("127.0.0.1:0", "127.0.0.1:9464", "listener[1].address", reason);
+    let given = format!("[operations]\naddress = \"127.0.0.1:80\"\n{}", at("127.0.0.1:80"));
+    check_changed(&at("127.0.0.1:0"), &given, "operations.address", reason);
+    check(
+        "[operations]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n",
+        &[],
+    );
+    for (network, reason) in [
+        ("::ffff:10.0.0.1", "compared as IPv4"),
+        ("::ffff:10.0.0.0/104", "compared as IPv4"),
+        ("10.0.0.0/7", "nearly everybody"),
+        ("2000::/15", "nearly everybody"),
+    ] {
+        let given = format!("\"127.0.0.1:0\"\ntrusted_proxies = [\"{network}\"]");
+        check_changed("\"127.0.0.1:0\"", &given, "listener[1].trusted_proxies", reason);
+    }
+    let given = "\"127.0.0.1:0\"\ntrusted_proxies = [\"10.0.0.0/8\", \"fd00::/16\"]";
+    let text = MINIMAL.replacen("\"127.0.0.1:0\"", given, 1);
+    assert!(GatewayConfig::parse(&text, Path::new("/base")).is_ok());
+}
+
 #[test]
 fn p01_a_secret_is_read_from_a_file_and_never_printed() {
     let folder = std::env::temp_dir();

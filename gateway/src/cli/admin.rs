@@ -3,16 +3,19 @@
 //! They ask the running gate over its administration socket; if none runs, they do the same to
 //! its store. Which it was is said on standard error.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use doorward_config::{GatewayConfig, format_duration, parse_duration};
+use doorward_config::{GatewayConfig, Store, format_duration, parse_duration};
 use doorward_plugins::account::{PrincipalRecord, State, Verification};
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request, SessionSummary};
 use doorward_plugins::{Clock, OpenError, Services, Timestamp};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+
+use crate::operations::STORE;
 
 use super::arguments::{Account, Change, Gate, Key, Session};
 use super::{Failure, load, note, password, runtime, say, tame};
@@ -76,14 +79,18 @@ pub(super) fn ask(config: GatewayConfig, request: Request) -> Result<Reply, Fail
         match UnixStream::connect(&socket).await {
             Ok(stream) => {
                 note(&format!("asked the running gate at {}", socket.display()));
-                Box::pin(ask_running(stream, &request)).await
+                Box::pin(ask_running(stream, &config.store, &request)).await
             }
             Err(_) => ask_stopped(config, &socket, request).await,
         }
     })
 }
 
-async fn ask_running(stream: UnixStream, request: &Request) -> Result<Reply, Failure> {
+async fn ask_running(
+    stream: UnixStream,
+    store: &Store,
+    request: &Request,
+) -> Result<Reply, Failure> {
     let internal = |error: &dyn std::fmt::Display| {
         Failure::Io(format!("the running gate did not answer: {error}"))
     };
@@ -91,6 +98,7 @@ async fn ask_running(stream: UnixStream, request: &Request) -> Result<Reply, Fai
     let request = http::Request::post("/administration")
         .header("host", "localhost")
         .header("content-type", "application/json")
+        .header(STORE, store.canonical().as_os_str().as_bytes())
         .body(Full::new(bytes::Bytes::from(body)))
         .map_err(|error| internal(&error))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -10,17 +10,15 @@ use doorward_plugins::Services;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
 
 use crate::cli::Failure;
+use crate::private_socket::PrivateSocket;
 
 /// Answers at a Unix-domain socket from now on.
-pub(super) fn start(socket: &Path, services: Arc<Services>) -> Result<(), Failure> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let listener = UnixListener::bind(socket)?;
+pub(super) async fn start(socket: &Path, services: Arc<Services>) -> Result<(), Failure> {
+    let (_, listener) = PrivateSocket::bind(socket)
+        .await
+        .map_err(|error| Failure::Io(format!("{}: {error}", socket.display())))?;
     let app = axum::Router::new().fallback(show).with_state(services);
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(())

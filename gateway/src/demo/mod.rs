@@ -6,9 +6,11 @@
 
 mod console;
 
+use std::fmt::Display;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use doorward_plugins::account::fresh_id;
 use doorward_plugins::administration::{AccountChange, AdminError, Request};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Failure, say};
+use crate::cli::{Failure, note, say};
 use crate::gate::Gate;
 use crate::log::LogSink;
 
@@ -44,22 +46,38 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     let config = GatewayConfig::parse(&text, &data)
         .map_err(|problems| Failure::Internal(format!("{problems:?}")))?;
 
-    let mut log = std::fs::OpenOptions::new();
-    let log = log.append(true).create(true).mode(0o600).open(data.join("demo.log"))?;
+    if !listen.ip().is_loopback() {
+        note(&format!("warning: others can reach {listen}; the example is not made for that"));
+    }
+    let log = private(&data.join("demo.log"), OpenOptions::new().append(true))?;
     let log = LogSink::new(log)?;
     log.install("info");
     let gate = Gate::start(config, Clock::machine(), log)?;
     // Only now, as the folder could be that of an example that still runs.
-    std::fs::write(data.join("doorward.toml"), text)?;
+    let mut file =
+        private(&data.join("doorward.toml"), OpenOptions::new().write(true).truncate(true))?;
+    file.write_all(text.as_bytes())?;
     let accounts = accounts(&data)?;
     let served = gate.office().block_on(async {
         add(&gate, &accounts).await?;
-        console::start(&data.join("console.sock"), Arc::clone(gate.services()))?;
+        console::start(&data.join("console.sock"), Arc::clone(gate.services())).await?;
         Ok(())
     });
     served.map_err(|error: Failure| error)?;
     print(listen, &data, &accounts);
     crate::cli::wait_for_end(gate)
+}
+
+/// A file for this user only, made when missing. A link is refused: what it points to is not ours.
+fn private(path: &Path, options: &mut OpenOptions) -> Result<File, Failure> {
+    let failed = |reason: &dyn Display| Failure::Io(format!("{}: {reason}", path.display()));
+    if path.is_symlink() {
+        return Err(failed(&"is a symbolic link; remove it"));
+    }
+    let file = options.create(true).mode(0o600).open(path).map_err(|error| failed(&error))?;
+    // The mode above is that of a new file only.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(|error| failed(&error))?;
+    Ok(file)
 }
 
 /// The address with a port: a free one where it has none.
@@ -140,8 +158,7 @@ fn accounts(data: &Path) -> Result<Vec<DemoAccount>, Failure> {
     let made = made?;
     let text = serde_json::to_string_pretty(&made)
         .map_err(|error| Failure::Internal(error.to_string()))?;
-    let mut handle =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
+    let mut handle = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
     handle.write_all(text.as_bytes())?;
     Ok(made)
 }

@@ -177,6 +177,26 @@ async fn health_says_whether_the_gate_is_ready() {
 }
 
 #[test]
+fn p05_a_store_that_others_can_use_is_not_opened() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let config = process::configure(scratch.path(), &nobody(), "");
+    process::add_account(&config, "alice");
+    let words = ["account", "list", "--config", config.to_str().unwrap()];
+    let store = scratch.path().join("doorward.db");
+    for (path, open, shut, advice) in [
+        (store.as_path(), 0o644, 0o600, "chmod 600 "),
+        (scratch.path(), 0o777, 0o755, "chmod go-w "),
+    ] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(open)).unwrap();
+        let (_, stderr) = ended(&process::run(&words, ""), 74);
+        assert!(stderr.contains(&format!("{advice}{}", path.display())), "{stderr}");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(shut)).unwrap();
+        done(&config, false, "account list", "");
+    }
+}
+
+#[test]
 fn p01_a_password_is_read_from_standard_input_and_from_nowhere_else() {
     let scratch = Scratch::new();
     let config = process::configure(scratch.path(), &nobody(), "");
@@ -188,4 +208,20 @@ fn p01_a_password_is_read_from_standard_input_and_from_nowhere_else() {
     let (_, stderr) = ended(&process::run(&words, ""), 64);
     assert!(!stderr.contains("canary-Pa55word-long"), "it is said aloud: {stderr}");
     assert!(!scratch.path().join("doorward.db").exists(), "something was done all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_does_nothing_to_the_gate_of_another_store() {
+    let (one, two) = (Scratch::new(), Scratch::new());
+    let first = process::configure(one.path(), &nobody(), "");
+    process::add_account(&first, "alice");
+    let _served = Served::start(&first);
+    let second = process::configure(two.path(), &nobody(), "");
+    let text = std::fs::read_to_string(&second).unwrap();
+    let socket = format!("[operations]\nsocket = {:?}", one.path().join("doorward.sock"));
+    std::fs::write(&second, text.replace("[operations]", &socket)).unwrap();
+    let words = ["account", "delete", "alice", "--config", second.to_str().unwrap()];
+    let (_, stderr) = ended(&process::run(&words, ""), 74);
+    assert!(stderr.contains("has another store: "), "{stderr}");
+    assert!(done(&first, true, "account show alice", "").contains("active"));
 }

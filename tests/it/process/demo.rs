@@ -110,8 +110,24 @@ async fn a17_p05_the_example_has_passwords_of_its_own_and_keeps_them_private() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let data = one.path().join("d");
     assert_eq!(mode(&data), 0o700);
-    for name in ["accounts.json", "key.pem", "doorward.db"] {
+    let names = ["accounts.json", "key.pem", "doorward.db", "doorward.toml", "demo.log"];
+    for name in names {
         assert_eq!(mode(&data.join(name)), 0o600, "{name}");
+    }
+    drop(first);
+    for name in ["doorward.toml", "demo.log"] {
+        let (file, elsewhere) = (data.join(name), one.path().join("elsewhere"));
+        std::fs::write(&elsewhere, "precious").unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+        // The address is no loopback one, which is said before anything is done.
+        let words = ["demo", "--listen", "0.0.0.0:0", "--data", data.to_str().unwrap()];
+        let (_, stderr) = super::ended(&process::run(&words, ""), 74);
+        assert!(stderr.contains("warning: others can reach 0.0.0.0:"), "{stderr}");
+        assert!(stderr.contains(&format!("{name}: is a symbolic link")), "{stderr}");
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "precious");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "").unwrap();
     }
 }
 

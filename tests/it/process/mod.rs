@@ -130,6 +130,34 @@ async fn a_taken_port_and_a_used_store_end_with_74() {
 }
 
 #[tokio::test]
+async fn the_socket_takes_the_place_of_no_data_and_of_no_running_gate() {
+    let (one, two) = (Scratch::new(), Scratch::new());
+    let socket = one.path().join("doorward.sock");
+    let config = process::configure(one.path(), &nobody(), "");
+    std::fs::write(&socket, "precious").unwrap();
+    let serve = |config: &std::path::Path| {
+        let (_, stderr) =
+            ended(&process::run(&["serve", "--config", config.to_str().unwrap()], ""), 74);
+        stderr
+    };
+    assert!(serve(&config).contains("doorward.sock: is not a socket"));
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+    std::fs::remove_file(&socket).unwrap();
+    let mut served = Served::start(&config);
+    let other = process::configure(two.path(), &nobody(), "");
+    let text = std::fs::read_to_string(&other).unwrap();
+    let shared = text.replace("[operations]", &format!("[operations]\nsocket = {socket:?}"));
+    std::fs::write(&other, shared).unwrap();
+    assert!(serve(&other).contains("doorward.sock: is in use by another gate"));
+    // What a successor put there is not this gate's to remove.
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::write(&socket, "precious").unwrap();
+    served.signal("TERM");
+    assert_eq!(exit_code(&mut served).await, Some(0));
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+}
+
+#[tokio::test]
 async fn o08_sigterm_lets_a_slow_answer_finish_and_ends_with_0() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let scratch = Scratch::new();
