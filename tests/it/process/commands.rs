@@ -186,7 +186,7 @@ fn p05_a_store_that_others_can_use_is_not_opened() {
     let store = scratch.path().join("doorward.db");
     for (path, open, shut, advice) in [
         (store.as_path(), 0o644, 0o600, "chmod 600 "),
-        (scratch.path(), 0o777, 0o755, "chmod go-w "),
+        (scratch.path(), 0o777, 0o755, "chmod o-w "),
     ] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(open)).unwrap();
         let (_, stderr) = ended(&process::run(&words, ""), 74);
