@@ -177,6 +177,7 @@ pub struct Sessions {
     noted: Mutex<Vec<Arc<LiveSession>>>,
     /// Ended in memory, not yet in the store.
     unforgotten: Mutex<Vec<TokenHash>>,
+    forgetting: tokio::sync::Mutex<()>,
 }
 
 /// Somebody with sessions, oldest first.
@@ -205,6 +206,7 @@ impl Sessions {
             count: AtomicUsize::new(0),
             noted: Mutex::default(),
             unforgotten: Mutex::default(),
+            forgetting: tokio::sync::Mutex::default(),
         };
         let now = sessions.clock.now();
         let before = |lifetime: Duration| {
@@ -336,19 +338,20 @@ impl Sessions {
     }
 
     /// Makes the store forget these, and those that it has not forgotten yet.
+    ///
+    /// One at a time, and nothing leaves the list before the store has forgotten it: whoever asks
+    /// meanwhile, for the same session perhaps, waits and is not told that all is well.
     async fn forget(&self, hashes: Vec<TokenHash>) -> Result<(), StoreError> {
-        let mut waiting = std::mem::take(&mut *lock(&self.unforgotten));
-        waiting.extend(hashes);
-        while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().saturating_sub(CHUNK));
-            if let Err(error) = self.store.end(&rest).await {
-                let mut unforgotten = lock(&self.unforgotten);
-                unforgotten.extend(rest);
-                unforgotten.append(&mut waiting);
-                return Err(error);
+        lock(&self.unforgotten).extend(hashes);
+        let _turn = self.forgetting.lock().await;
+        loop {
+            let chunk: Vec<_> = lock(&self.unforgotten).iter().take(CHUNK).copied().collect();
+            if chunk.is_empty() {
+                return Ok(());
             }
+            self.store.end(&chunk).await?;
+            lock(&self.unforgotten).drain(..chunk.len());
         }
-        Ok(())
     }
 
     /// Ends the sessions of a principal that have expired by its present idle time, durably, so

@@ -33,6 +33,20 @@ pub(crate) async fn sessions(extra: &str) -> (Arc<Sessions>, Scratch) {
 }
 
 #[tokio::test]
+async fn e08_an_end_that_is_under_way_is_not_acknowledged_to_somebody_else() {
+    let (sessions, scratch) = sessions("").await;
+    let session = begin(&sessions).await;
+    // Somebody else is at it, and the store fails before it is done.
+    let turn = sessions.forgetting.lock().await;
+    let ending = sessions.end(std::slice::from_ref(&session));
+    let waiting = tokio::time::timeout(Duration::from_millis(1), ending).await;
+    assert!(waiting.is_err(), "acknowledged while it is under way");
+    scratch.store.close().await;
+    drop(turn);
+    assert!(sessions.end(&[]).await.is_err(), "a caller that gave up took the end with it");
+}
+
+#[tokio::test]
 async fn o07_a_clock_that_is_set_back_prolongs_no_session_over_restarts() {
     let (sessions, mut scratch) = sessions("idle = \"15m\"\nabsolute = \"15m\"").await;
     let session = begin(&sessions).await;
