@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
 use doorward_config::TlsFiles;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -108,6 +109,17 @@ impl ResolvesServerCert for TlsIdentities {
     }
 }
 
+/// The gate as a client shows its first certificate to whoever asks.
+impl ResolvesClientCert for TlsIdentities {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.read(|loaded| loaded.identities.first().map(|identity| Arc::clone(&identity.key)))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl Identity {
     fn load(files: &TlsFiles) -> Result<Self, KeyFileError> {
         let chain = read_certificates(&files.chain_file)?;
@@ -149,11 +161,16 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyFil
         .map_err(unreadable)
 }
 
-/// How an upstream is verified: against the certificates in `ca_file`, or else the system's.
+/// How an upstream is verified: against the certificates in `ca_file`, or else the system's. The
+/// gate shows its `own` certificate if it is asked for one, and offers HTTP/2 or HTTP/1.1.
 ///
 /// # Errors
-/// [`KeyFileError`] when `ca_file` cannot be read or has no certificate.
-pub fn client_config(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, KeyFileError> {
+/// [`KeyFileError`] when a file cannot be read or has nothing that can be used.
+pub fn client_config(
+    ca_file: Option<&PathBuf>,
+    own: Option<Arc<TlsIdentities>>,
+    http2: bool,
+) -> Result<Arc<ClientConfig>, KeyFileError> {
     let system = Path::new("the system's certificates");
     let unusable = |error: rustls::Error| {
         KeyFileError::content(ca_file.map_or(system, PathBuf::as_path), error.to_string())
@@ -161,13 +178,10 @@ pub fn client_config(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, Key
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?;
-    let mut config = match ca_file {
+    let builder = match ca_file {
         None => {
             let verifier = rustls_platform_verifier::Verifier::new(provider()).map_err(unusable)?;
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
-                .with_no_client_auth()
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
         Some(file) => {
             let mut roots = RootCertStore::empty();
@@ -175,10 +189,15 @@ pub fn client_config(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, Key
             if added == 0 {
                 return Err(KeyFileError::content(file, "has no certificate that can be used"));
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
+            builder.with_root_certificates(roots)
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some(identities) => builder.with_client_cert_resolver(identities),
+    };
+    let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(Arc::new(config))
 }
 

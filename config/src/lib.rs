@@ -26,6 +26,7 @@ mod spec;
 mod store;
 mod text;
 mod upstream;
+mod upstream_address;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
@@ -42,5 +43,6 @@ pub use schema::json_schema;
 pub use secret::Secret;
 pub use session::{IDLE_MAX, IDLE_MIN, Session, verify_idle};
 pub use store::Store;
-pub use upstream::{HostHeader, Upstream, UpstreamAddress};
+pub use upstream::{Health, HostHeader, Protocol, ProxyProtocol, Upstream};
+pub use upstream_address::UpstreamAddress;
 pub use value::{format_duration, parse_duration};

@@ -33,7 +33,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
     ],
 };
 
-static TLS: TableSpec = TableSpec {
+pub(crate) static TLS: TableSpec = TableSpec {
     doc: "One certificate with its key.",
     keys: &[
         required("chain_file", Kind::Text(some_text), "Certificate chain in PEM, leaf first."),
@@ -63,12 +63,18 @@ pub struct TlsFiles {
     pub key_file: PathBuf,
 }
 
-impl Listener {
+impl TlsFiles {
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
-        let tls = reader.tables("tls").into_iter().map(|reader| TlsFiles {
+        Self {
             chain_file: reader.readable_file("chain_file").unwrap_or_default(),
             key_file: reader.readable_file("key_file").unwrap_or_default(),
-        });
+        }
+    }
+}
+
+impl Listener {
+    pub(crate) fn read(reader: &Reader<'_>) -> Self {
+        let tls = reader.tables("tls");
         let networks = reader.texts("trusted_proxies");
         let address = reader
             .text("address")
@@ -82,7 +88,7 @@ impl Listener {
         }
         Self {
             address,
-            tls: tls.collect(),
+            tls: tls.iter().map(TlsFiles::read).collect(),
             trusted_proxies: networks.iter().filter_map(|text| parse_network(text)).collect(),
             http2: reader.flag("http2"),
         }

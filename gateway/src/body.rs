@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use crate::access_log::Entry;
 use crate::connection::Offer;
 use crate::deadline::{Deadline, Deadlines};
-use crate::upstream::LinkBody;
+use crate::upstream::UpstreamBody;
 use crate::worker::Worker;
 
 /// Why a body broke off.
@@ -23,6 +23,9 @@ pub(crate) enum BodyError {
     /// The sender's side failed.
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    /// The upstream failed.
+    #[error("{0}")]
+    Upstream(String),
     /// The portal failed.
     #[error(transparent)]
     Portal(#[from] axum::Error),
@@ -36,13 +39,18 @@ pub(crate) enum BodyError {
 
 /// A request's body on its way to the upstream: no larger than allowed, and without trailers,
 /// which a client could use to say what its head may not.
+#[derive(Debug, Default)]
 pub(crate) enum RequestBody {
+    #[default]
     Empty,
     Stream(Box<StreamBody>),
 }
 
 /// A body that is still coming in.
+#[derive(Debug)]
 pub(crate) struct StreamBody {
+    /// What was taken before and not sent.
+    first: Bytes,
     incoming: Incoming,
     bytes_left: u64,
     deadlines: Rc<Deadlines>,
@@ -62,30 +70,47 @@ pub(crate) struct Progress {
 }
 
 impl RequestBody {
-    /// The body of a request to this worker, of at most `bytes_max`.
+    /// The body of a request to this worker, of at most `bytes_max`, and how it fares.
     pub(crate) fn new(
         incoming: Incoming,
         bytes_max: u64,
         worker: &Worker,
-        progress: &Rc<Progress>,
-    ) -> Self {
+    ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
-            progress.complete.set(true);
-            return Self::Empty;
+            return (Self::Empty, None);
         }
-        Self::Stream(Box::new(StreamBody {
+        let progress = Rc::<Progress>::default();
+        let body = Self::Stream(Box::new(StreamBody {
+            first: Bytes::new(),
             incoming,
             bytes_left: bytes_max,
             deadlines: Rc::clone(&worker.deadlines),
             pause_max: worker.gate.services.config.limits.body_idle,
             pause: None,
-            progress: Rc::clone(progress),
-        }))
+            progress: Rc::clone(&progress),
+        }));
+        (body, Some(progress))
+    }
+
+    /// There is no body, not even an empty one that was told piece by piece.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// The same with a piece of it that was taken and not sent.
+    pub(crate) fn with_first(mut self, piece: Bytes) -> Self {
+        if let Self::Stream(stream) = &mut self {
+            stream.first = piece;
+        }
+        self
     }
 }
 
 impl StreamBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => return self.poll_pause(cx),
@@ -147,7 +172,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.first.is_empty() && stream.incoming.is_end_stream(),
         }
     }
 
@@ -172,7 +197,7 @@ pub(crate) struct AnswerBody {
 pub(crate) enum Source {
     Full(Option<Bytes>),
     Portal(axum::body::Body),
-    Upstream(LinkBody),
+    Upstream(UpstreamBody),
 }
 
 impl AnswerBody {

@@ -18,12 +18,14 @@ pub(crate) fn ticks(duration: Duration) -> u32 {
 }
 
 /// A worker's deadlines.
+#[derive(Debug)]
 pub(crate) struct Deadlines {
     now: Rc<Cell<u32>>,
     rows: RefCell<Vec<Option<Row>>>,
     free: RefCell<Vec<usize>>,
 }
 
+#[derive(Debug)]
 struct Row {
     due: u32,
     waker: Waker,
@@ -79,6 +81,7 @@ fn is_due(due: u32, now: u32) -> bool {
 }
 
 /// One deadline. It is entered into the list when somebody first waits for it.
+#[derive(Debug)]
 pub(crate) struct Deadline {
     list: Rc<Deadlines>,
     due: u32,

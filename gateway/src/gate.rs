@@ -144,7 +144,7 @@ impl Gate {
     fn maintain(&mut self) {
         let services = Arc::clone(&self.shared.services);
         self.maintenance.push(self.office.spawn(async move { services.maintain().await }));
-        let identities = self.identities.clone();
+        let identities = self.identities();
         self.maintenance.push(self.office.spawn(async move {
             let mut minute = tokio::time::interval(Duration::from_secs(60));
             loop {
@@ -156,7 +156,13 @@ impl Gate {
 
     /// Reads certificates again whose files have changed, as is done every minute anyway.
     pub fn reload_certificates(&self) {
-        reload(&self.identities);
+        reload(&self.identities());
+    }
+
+    /// Every certificate that the gate shows, to clients and to upstreams.
+    fn identities(&self) -> Vec<Arc<TlsIdentities>> {
+        let own = self.shared.upstreams.iter().filter_map(|upstream| upstream.own.as_ref());
+        self.identities.iter().flatten().chain(own).cloned().collect()
     }
 
     /// Where it listens, in the order of the configuration.
@@ -251,7 +257,9 @@ fn start_workers(
             .map_err(|_| failed(io::Error::other("no randomness")))?;
         let (sender, messages) = unbounded_channel();
         let (shared, metrics) = (Arc::clone(shared), Arc::clone(metrics));
-        let run = move || Worker::run(shared, metrics, u64::from_be_bytes(unique), messages);
+        // One of them asks the upstreams for all.
+        let asks = index == 0;
+        let run = move || Worker::run(shared, metrics, u64::from_be_bytes(unique), asks, messages);
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(run)
@@ -261,8 +269,8 @@ fn start_workers(
     metrics.iter().enumerate().map(start).collect()
 }
 
-fn reload(identities: &[Option<Arc<TlsIdentities>>]) {
-    for identities in identities.iter().flatten() {
+fn reload(identities: &[Arc<TlsIdentities>]) {
+    for identities in identities {
         match identities.reload_if_changed() {
             Ok(false) => {}
             Ok(true) => tracing::info!(event = "certificate_reloaded"),

@@ -22,6 +22,7 @@ mod metrics;
 mod operations;
 pub mod portal;
 mod private_socket;
+pub mod proxy_protocol;
 mod refusal;
 mod router;
 mod serve;

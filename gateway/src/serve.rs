@@ -4,16 +4,16 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use doorward_plugins::{Problem, Refusal, RequestContext, RequestId};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
-use crate::body::{AnswerBody, Progress, RequestBody, Source};
+use crate::body::{AnswerBody, RequestBody, Source};
 use crate::connection::Peer;
 use crate::portal;
 use crate::refusal::{self, Audience};
 use crate::router::remove_hop_by_hop;
+use crate::upstream::{Answered, Call};
 use crate::worker::Worker;
 
 /// Carries one request through the six rooms: listener (behind us), router, plugins, upstream or
@@ -65,23 +65,28 @@ async fn forward(
     body: Incoming,
 ) -> Result<Response<Source>, Refusal> {
     let pool = worker.pools.get(upstream).ok_or(Refusal::new(Problem::Internal))?;
-    let progress = Rc::new(Progress::default());
     let bytes_max = worker.gate.services.config.limits.body_bytes;
     if http_body::Body::size_hint(&body).lower() > bytes_max {
         return Err(refuse(cx, Problem::TooLarge));
     }
-    let body = RequestBody::new(body, bytes_max, worker, &progress);
-    let request = Request::from_parts(take_head(cx), body);
-    match pool.forward(request, &progress).await {
+    let (body, progress) = RequestBody::new(body, bytes_max, worker);
+    let call = Call {
+        head: take_head(cx),
+        body,
+        progress,
+        announced: None,
+        switches: false,
+        interim: &|_| {},
+        cut: &|| None,
+    };
+    match pool.forward(call).await {
         Err(problem) => Err(refuse(cx, problem)),
-        Ok(mut response) => {
+        Ok(Answered::Switched(..)) => Err(refuse(cx, Problem::BadGateway)),
+        Ok(Answered::Response(response)) => {
+            let mut response = *response;
             cx.decided_by = "upstream";
             // The gate speaks its own version (RFC 9112 §2.3).
             *response.version_mut() = Version::HTTP_11;
-            // A length beside a coding is not the body's (RFC 9112 §6.3).
-            if response.headers().contains_key(TRANSFER_ENCODING) {
-                response.headers_mut().remove(CONTENT_LENGTH);
-            }
             remove_hop_by_hop(response.headers_mut());
             Ok(response.map(Source::Upstream))
         }

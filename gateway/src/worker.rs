@@ -61,11 +61,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Runs on this thread until it is told to end. `id` tells it from every other worker, of
-    /// this process and of others.
+    /// this process and of others. If it `asks`, it looks after the health of the upstreams.
     pub(crate) fn run(
         gate: Arc<Shared>,
         metrics: Arc<WorkerMetrics>,
         id: u64,
+        asks: bool,
         messages: UnboundedReceiver<Message>,
     ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,7 +77,10 @@ impl Worker {
         let pools = gate
             .upstreams
             .iter()
-            .map(|upstream| Pool::new(Arc::clone(upstream), Rc::clone(&deadlines)))
+            .map(|upstream| {
+                let clock = gate.services.clock.clone();
+                Pool::new(Arc::clone(upstream), Rc::clone(&deadlines), clock)
+            })
             .collect();
         let worker = Rc::new(Self {
             gate,
@@ -90,7 +94,12 @@ impl Worker {
             requests: Cell::new(0),
             accepted: Cell::new(0),
         });
-        runtime.block_on(worker.work(messages));
+        runtime.block_on(async move {
+            if asks {
+                worker.pools.iter().for_each(Pool::watch_health);
+            }
+            worker.work(messages).await;
+        });
         Ok(())
     }
 
@@ -250,7 +259,7 @@ impl Drop for Registered {
 
 /// Runs the tasks of an HTTP/2 connection on the worker's own thread.
 #[derive(Clone, Copy)]
-struct LocalTasks;
+pub(crate) struct LocalTasks;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalTasks {
     fn execute(&self, task: F) {

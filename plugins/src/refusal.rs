@@ -92,6 +92,8 @@ problems! {
     Internal = INTERNAL_SERVER_ERROR "internal" "Something went wrong.";
     /// The upstream could not be reached or answered with something malformed.
     BadGateway = BAD_GATEWAY "bad-gateway" "The console cannot be reached.";
+    /// No address of the upstream is well.
+    NoUpstream = SERVICE_UNAVAILABLE "no-upstream" "The console is down.";
     /// A plugin could not decide, because something that it needs does not answer.
     Undecided = SERVICE_UNAVAILABLE "unavailable" "The gate cannot decide right now.";
     /// Too many people are signing in.
@@ -100,6 +102,8 @@ problems! {
     ShuttingDown = SERVICE_UNAVAILABLE "shutting-down" "The gate is being restarted.";
     /// The upstream took too long.
     GatewayTimeout = GATEWAY_TIMEOUT "gateway-timeout" "The console took too long to answer.";
+    /// The request is in a version of HTTP that is not spoken here.
+    VersionUnknown = HTTP_VERSION_NOT_SUPPORTED "version-unknown" "This version of HTTP is not spoken here.";
     /// The gate was asked to forward to itself.
     Loop = LOOP_DETECTED "loop" "The request goes round in a circle.";
 }

@@ -20,7 +20,6 @@ mod sign_in;
 mod sign_out;
 mod text;
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -36,7 +35,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use crate::body::{Progress, RequestBody, Source};
+use crate::body::{RequestBody, Source};
 use crate::refusal::{Audience, tell};
 use crate::serve::take_head;
 use crate::worker::Worker;
@@ -152,10 +151,11 @@ pub(crate) async fn visit(
 ) -> Result<http::Response<Source>, Refusal> {
     cx.decided_by = "portal";
     let gate = &worker.gate;
-    let progress = Rc::new(Progress::default());
-    let body = RequestBody::new(body, BODY_BYTES_MAX, worker, &progress).collect().await;
-    let body =
-        body.map_err(|_| Refusal::new(progress.problem.get().unwrap_or(Problem::BadRequest)))?;
+    let (body, progress) = RequestBody::new(body, BODY_BYTES_MAX, worker);
+    let body = body.collect().await.map_err(|_| {
+        let problem = progress.and_then(|progress| progress.problem.get());
+        Refusal::new(problem.unwrap_or(Problem::BadRequest))
+    })?;
     let head = take_head(cx);
     let domain = gate.services.config.session.cookie_domain.as_deref();
     let visit = Visit {

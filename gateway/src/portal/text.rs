@@ -139,7 +139,11 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
     let again = "Please try again in a moment.";
     let still_signed_in = "You are still signed in. Please try again in a moment.";
     match problem {
-        P::BadRequest | P::UnsupportedType | P::HeadersTooLarge | P::TargetTooLong => (
+        P::BadRequest
+        | P::VersionUnknown
+        | P::UnsupportedType
+        | P::HeadersTooLarge
+        | P::TargetTooLong => (
             "This request cannot be read",
             "The address or the form was not valid. Go back and try again; if you followed a link, ask whoever gave it to you.",
         ),
@@ -167,7 +171,7 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
         P::TooLarge => ("That is too large", "Send a smaller file or less text."),
         P::Misdirected => ("This host is not served here", "Check the address."),
         P::Internal | P::Loop => ("Something went wrong", again),
-        P::BadGateway => ("The console cannot be reached", still_signed_in),
+        P::BadGateway | P::NoUpstream => ("The console cannot be reached", still_signed_in),
         P::GatewayTimeout => ("The console took too long to answer", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("Not available right now", again),
     }
@@ -178,7 +182,11 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
     let again = "请稍后重试。";
     let still_signed_in = "您的登录仍然有效，请稍后重试。";
     match problem {
-        P::BadRequest | P::UnsupportedType | P::HeadersTooLarge | P::TargetTooLong => (
+        P::BadRequest
+        | P::VersionUnknown
+        | P::UnsupportedType
+        | P::HeadersTooLarge
+        | P::TargetTooLong => (
             "无法识别该请求",
             "地址或表单内容无效。请返回重试；如果是从链接进入，请联系链接的提供者。",
         ),
@@ -194,7 +202,7 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
         P::TooLarge => ("内容过大", "请减小文件或文本的大小后重试。"),
         P::Misdirected => ("不提供该站点的服务", "请检查访问的地址。"),
         P::Internal | P::Loop => ("出现错误", again),
-        P::BadGateway => ("控制台暂时无法访问", still_signed_in),
+        P::BadGateway | P::NoUpstream => ("控制台暂时无法访问", still_signed_in),
         P::GatewayTimeout => ("控制台响应超时", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("服务暂不可用", again),
     }

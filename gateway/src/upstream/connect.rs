@@ -1,32 +1,45 @@
-//! Connecting to an upstream: TCP, TLS with verification, or a Unix-domain socket.
+//! Connecting to an upstream: TCP, TLS with verification, or a Unix-domain socket; and telling it
+//! for whom (PROXY protocol).
 
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use doorward_certs::{KeyFileError, tls};
-use doorward_config::{Upstream as Rules, UpstreamAddress};
+use doorward_certs::KeyFileError;
+use doorward_certs::tls::{self, TlsIdentities};
+use doorward_config::{Protocol, ProxyProtocol, Upstream as Rules, UpstreamAddress};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::link::Link;
+use super::Announced;
+use crate::proxy_protocol;
 
-/// Makes connections to one upstream.
-pub(super) enum Connector {
+/// Makes connections to one address.
+pub(super) struct Connector {
+    place: Place,
+    proxy_protocol: Option<ProxyProtocol>,
+}
+
+enum Place {
     Http(String, u16),
     Https(String, u16, Box<(TlsConnector, ServerName<'static>)>),
     Unix(PathBuf),
 }
 
 impl Connector {
-    pub(super) fn new(rules: &Rules) -> Result<Self, KeyFileError> {
-        Ok(match &rules.address {
-            UpstreamAddress::Http { host, port } => Self::Http(host.clone(), *port),
-            UpstreamAddress::Unix(path) => Self::Unix(path.clone()),
+    pub(super) fn new(
+        address: &UpstreamAddress,
+        rules: &Rules,
+        own: Option<&Arc<TlsIdentities>>,
+    ) -> Result<Self, KeyFileError> {
+        let place = match address {
+            UpstreamAddress::Http { host, port } => Place::Http(host.clone(), *port),
+            UpstreamAddress::Unix(path) => Place::Unix(path.clone()),
             UpstreamAddress::Https { host, port, server_name } => {
                 let name = ServerName::try_from(server_name.clone()).map_err(|_| {
                     KeyFileError::Content {
@@ -34,25 +47,57 @@ impl Connector {
                         reason: "no certificate can have this name".into(),
                     }
                 })?;
-                let connector = TlsConnector::from(tls::client_config(rules.ca_file.as_ref())?);
-                Self::Https(host.clone(), *port, Box::new((connector, name)))
+                let config = tls::client_config(
+                    rules.ca_file.as_ref(),
+                    own.cloned(),
+                    rules.protocol == Protocol::Http2,
+                )?;
+                Place::Https(host.clone(), *port, Box::new((TlsConnector::from(config), name)))
+            }
+        };
+        Ok(Self { place, proxy_protocol: rules.proxy_protocol })
+    }
+
+    /// The scheme of what is asked of it.
+    pub(super) fn scheme(&self) -> &'static str {
+        if matches!(self.place, Place::Https(..)) { "https" } else { "http" }
+    }
+
+    /// A new connection; the upstream is told for whom, or that it is for the gate itself. The
+    /// caller bounds the time.
+    pub(super) async fn connect(&self, announced: Option<Announced>) -> io::Result<UpstreamStream> {
+        Ok(match &self.place {
+            Place::Http(host, port) => {
+                let mut stream = connect_tcp(host, *port).await?;
+                self.announce(&mut stream, announced).await?;
+                UpstreamStream::Tcp(stream)
+            }
+            Place::Https(host, port, tls) => {
+                let (connector, name) = &**tls;
+                let mut stream = connect_tcp(host, *port).await?;
+                self.announce(&mut stream, announced).await?;
+                let stream = connector.connect(name.clone(), stream).await?;
+                UpstreamStream::Tls(Box::new(stream))
+            }
+            Place::Unix(path) => {
+                let mut stream = UnixStream::connect(path).await?;
+                self.announce(&mut stream, announced).await?;
+                UpstreamStream::Unix(stream)
             }
         })
     }
 
-    /// A new connection. The caller bounds the time.
-    pub(super) async fn connect(&self) -> io::Result<Link> {
-        let stream = match self {
-            Self::Http(host, port) => UpstreamStream::Tcp(connect_tcp(host, *port).await?),
-            Self::Https(host, port, tls) => {
-                let (connector, name) = &**tls;
-                let stream =
-                    connector.connect(name.clone(), connect_tcp(host, *port).await?).await?;
-                UpstreamStream::Tls(Box::new(stream))
+    async fn announce(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        announced: Option<Announced>,
+    ) -> io::Result<()> {
+        match self.proxy_protocol {
+            None => Ok(()),
+            Some(version) => {
+                stream.write_all(&proxy_protocol::announcement(version, announced)).await
             }
-            Self::Unix(path) => UpstreamStream::Unix(UnixStream::connect(path).await?),
-        };
-        Link::new(stream).await.map_err(io::Error::other)
+        }
     }
 }
 
@@ -63,7 +108,7 @@ async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 /// The stream below a connection.
-pub(super) enum UpstreamStream {
+pub(crate) enum UpstreamStream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),

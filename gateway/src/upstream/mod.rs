@@ -1,183 +1,359 @@
 //! Room 4: the console behind the gate.
 //!
-//! Each worker has its own connections to each upstream. A connection is driven by the task of
-//! the request that uses it: no task of its own, no wake across tasks. When the response's body
-//! is over the connection goes back to the pool, where nobody polls it; whether it is still good
-//! is found out when it is taken again.
+//! Each worker has its own connections to each address of each upstream. An HTTP/1.1 connection
+//! is driven by the task of the request that uses it: no task of its own, no wake across tasks.
+//! When the response's body is over the connection goes back to the pool, where nobody polls it;
+//! whether it is still good is found out when it is taken again. HTTP/2 connections are shared.
 //!
-//! Not here: which upstream (the router), and several addresses for one.
+//! A request is tried again only where that is safe: none of it has left, or it has no body, is
+//! idempotent (RFC 9110 §9.2.2) and met a pooled connection that died before it answered.
+//!
+//! Not here: which upstream (the router).
 
+mod address;
+mod body;
 mod connect;
-mod link;
+mod health;
+mod http1;
+mod http2;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use doorward_certs::KeyFileError;
-use doorward_config::{HostHeader, Upstream as Rules};
-use doorward_plugins::Problem;
+use bytes::Bytes;
+use doorward_config::Protocol;
+use doorward_plugins::{Clock, Problem};
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::request::Parts as RequestHead;
+use http::{Response, StatusCode};
 
 use crate::body::{Progress, RequestBody};
 use crate::deadline::{Deadline, Deadlines, ticks};
-use connect::Connector;
-use link::Link;
+use address::Lease;
+use body::Source;
+use http1::{Cause, Exchange, Link};
 
-pub(crate) use link::LinkBody;
+pub(crate) use address::Upstream;
+pub(crate) use body::UpstreamBody;
+pub(crate) use connect::UpstreamStream;
 
-/// What all workers know of an upstream.
-pub(crate) struct Upstream {
-    pub(crate) rules: Rules,
-    connector: Connector,
-    host: Option<HeaderValue>,
-}
-
-impl Upstream {
-    /// Prepares for an upstream; its certificates are read now.
-    pub(crate) fn new(rules: &Rules) -> Result<Self, KeyFileError> {
-        let host = match &rules.host_header {
-            HostHeader::Keep => None,
-            HostHeader::Literal(host) => HeaderValue::try_from(host).ok(),
-        };
-        Ok(Self { connector: Connector::new(rules)?, host, rules: rules.clone() })
-    }
-}
+/// Whom a connection was announced to be for (PROXY protocol): the client, and where it came in.
+pub(crate) type Announced = (SocketAddr, SocketAddr);
 
 /// A worker's connections to one upstream.
 pub(crate) struct Pool {
     upstream: Arc<Upstream>,
-    idle: RefCell<Vec<Link>>,
+    /// By index of the address.
+    addresses: Vec<Connections>,
     deadlines: Rc<Deadlines>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Connections {
+    idle: RefCell<Vec<Link>>,
+    shared: http2::Shared,
+}
+
+/// A request that is to be sent on.
+pub(crate) struct Call<'a> {
+    pub(crate) head: RequestHead,
+    pub(crate) body: RequestBody,
+    /// How far the body has come.
+    pub(crate) progress: Option<Rc<Progress>>,
+    /// For whom it is.
+    pub(crate) announced: Option<Announced>,
+    /// It asks for another protocol.
+    pub(crate) switches: bool,
+    /// Hears of interim responses (1xx).
+    pub(crate) interim: &'a dyn Fn(Response<()>),
+    /// Says, at any time, why nobody waits for the answer any more; the task is woken for it.
+    pub(crate) cut: &'a dyn Fn() -> Option<Problem>,
+}
+
+/// What comes of a request.
+pub(crate) enum Answered {
+    Response(Box<Response<UpstreamBody>>),
+    /// The upstream speaks another protocol from here on; these octets came already.
+    Switched(Response<()>, UpstreamStream, Bytes),
 }
 
 impl Pool {
-    pub(crate) fn new(upstream: Arc<Upstream>, deadlines: Rc<Deadlines>) -> Rc<Self> {
-        Rc::new(Self { upstream, idle: RefCell::default(), deadlines })
+    pub(crate) fn new(upstream: Arc<Upstream>, deadlines: Rc<Deadlines>, clock: Clock) -> Rc<Self> {
+        let addresses = upstream.addresses.iter().map(|_| Connections::default()).collect();
+        Rc::new(Self { upstream, addresses, deadlines, clock })
     }
 
     /// Sends a request and gives the response as soon as its head is there.
     ///
     /// # Errors
-    /// The problem to tell the client. Nothing is sent twice: only a request of which no octet
-    /// left is tried on another connection.
-    pub(crate) async fn forward(
-        self: &Rc<Self>,
-        mut request: Request<RequestBody>,
-        progress: &Progress,
-    ) -> Result<Response<LinkBody>, Problem> {
-        if let Some(host) = &self.upstream.host {
-            request.headers_mut().insert(HOST, host.clone());
+    /// The problem to tell the client.
+    pub(crate) async fn forward(self: &Rc<Self>, mut call: Call<'_>) -> Result<Answered, Problem> {
+        let mut tried = Vec::new();
+        let mut last = Problem::NoUpstream;
+        while let Some(lease) = self.upstream.choose(&tried, self.clock.now()) {
+            let address = lease.address();
+            let failed = match self.send(&mut call, lease).await {
+                Ok(answered) => {
+                    self.upstream.note_success(address);
+                    return Ok(answered);
+                }
+                Err(failed) => failed,
+            };
+            if failed.address_is_ill {
+                self.upstream.note_failure(address, self.clock.now());
+            }
+            if !failed.retry {
+                return Err(failed.problem);
+            }
+            last = failed.problem;
+            tried.push(address);
         }
+        Err(last)
+    }
+
+    /// The same to the address of this index, whatever is known of it.
+    async fn forward_to(
+        self: &Rc<Self>,
+        index: usize,
+        call: &mut Call<'_>,
+    ) -> Result<Answered, Failed> {
+        self.send(call, Lease::new(&self.upstream, index)).await
+    }
+
+    async fn send(self: &Rc<Self>, call: &mut Call<'_>, lease: Lease) -> Result<Answered, Failed> {
+        if let Some(host) = self.address(&lease).and_then(|address| address.host.as_ref()) {
+            call.head.headers.insert(HOST, host.clone());
+        }
+        match self.upstream.rules.protocol {
+            Protocol::Http1 => self.forward_http1(call, lease).await,
+            // Large, and not every gate has such an upstream.
+            Protocol::Http2 => Box::pin(self.forward_http2(call, lease)).await,
+        }
+    }
+
+    async fn forward_http1(
+        self: &Rc<Self>,
+        call: &mut Call<'_>,
+        lease: Lease,
+    ) -> Result<Answered, Failed> {
         loop {
-            let pooled = self.take();
+            let pooled = self.take(lease.address(), call.announced);
             let fresh = pooled.is_none();
             let link = match pooled {
                 Some(link) => link,
                 // Rare and large: it must not make the future of every request larger.
-                None => Box::pin(self.connect()).await?,
+                None => Link::new(Box::pin(self.connect(&lease, call)).await?, call.announced),
             };
-            match self.exchange(link, request, progress).await {
-                Ok(response) => return Ok(response),
-                Err(Failure::Unsent(unsent)) if !fresh => request = *unsent,
-                Err(failure) => return Err(self.problem(&failure, progress)),
+            let body = std::mem::take(&mut call.body);
+            let mut exchange = Exchange::new(link, &call.head, body);
+            let failure = match self.exchange(&mut exchange, call).await {
+                Ok(head) => return self.answered(head, exchange, call, lease),
+                Err(failure) => failure,
+            };
+            let http1::Failure { cause, sent, answered, body } = match failure {
+                Ended::Failed(cause) => exchange.fail(cause),
+                Ended::Problem(problem) => {
+                    return Err(self.failed(problem, "it took too long to answer"));
+                }
+                Ended::Cut(problem) => return Err(Failed::for_good(problem)),
+            };
+            call.body = body;
+            let died = matches!(cause, Cause::Io(_)) && !answered;
+            let safe = !sent || (call.body.is_empty() && call.head.method.is_idempotent());
+            if died && safe && !fresh {
+                continue;
             }
+            if let Some(problem) =
+                call.progress.as_ref().and_then(|progress| progress.problem.get())
+            {
+                return Err(Failed::for_good(problem));
+            }
+            let mut failed = self.failed(Problem::BadGateway, &cause.to_string());
+            failed.retry = died && !sent;
+            failed.address_is_ill = died;
+            return Err(failed);
         }
     }
 
-    async fn connect(&self) -> Result<Link, Problem> {
-        let connecting = self.upstream.connector.connect();
-        match tokio::time::timeout(self.upstream.rules.connect_timeout, connecting).await {
-            Ok(Ok(link)) => Ok(link),
-            Ok(Err(error)) => {
-                tracing::warn!(event = "upstream_unreachable", upstream = self.upstream.rules.name, %error);
-                Err(Problem::BadGateway)
-            }
-            Err(_) => {
-                tracing::warn!(
-                    event = "upstream_unreachable",
-                    upstream = self.upstream.rules.name,
-                    error = "connecting took too long"
-                );
-                Err(Problem::GatewayTimeout)
-            }
-        }
-    }
-
+    /// Waits for the response; tells the client of interim ones.
     async fn exchange(
-        self: &Rc<Self>,
-        mut link: Link,
-        request: Request<RequestBody>,
-        progress: &Progress,
-    ) -> Result<Response<LinkBody>, Failure> {
+        &self,
+        exchange: &mut Exchange,
+        call: &Call<'_>,
+    ) -> Result<Response<()>, Ended> {
         let limit = self.upstream.rules.response_timeout;
         let mut deadline = self.deadline(limit);
-        let mut was_complete = progress.complete.get();
-        let mut sending = pin!(link.sender.try_send_request(request));
-        let sent = poll_fn(|cx| {
-            // An error of the connection shows in `sending` as well.
-            let _ = link.connection.as_mut().poll(cx);
-            if let Poll::Ready(result) = sending.as_mut().poll(cx) {
-                return Poll::Ready(Some(result));
-            }
-            // The time counts from when the upstream has the whole request.
-            while deadline.poll(cx).is_ready() {
-                if std::mem::replace(&mut was_complete, progress.complete.get()) {
-                    return Poll::Ready(None);
+        let mut was_sent = exchange.is_sent();
+        poll_fn(|cx| {
+            loop {
+                match exchange.poll_head(cx) {
+                    Poll::Ready(Ok(head)) if http1::is_interim(head.status()) => {
+                        (call.interim)(head)
+                    }
+                    Poll::Ready(result) => return Poll::Ready(result.map_err(Ended::Failed)),
+                    Poll::Pending => break,
                 }
-                deadline = self.deadline(limit);
             }
-            Poll::Pending
-        });
-        match sent.await {
-            None => Err(Failure::Timeout),
-            // Nobody asked to switch; what follows on this connection is no answer.
-            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Failure::Switch)
+            wait(cx, call, &mut deadline, || {
+                // The time counts from when the upstream has the whole request.
+                let late = std::mem::replace(&mut was_sent, exchange.is_sent());
+                (!late).then(|| self.deadline(limit))
+            })
+        })
+        .await
+    }
+
+    fn answered(
+        self: &Rc<Self>,
+        head: Response<()>,
+        exchange: Exchange,
+        call: &Call<'_>,
+        lease: Lease,
+    ) -> Result<Answered, Failed> {
+        if head.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let body = UpstreamBody::new(Source::Http1(exchange), Rc::clone(self), lease);
+            return Ok(Answered::Response(Box::new(head.map(|()| body))));
+        }
+        if !call.switches {
+            // What follows on this connection is no answer.
+            return Err(self.failed(Problem::BadGateway, "it switched protocols unasked"));
+        }
+        let (stream, read) = exchange.into_link().into_parts();
+        Ok(Answered::Switched(head, stream, read))
+    }
+
+    async fn forward_http2(
+        self: &Rc<Self>,
+        call: &mut Call<'_>,
+        lease: Lease,
+    ) -> Result<Answered, Failed> {
+        loop {
+            let (stream, fresh) = self.stream(&lease, call).await?;
+            let body = std::mem::take(&mut call.body);
+            let scheme = self.address(&lease).map_or("http", |address| address.connector.scheme());
+            let limit = self.upstream.rules.response_timeout;
+            let mut deadline = self.deadline(limit);
+            let is_sent = || call.progress.as_ref().is_none_or(|progress| progress.complete.get());
+            let mut was_sent = is_sent();
+            let mut sending = pin!(stream.exchange(&call.head, body, scheme));
+            let result = poll_fn(|cx| {
+                if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(result));
+                }
+                wait(cx, call, &mut deadline, || {
+                    let late = std::mem::replace(&mut was_sent, is_sent());
+                    (!late).then(|| self.deadline(limit))
+                })
+            });
+            let failure = match result.await {
+                Ok(Ok(response)) => {
+                    let (head, body) = response.into_parts();
+                    let body = UpstreamBody::new(Source::Http2(body), Rc::clone(self), lease);
+                    return Ok(Answered::Response(Box::new(Response::from_parts(head, body))));
+                }
+                Ok(Err(failure)) => failure,
+                Err(Ended::Cut(problem)) => return Err(Failed::for_good(problem)),
+                Err(_) => {
+                    return Err(self.failed(Problem::GatewayTimeout, "it took too long to answer"));
+                }
+            };
+            if let Some(problem) =
+                call.progress.as_ref().and_then(|progress| progress.problem.get())
+            {
+                return Err(Failed::for_good(problem));
             }
-            Some(Ok(response)) => {
-                Ok(response.map(|body| LinkBody::new(body, link, Rc::clone(self))))
+            let Some(unsent) = failure.unsent else {
+                return Err(self.failed(Problem::BadGateway, &failure.error.to_string()));
+            };
+            call.body = unsent.into_body();
+            if fresh {
+                let mut failed = self.failed(Problem::BadGateway, &failure.error.to_string());
+                (failed.retry, failed.address_is_ill) = (true, true);
+                return Err(failed);
             }
-            Some(Err(mut error)) => Err(match error.take_message() {
-                Some(request) => Failure::Unsent(Box::new(request)),
-                None => Failure::Http(error.into_error()),
-            }),
         }
     }
 
-    fn problem(&self, failure: &Failure, progress: &Progress) -> Problem {
-        if let Some(problem) = progress.problem.get() {
-            return problem;
+    /// A place on a shared connection, and whether that is new.
+    async fn stream(
+        &self,
+        lease: &Lease,
+        call: &Call<'_>,
+    ) -> Result<(http2::Stream, bool), Failed> {
+        let nowhere = || Failed::for_good(Problem::Internal);
+        let shared = &self.addresses.get(lease.address()).ok_or_else(nowhere)?.shared;
+        if let Some(stream) = shared.place() {
+            return Ok((stream, false));
         }
-        let (problem, error) = match failure {
-            Failure::Switch => (Problem::BadGateway, "it switched protocols unasked".to_owned()),
-            Failure::Timeout => (Problem::GatewayTimeout, "it took too long to answer".to_owned()),
-            Failure::Unsent(_) => (Problem::BadGateway, "it closed a new connection".to_owned()),
-            Failure::Http(error) => (Problem::BadGateway, error.to_string()),
+        let _turn = shared.connecting.lock().await;
+        if let Some(stream) = shared.place() {
+            return Ok((stream, false));
+        }
+        let stream = self.connect(lease, call).await?;
+        if let Err(error) = shared.open(stream).await {
+            let mut failed = self.failed(Problem::BadGateway, &error.to_string());
+            (failed.retry, failed.address_is_ill) = (true, true);
+            return Err(failed);
+        }
+        Ok((shared.place().ok_or_else(nowhere)?, true))
+    }
+
+    async fn connect(&self, lease: &Lease, call: &Call<'_>) -> Result<UpstreamStream, Failed> {
+        let address = self.address(lease).ok_or(Failed::for_good(Problem::Internal))?;
+        let connecting = address.connector.connect(call.announced);
+        let limit = self.upstream.rules.connect_timeout;
+        let (problem, error) = match tokio::time::timeout(limit, connecting).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => (Problem::BadGateway, error.to_string()),
+            Err(_) => (Problem::GatewayTimeout, "connecting took too long".to_owned()),
         };
-        tracing::warn!(event = "upstream_failed", upstream = self.upstream.rules.name, error);
-        problem
+        let upstream = self.upstream.rules.name.as_str();
+        tracing::warn!(event = "upstream_unreachable", upstream, address = address.name, error);
+        Err(Failed { problem, retry: true, address_is_ill: true })
+    }
+
+    fn failed(&self, problem: Problem, error: &str) -> Failed {
+        let upstream = self.upstream.rules.name.as_str();
+        tracing::warn!(event = "upstream_failed", upstream, error);
+        Failed::for_good(problem)
+    }
+
+    fn address(&self, lease: &Lease) -> Option<&address::Address> {
+        self.upstream.addresses.get(lease.address())
     }
 
     /// A pooled connection that is still good.
-    fn take(&self) -> Option<Link> {
+    fn take(&self, address: usize, announced: Option<Announced>) -> Option<Link> {
+        let idle = &self.addresses.get(address)?.idle;
         let keep = ticks(self.upstream.rules.keep_alive);
         loop {
+            let mut idle = idle.borrow_mut();
             // The newest: it is the warmest, and the oldest ones run out.
-            let mut link = self.idle.borrow_mut().pop()?;
+            let mut link = match self.upstream.rules.proxy_protocol {
+                None => idle.pop()?,
+                Some(_) => {
+                    let same = |link: &Link| link.announced == announced;
+                    let place = idle.iter().rposition(same)?;
+                    idle.remove(place)
+                }
+            };
+            drop(idle);
             if self.deadlines.now().wrapping_sub(link.idle_since) <= keep && link.is_good() {
                 return Some(link);
             }
         }
     }
 
-    fn give_back(&self, mut link: Link) {
-        let mut idle = self.idle.borrow_mut();
+    fn give_back(&self, mut link: Link, address: usize) {
+        let Some(connections) = self.addresses.get(address) else { return };
+        let mut idle = connections.idle.borrow_mut();
         if idle.len() < self.upstream.rules.connections_idle_max {
             link.idle_since = self.deadlines.now();
             idle.push(link);
@@ -187,9 +363,10 @@ impl Pool {
     /// Closes connections that nobody has used for too long.
     pub(crate) fn sweep(&self) {
         let keep = ticks(self.upstream.rules.keep_alive);
-        self.idle
-            .borrow_mut()
-            .retain(|link| self.deadlines.now().wrapping_sub(link.idle_since) <= keep);
+        for connections in &self.addresses {
+            let mut idle = connections.idle.borrow_mut();
+            idle.retain(|link| self.deadlines.now().wrapping_sub(link.idle_since) <= keep);
+        }
     }
 
     /// How long the upstream may pause within a response body.
@@ -202,10 +379,44 @@ impl Pool {
     }
 }
 
-/// Why an exchange gave no response.
-enum Failure {
-    Http(hyper::Error),
-    Switch,
-    Timeout,
-    Unsent(Box<Request<RequestBody>>),
+/// Pending, unless the wait is over: nobody waits for the answer, or `deadline` has passed and
+/// there is no `next` one.
+fn wait<T>(
+    cx: &Context<'_>,
+    call: &Call<'_>,
+    deadline: &mut Deadline,
+    mut next: impl FnMut() -> Option<Deadline>,
+) -> Poll<Result<T, Ended>> {
+    if let Some(problem) = (call.cut)() {
+        return Poll::Ready(Err(Ended::Cut(problem)));
+    }
+    while deadline.poll(cx).is_ready() {
+        match next() {
+            Some(later) => *deadline = later,
+            None => return Poll::Ready(Err(Ended::Problem(Problem::GatewayTimeout))),
+        }
+    }
+    Poll::Pending
+}
+
+/// Why waiting for a response ended without one.
+enum Ended {
+    Failed(Cause),
+    Problem(Problem),
+    Cut(Problem),
+}
+
+/// Why an address gave no response.
+struct Failed {
+    problem: Problem,
+    /// Another address may be tried.
+    retry: bool,
+    /// It is the address's own failure.
+    address_is_ill: bool,
+}
+
+impl Failed {
+    fn for_good(problem: Problem) -> Self {
+        Self { problem, retry: false, address_is_ill: false }
+    }
 }

@@ -1,0 +1,105 @@
+//! The body of an upstream's answer, whichever protocol it comes by.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{Lease, Pool, http1, http2};
+use crate::body::BodyError;
+use crate::deadline::Deadline;
+
+/// A response body that drives its connection, and gives it back when it is over.
+pub(crate) struct UpstreamBody {
+    source: Source,
+    pool: Rc<Pool>,
+    lease: Lease,
+    /// Runs while the upstream pauses.
+    pause: Option<Deadline>,
+}
+
+pub(super) enum Source {
+    Http1(http1::Exchange),
+    Http2(http2::StreamBody),
+    Over,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(source: Source, pool: Rc<Pool>, lease: Lease) -> Self {
+        let mut made = Self { source, pool, lease, pause: None };
+        made.settle();
+        made
+    }
+
+    /// Gives the connection back if the body is over.
+    fn settle(&mut self) {
+        if matches!(&self.source, Source::Http1(exchange) if exchange.is_over())
+            && let Source::Http1(exchange) = std::mem::replace(&mut self.source, Source::Over)
+            && let Some(link) = exchange.into_reusable()
+        {
+            self.pool.give_back(link, self.lease.address());
+        }
+    }
+
+    fn poll_pause(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let pause = self.pause.get_or_insert_with(|| self.pool.pause());
+        match pause.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.source = Source::Over;
+                Poll::Ready(Some(Err(BodyError::Timeout)))
+            }
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Http1(exchange) => {
+                exchange.poll_frame(cx).map_err(|cause| BodyError::Upstream(cause.to_string()))
+            }
+            Source::Http2(body) => body.poll_frame(cx),
+            Source::Over => return Poll::Ready(None),
+        };
+        match &frame {
+            Poll::Pending => return this.poll_pause(cx),
+            Poll::Ready(Some(Err(_))) => this.source = Source::Over,
+            Poll::Ready(Some(Ok(_)) | None) => {
+                this.pause = None;
+                this.settle();
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Http1(exchange) => exchange.is_over(),
+            Source::Http2(body) => body.is_end_stream(),
+            Source::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Http1(exchange) => {
+                exchange.length().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Http2(body) => body.size_hint(),
+            Source::Over => SizeHint::with_exact(0),
+        }
+    }
+}
