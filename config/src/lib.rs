@@ -33,7 +33,7 @@ pub use accounts::{Accounts, PasswordHashing};
 pub use gateway::GatewayConfig;
 pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
 pub use limits::Limits;
-pub use listener::{Listener, TlsFiles};
+pub use listener::{ClientCertificates, Listener, TlsFiles};
 pub use operations::Operations;
 pub use pattern::{HostPattern, PathPattern};
 pub use problem::{LoadError, Problem};

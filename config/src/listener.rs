@@ -27,9 +27,32 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "trusted_proxies",
             Kind::List(&Kind::Text(verify_network)),
             "[]",
-            "Networks whose Forwarded, X-Forwarded-For and X-Forwarded-Proto fields are believed.",
+            "Networks whose Forwarded, X-Forwarded-For and X-Forwarded-Proto fields are believed, and whose PROXY protocol headers are.",
         ),
         default("http2", Kind::Flag, "true", "Offer HTTP/2 to clients of a TLS listener."),
+        default(
+            "h2c",
+            Kind::Flag,
+            "false",
+            "Take HTTP/2 without TLS from clients that begin with it (prior knowledge); for a plain listener.",
+        ),
+        default(
+            "proxy_protocol",
+            Kind::Flag,
+            "false",
+            "Every connection begins with the client's address (PROXY protocol v1 or v2), stated by a trusted proxy; connections of others are closed.",
+        ),
+        optional(
+            "client_ca_file",
+            Kind::Text(some_text),
+            "Certificates in PEM that client certificates are verified with (mutual TLS). Clients are not asked for any when left out.",
+        ),
+        default(
+            "client_certificate",
+            Kind::Choice(&["optional", "required"]),
+            "\"optional\"",
+            "With client_ca_file: is a connection without a client certificate closed?",
+        ),
     ],
 };
 
@@ -52,6 +75,21 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Offer HTTP/2 (TLS only).
     pub http2: bool,
+    /// Take HTTP/2 without TLS.
+    pub h2c: bool,
+    /// Every connection begins with the client's address.
+    pub proxy_protocol: bool,
+    /// How client certificates are verified, if clients are asked for one.
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+/// How client certificates are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Authorities in PEM.
+    pub ca_file: PathBuf,
+    /// A connection without one is closed.
+    pub required: bool,
 }
 
 /// One certificate with its key.
@@ -86,7 +124,30 @@ impl Listener {
                 "is plain HTTP that others can reach: passwords would travel in the clear.";
             reader.problem("address", Fault::new(reason, advice));
         }
+        let plain = !reader.has("tls");
+        let unwise = [
+            (
+                "h2c",
+                reader.flag("h2c") && !plain,
+                "A TLS listener offers HTTP/2 by itself: remove it.",
+            ),
+            ("client_ca_file", reader.has("client_ca_file") && plain, "Add tls, or remove it."),
+            (
+                "proxy_protocol",
+                reader.flag("proxy_protocol") && networks.is_empty(),
+                "Name, in trusted_proxies, who may state a client's address.",
+            ),
+        ];
+        for (key, _, advice) in unwise.into_iter().filter(|(_, holds, _)| *holds) {
+            reader.problem(key, Fault::new("has no effect here.", advice));
+        }
         Self {
+            client_certificates: reader.readable_file("client_ca_file").map(|ca_file| {
+                let required = reader.text("client_certificate") == "required";
+                ClientCertificates { ca_file, required }
+            }),
+            h2c: reader.flag("h2c"),
+            proxy_protocol: reader.flag("proxy_protocol"),
             address,
             tls: tls.iter().map(TlsFiles::read).collect(),
             trusted_proxies: networks.iter().filter_map(|text| parse_network(text)).collect(),

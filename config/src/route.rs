@@ -2,6 +2,7 @@
 
 use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::Fault;
+use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional};
 use crate::text::{some_text, verify_group, verify_host, verify_method};
@@ -54,6 +55,30 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Flag,
             "Do requests keep the session from going idle? When left out: yes, except where access is public.",
         ),
+        default(
+            "upgrade",
+            Kind::List(&Kind::Text(verify_protocol)),
+            "[]",
+            "Protocols that a connection may switch to here, for example [\"websocket\"].",
+        ),
+        default(
+            "upgrade_origins",
+            Kind::List(&Kind::Text(verify_public_url)),
+            "[]",
+            "Other origins whose pages may open upgraded connections with a session; the host's own always may.",
+        ),
+        default(
+            "upgrade_activity",
+            Kind::Flag,
+            "false",
+            "Does traffic inside upgraded connections keep the session from going idle?",
+        ),
+        default(
+            "streaming",
+            Kind::Flag,
+            "false",
+            "Requests and answers may pause for as long as the session lasts: server-sent events, long polls, gRPC streams. Lifts limits.body_idle, body_rate and exchange_time and the upstream's response_timeout and idle_timeout.",
+        ),
     ],
 };
 
@@ -74,6 +99,14 @@ pub struct Route {
     pub upstream: Option<usize>,
     /// Do requests keep the session from going idle?
     pub activity: bool,
+    /// Protocols that a connection may switch to, in lower case.
+    pub upgrade: Vec<String>,
+    /// Other origins whose pages may open upgraded connections with a session.
+    pub upgrade_origins: Vec<String>,
+    /// Does traffic inside upgraded connections count as activity?
+    pub upgrade_activity: bool,
+    /// Requests and answers may pause.
+    pub streaming: bool,
 }
 
 /// Who may pass a route.
@@ -117,6 +150,10 @@ impl Route {
             access: Access::Session { groups: Vec::new(), roles: Vec::new() },
             upstream: None,
             activity: true,
+            upgrade: Vec::new(),
+            upgrade_origins: Vec::new(),
+            upgrade_activity: false,
+            streaming: false,
         });
         routes
     }
@@ -170,6 +207,14 @@ impl Route {
             access: if public { Access::Public } else { Access::Session { groups, roles } },
             upstream: found,
             activity: reader.optional_flag("activity").unwrap_or(!public),
+            upgrade: reader.texts("upgrade").iter().map(|name| name.to_ascii_lowercase()).collect(),
+            upgrade_origins: reader
+                .texts("upgrade_origins")
+                .iter()
+                .filter_map(|url| Some(PublicUrl::parse(url).ok()?.origin()))
+                .collect(),
+            upgrade_activity: reader.flag("upgrade_activity"),
+            streaming: reader.flag("streaming"),
         }
     }
 
@@ -211,6 +256,19 @@ impl Route {
 fn everything() -> PathPattern {
     #[expect(clippy::expect_used, reason = "a literal that the tests of pattern.rs parse")]
     PathPattern::parse("/**").expect("a literal pattern")
+}
+
+/// The name of a protocol, without a version.
+fn verify_protocol(text: &str) -> Result<(), Fault> {
+    if text.eq_ignore_ascii_case("h2c") {
+        // It would open a way around what is judged of each request (RFC 9113 §3.1).
+        let advice = "Set h2c on the listener: clients then begin with HTTP/2.";
+        return Err(Fault::new("HTTP/2 is not upgraded to.", advice));
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Ok(());
+    }
+    Err(Fault::new(format!("{text:?} is not a protocol."), "Write for example \"websocket\"."))
 }
 
 fn verify_path(text: &str) -> Result<(), Fault> {

@@ -16,6 +16,7 @@ mod deadline;
 pub mod demo;
 mod forwarded;
 mod gate;
+pub mod guard;
 mod listener;
 pub mod log;
 mod metrics;
