@@ -50,6 +50,11 @@ impl Entry {
         Self { worker, peer, cx, method, version, status: None, bytes: 0, complete: false }
     }
 
+    /// Has the session that the request was let through for ended since?
+    pub(crate) fn is_session_over(&self) -> bool {
+        self.cx.session.as_ref().is_some_and(|session| session.active().is_none())
+    }
+
     fn record(&self) {
         self.peer.watch.end();
         let now = self.worker.gate.services.clock.now();

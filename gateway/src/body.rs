@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_plugins::Problem;
@@ -13,7 +12,8 @@ use hyper::body::Incoming;
 
 use crate::access_log::Entry;
 use crate::connection::Offer;
-use crate::deadline::{Deadline, Deadlines};
+use crate::deadline::{Deadline, TICK};
+use crate::trailers;
 use crate::upstream::UpstreamBody;
 use crate::worker::Worker;
 
@@ -32,14 +32,17 @@ pub(crate) enum BodyError {
     /// The sender paused for too long.
     #[error("the sender paused for too long")]
     Timeout,
+    /// The session that the answer was for has ended.
+    #[error("the session has ended")]
+    SessionOver,
     /// The client sent more than it may.
     #[error("the request body is too large")]
     TooLarge,
 }
 
-/// A request's body on its way to the upstream: no larger than allowed, and without trailers,
-/// which a client could use to say what its head may not.
-#[derive(Debug, Default)]
+/// A request's body on its way to the upstream: no larger and no slower than allowed, and without
+/// trailers that say what its head may not.
+#[derive(Default)]
 pub(crate) enum RequestBody {
     #[default]
     Empty,
@@ -47,15 +50,15 @@ pub(crate) enum RequestBody {
 }
 
 /// A body that is still coming in.
-#[derive(Debug)]
 pub(crate) struct StreamBody {
     /// What was taken before and not sent.
     first: Bytes,
     incoming: Incoming,
     bytes_left: u64,
-    deadlines: Rc<Deadlines>,
-    /// How long the client may pause, and its present pause.
-    pause_max: Duration,
+    worker: Rc<Worker>,
+    /// Since which tick, and how many octets since then; `None`: it may take any time.
+    pace: Option<(u32, u64)>,
+    /// The client's present pause.
     pause: Option<Deadline>,
     progress: Rc<Progress>,
 }
@@ -70,11 +73,13 @@ pub(crate) struct Progress {
 }
 
 impl RequestBody {
-    /// The body of a request to this worker, of at most `bytes_max`, and how it fares.
+    /// The body of a request to this worker, of at most `bytes_max`, and how it fares. Unless it
+    /// is `streaming` the client has to keep up a pace.
     pub(crate) fn new(
         incoming: Incoming,
         bytes_max: u64,
-        worker: &Worker,
+        worker: &Rc<Worker>,
+        streaming: bool,
     ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
@@ -84,8 +89,8 @@ impl RequestBody {
             first: Bytes::new(),
             incoming,
             bytes_left: bytes_max,
-            deadlines: Rc::clone(&worker.deadlines),
-            pause_max: worker.gate.services.config.limits.body_idle,
+            pace: (!streaming).then(|| (worker.deadlines.now(), 0)),
+            worker: Rc::clone(worker),
             pause: None,
             progress: Rc::clone(&progress),
         }));
@@ -111,38 +116,54 @@ impl StreamBody {
         if !self.first.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
-        loop {
-            let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending => return self.poll_pause(cx),
-                Poll::Ready(None) => {
-                    self.progress.complete.set(true);
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    return self.refuse(Problem::BadRequest, error.into());
-                }
-                Poll::Ready(Some(Ok(frame))) => frame,
-            };
-            self.pause = None;
-            let Ok(data) = frame.into_data() else { continue };
-            let Some(left) = self.bytes_left.checked_sub(data.len() as u64) else {
-                return self.refuse(Problem::TooLarge, BodyError::TooLarge);
-            };
-            self.bytes_left = left;
-            self.progress.complete.set(self.incoming.is_end_stream());
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => return self.poll_pause(cx),
+            Poll::Ready(None) => {
+                self.progress.complete.set(true);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                return self.refuse(Problem::BadRequest, error.into());
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        self.pause = None;
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                self.progress.complete.set(true);
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                self.worker.gate.pipeline.on_trailers(&mut trailers);
+                trailers::filter(&mut trailers);
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+        };
+        let Some(left) = self.bytes_left.checked_sub(data.len() as u64) else {
+            return self.refuse(Problem::TooLarge, BodyError::TooLarge);
+        };
+        self.bytes_left = left;
+        if let Some((_, bytes)) = &mut self.pace {
+            *bytes += data.len() as u64;
         }
+        self.progress.complete.set(self.incoming.is_end_stream());
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn poll_pause(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let begin = || Deadline::after(&self.deadlines, self.pause_max);
-        match self.pause.get_or_insert_with(begin).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => self.refuse(Problem::Timeout, BodyError::Timeout),
+        let Some((since, bytes)) = self.pace else { return Poll::Pending };
+        let limits = &self.worker.gate.services.config.limits;
+        let lasted = TICK.saturating_mul(self.worker.deadlines.now().wrapping_sub(since));
+        let due =
+            lasted.saturating_sub(limits.body_idle).as_secs().saturating_mul(limits.body_rate);
+        let begin = || Deadline::after(&self.worker.deadlines, limits.body_idle);
+        let paused = self.pause.get_or_insert_with(begin).poll(cx).is_ready();
+        if paused || bytes < due {
+            return self.refuse(Problem::Timeout, BodyError::Timeout);
         }
+        Poll::Pending
     }
 
     fn refuse(
@@ -219,7 +240,10 @@ impl Body for AnswerBody {
         let frame = match &mut this.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Portal(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Upstream(_) if this.entry.is_session_over() => {
+                Poll::Ready(Some(Err(BodyError::SessionOver)))
+            }
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx).map_ok(allowed),
         };
         if let Some(offered) = &this.offered {
             offered.note(!frame.is_pending());
@@ -251,6 +275,16 @@ impl Body for AnswerBody {
             Source::Upstream(body) => body.size_hint(),
         }
     }
+}
+
+/// The same frame, without what must not come after a body.
+fn allowed(frame: Frame<Bytes>) -> Frame<Bytes> {
+    if frame.is_data() {
+        return frame;
+    }
+    let mut trailers = frame.into_trailers().unwrap_or_default();
+    trailers::filter(&mut trailers);
+    Frame::trailers(trailers)
 }
 
 impl Drop for AnswerBody {

@@ -6,8 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use doorward_plugins::session::LiveSession;
 
 /// How often a worker looks at its deadlines and connections.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -29,6 +32,8 @@ pub(crate) struct Deadlines {
 struct Row {
     due: u32,
     waker: Waker,
+    /// Whoever waits does so for this session.
+    session: Option<Arc<LiveSession>>,
 }
 
 impl Deadlines {
@@ -42,10 +47,15 @@ impl Deadlines {
         self.now.get()
     }
 
-    /// Wakes those whose tick has come.
-    pub(crate) fn sweep(&self) {
+    /// How long it is until this tick.
+    pub(crate) fn left(&self, due: u32) -> Duration {
+        if is_due(due, self.now()) { Duration::ZERO } else { TICK * due.wrapping_sub(self.now()) }
+    }
+
+    /// Wakes those whose tick has come, and those whose session `is_over`.
+    pub(crate) fn sweep(&self, is_over: impl Fn(&Arc<LiveSession>) -> bool) {
         for row in self.rows.borrow_mut().iter_mut().flatten() {
-            if is_due(row.due, self.now.get()) {
+            if is_due(row.due, self.now.get()) || row.session.as_ref().is_some_and(&is_over) {
                 row.waker.wake_by_ref();
             }
         }
@@ -76,7 +86,7 @@ impl Deadlines {
 }
 
 /// Has the tick come? Ticks may wrap around.
-fn is_due(due: u32, now: u32) -> bool {
+pub(crate) fn is_due(due: u32, now: u32) -> bool {
     now.wrapping_sub(due) < u32::MAX / 2
 }
 
@@ -86,13 +96,20 @@ pub(crate) struct Deadline {
     list: Rc<Deadlines>,
     due: u32,
     place: Option<usize>,
+    session: Option<Arc<LiveSession>>,
 }
 
 impl Deadline {
     /// A deadline in this time from now.
     pub(crate) fn after(list: &Rc<Deadlines>, time: Duration) -> Self {
         let due = list.now().wrapping_add(ticks(time).saturating_add(1).min(u32::MAX / 4));
-        Self { list: Rc::clone(list), due, place: None }
+        Self { list: Rc::clone(list), due, place: None, session: None }
+    }
+
+    /// The same, and the task is woken when this session ends as well.
+    pub(crate) fn of_session(mut self, session: Option<&Arc<LiveSession>>) -> Self {
+        self.session = session.cloned();
+        self
     }
 
     /// Ready when it has passed; otherwise the task is woken then. The task must not change
@@ -102,7 +119,9 @@ impl Deadline {
             return Poll::Ready(());
         }
         if self.place.is_none() {
-            self.place = Some(self.list.enter(Row { due: self.due, waker: cx.waker().clone() }));
+            let row =
+                Row { due: self.due, waker: cx.waker().clone(), session: self.session.take() };
+            self.place = Some(self.list.enter(row));
         }
         Poll::Pending
     }
@@ -145,12 +164,12 @@ mod tests {
         assert!(first.poll(&cx).is_pending() && second.poll(&cx).is_pending());
         for _ in 0..2 {
             now.set(now.get().wrapping_add(1));
-            list.sweep();
+            list.sweep(|_| false);
             assert!(first.poll(&cx).is_pending());
         }
         assert_eq!(count.0.load(Ordering::SeqCst), 0);
         now.set(now.get().wrapping_add(1));
-        list.sweep();
+        list.sweep(|_| false);
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         assert!(first.poll(&cx).is_ready() && second.poll(&cx).is_pending());
         drop((first, second));

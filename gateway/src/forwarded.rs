@@ -28,10 +28,9 @@ pub(crate) fn client(
     tls: bool,
     trusted: &[IpNet],
 ) -> Client {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let peer_ip = peer.ip().to_canonical();
-    let mut client =
-        Client { address: peer_ip, peer, trusted_peer: is_trusted(peer_ip), secure: tls };
+    let trusted_peer = is_trusted(peer_ip, trusted);
+    let mut client = Client { address: peer_ip, peer, trusted_peer, secure: tls };
     if !client.trusted_peer {
         return client;
     }
@@ -39,12 +38,18 @@ pub(crate) fn client(
         // What cannot be read ends the chain: the proxy that wrote it is the client then.
         let Some(address) = hop else { break };
         client.address = *address;
-        if !is_trusted(*address) {
+        if !is_trusted(*address, trusted) {
             break;
         }
     }
     client.secure = tls || proto(headers).is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
     client
+}
+
+/// Is this the address of a proxy that is believed?
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
 }
 
 /// The addresses of the chain, first hop first; `None` for what cannot be read.
@@ -109,56 +114,40 @@ pub(crate) fn is_forwarding_field(name: &HeaderName) -> bool {
 }
 
 /// The fields with which the upstream is told who asked. Made once for a connection and host.
-#[derive(Clone, Debug)]
-pub(crate) struct ForwardedFields {
-    chain: HeaderValue,
-    element: HeaderValue,
-    proto: HeaderValue,
-    host: HeaderValue,
-}
+pub(crate) type ForwardedFields = Arc<[(HeaderName, HeaderValue)]>;
 
-impl ForwardedFields {
-    /// For a request by `client` to `authority`; `before` is what trusted proxies said.
-    pub(crate) fn new(
-        client: &Client,
-        authority: &HeaderValue,
-        headers: &HeaderMap,
-    ) -> Option<Self> {
-        let peer = client.peer.ip().to_canonical();
-        let proto = if client.secure { "https" } else { "http" };
-        let mut chain = String::new();
-        if client.trusted_peer {
-            for hop in hops(headers).into_iter().flatten() {
-                chain.push_str(&format!("{hop}, "));
-            }
+/// For a request by `client` to `authority`; `headers` has what trusted proxies said.
+pub(crate) fn fields(
+    client: &Client,
+    authority: &HeaderValue,
+    headers: &HeaderMap,
+) -> Option<ForwardedFields> {
+    let peer = client.peer.ip().to_canonical();
+    let proto = if client.secure { "https" } else { "http" };
+    let mut chain = String::new();
+    if client.trusted_peer {
+        for hop in hops(headers).into_iter().flatten() {
+            chain.push_str(&format!("{hop}, "));
         }
-        chain.push_str(&peer.to_string());
-        let node = |address: IpAddr| match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("\"[{address}]\""),
-        };
-        let elements: Vec<_> = chain
-            .split(", ")
-            .filter_map(|hop| hop.parse().ok())
-            .map(|hop| format!("for={}", node(hop)))
-            .collect();
-        let element =
-            format!("{};host=\"{}\";proto={proto}", elements.join(", "), authority.to_str().ok()?);
-        Some(Self {
-            chain: chain.try_into().ok()?,
-            element: element.try_into().ok()?,
-            proto: HeaderValue::from_static(proto),
-            host: authority.clone(),
-        })
     }
-
-    /// Writes the fields.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(FOR, self.chain.clone());
-        headers.insert(PROTO, self.proto.clone());
-        headers.insert(HOST, self.host.clone());
-        headers.insert(FORWARDED, self.element.clone());
-    }
+    chain.push_str(&peer.to_string());
+    let node = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let elements: Vec<_> = chain
+        .split(", ")
+        .filter_map(|hop| hop.parse().ok())
+        .map(|hop| format!("for={}", node(hop)))
+        .collect();
+    let element =
+        format!("{};host=\"{}\";proto={proto}", elements.join(", "), authority.to_str().ok()?);
+    Some(Arc::new([
+        (FOR, chain.try_into().ok()?),
+        (PROTO, HeaderValue::from_static(proto)),
+        (HOST, authority.clone()),
+        (FORWARDED, element.try_into().ok()?),
+    ]))
 }
 
 /// Names this gate in `Via`, and recognises itself there.
@@ -182,9 +171,9 @@ impl Pseudonym {
             && items(headers, &VIA).any(|entry| entry.split_whitespace().nth(1) == Some(&self.name))
     }
 
-    /// Adds this gate to the chain.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        headers.append(VIA, self.alone.clone());
+    /// The field that adds this gate to the chain.
+    pub(crate) fn field(&self) -> (HeaderName, HeaderValue) {
+        (VIA, self.alone.clone())
     }
 }
 
@@ -281,10 +270,8 @@ mod tests {
         headers.insert(FOR, "192.0.2.7, 2001:db8::1".parse().unwrap());
         let client =
             client(&headers, "10.0.0.1:1".parse().unwrap(), true, &["10.0.0.0/8".parse().unwrap()]);
-        let fields =
-            ForwardedFields::new(&client, &"a.example:8443".parse().unwrap(), &headers).unwrap();
-        let mut written = HeaderMap::new();
-        fields.write(&mut written);
+        let fields = fields(&client, &"a.example:8443".parse().unwrap(), &headers).unwrap();
+        let written: HeaderMap = fields.iter().cloned().collect();
         assert_eq!(written[FOR], "192.0.2.7, 2001:db8::1, 10.0.0.1");
         assert_eq!(
             written[FORWARDED],
@@ -324,7 +311,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(VIA, "1.1 other, 2 doorward-2a".parse().unwrap());
         assert!(!pseudonym.is_in(&headers));
-        pseudonym.write(&mut headers);
+        let (name, value) = pseudonym.field();
+        headers.append(name, value);
         assert!(pseudonym.is_in(&headers));
     }
 }

@@ -11,11 +11,10 @@ use doorward_certs::tls::TlsIdentities;
 use doorward_config::GatewayConfig;
 use doorward_plugins::{Clock, OpenError, Pipeline, Services, pipeline};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
 
-use crate::listener::{Acceptor, bind};
+use crate::listener::{Acceptor, Places, bind};
 use crate::log::LogSink;
 use crate::metrics::WorkerMetrics;
 use crate::operations;
@@ -104,11 +103,13 @@ impl Gate {
         });
         let metrics: Vec<_> =
             (0..config.workers.get()).map(|_| Arc::<WorkerMetrics>::default()).collect();
-        let workers = start_workers(&shared, &metrics)?;
+        let places = Places::new(&config.limits);
+        let workers = start_workers(&shared, &metrics, &places)?;
         let state = Arc::new(operations::State::new(Arc::clone(&shared), metrics.clone()));
         let acceptor = Acceptor {
             workers: workers.iter().map(|(sender, _)| sender.clone()).zip(metrics).collect(),
-            places: Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS))),
+            places,
+            config: Arc::clone(&config),
         };
         let operations =
             office.block_on(operations::start(Arc::clone(&state), &config.operations))?;
@@ -249,6 +250,7 @@ fn acceptors(
 fn start_workers(
     shared: &Arc<Shared>,
     metrics: &[Arc<WorkerMetrics>],
+    places: &Arc<Places>,
 ) -> Result<Vec<WorkerThread>, StartError> {
     let start = |(index, metrics): (usize, &Arc<WorkerMetrics>)| {
         let failed = |error| StartError::Io("worker".into(), error);
@@ -257,9 +259,12 @@ fn start_workers(
             .map_err(|_| failed(io::Error::other("no randomness")))?;
         let (sender, messages) = unbounded_channel();
         let (shared, metrics) = (Arc::clone(shared), Arc::clone(metrics));
+        let places = Arc::clone(places);
         // One of them asks the upstreams for all.
         let asks = index == 0;
-        let run = move || Worker::run(shared, metrics, u64::from_be_bytes(unique), asks, messages);
+        let run = move || {
+            Worker::run(shared, metrics, u64::from_be_bytes(unique), asks, places, messages)
+        };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(run)

@@ -14,6 +14,7 @@ pub mod cli;
 mod connection;
 mod deadline;
 pub mod demo;
+mod entrance;
 mod forwarded;
 mod gate;
 pub mod guard;
@@ -28,6 +29,7 @@ mod refusal;
 mod router;
 mod serve;
 mod target;
+mod trailers;
 mod upstream;
 mod worker;
 

@@ -1,19 +1,27 @@
 //! Room 1, the accepting half: connections come in and are handed to workers.
 //!
-//! The acceptor runs on the office. It gives each connection to the worker that has fewest, and
-//! closes those beyond the limit at once. A shortage of file descriptors is waited out.
+//! The acceptor runs on the office. It gives each connection to the worker that has fewest. Those
+//! beyond a limit are closed at once, and told why where no TLS is in the way. A shortage of file
+//! descriptors is waited out.
+//!
+//! Bounds: as many connections in all, and of one address, as the configuration says.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use doorward_config::{GatewayConfig, Limits, Listener};
+use ipnet::IpNet;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::forwarded::is_trusted;
 use crate::metrics::WorkerMetrics;
 use crate::worker::Message;
 
@@ -36,11 +44,77 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// The connections that there may be.
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    of_address_max: usize,
+}
+
+/// A place among the connections that there may be; it is free again when this is dropped.
+pub(crate) struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_address: Option<AddressPlace>,
+}
+
+/// A place among the connections of one address.
+pub(crate) struct AddressPlace(Arc<Places>, IpAddr);
+
+impl Places {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            all: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            by_address: Mutex::default(),
+            of_address_max: limits.connections_per_address,
+        })
+    }
+
+    /// A place for a connection of this address. A trusted proxy's are those of many.
+    pub(crate) fn of_address(
+        self: &Arc<Self>,
+        address: IpAddr,
+        trusted: &[IpNet],
+    ) -> Option<AddressPlace> {
+        let key = if is_trusted(address, trusted) { IpAddr::V4(PROXIES) } else { network(address) };
+        let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key).or_default();
+        if *count >= self.of_address_max && key != IpAddr::V4(PROXIES) {
+            return None;
+        }
+        *count += 1;
+        Some(AddressPlace(Arc::clone(self), key))
+    }
+}
+
+/// Stands for all trusted proxies, which have no limit of their own.
+const PROXIES: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+/// Whom a limit is for: an IPv4 address, or the /64 that one client of IPv6 has to itself.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        let mut counts = self.0.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = counts.entry(self.1) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 /// Hands connections to workers.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
     pub(crate) workers: Vec<(UnboundedSender<Message>, Arc<WorkerMetrics>)>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) config: Arc<GatewayConfig>,
 }
 
 impl Acceptor {
@@ -66,8 +140,22 @@ impl Acceptor {
     }
 
     fn hand_over(&self, stream: tokio::net::TcpStream, address: SocketAddr, index: usize) {
-        // Beyond the limit: dropping the stream closes it.
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let Some(listener) = self.config.listeners.get(index) else { return };
+        let Ok(place) = Arc::clone(&self.places.all).try_acquire_owned() else {
+            return turn_away(&stream, listener, "503 Service Unavailable", "busy");
+        };
+        // Behind the PROXY protocol the client is not known yet.
+        let of_address = match listener.proxy_protocol {
+            true => None,
+            false => match self.places.of_address(address.ip(), &listener.trusted_proxies) {
+                Some(place) => Some(place),
+                None => {
+                    let status = "429 Too Many Requests";
+                    return turn_away(&stream, listener, status, "too-many-connections");
+                }
+            },
+        };
+        let place = Place { _of_all: place, _of_address: of_address };
         let fewest = self
             .workers
             .iter()
@@ -77,6 +165,25 @@ impl Acceptor {
             let _ = worker.send(Message::Connection(stream, address, index, place));
         }
     }
+}
+
+/// Tells a client that it is one too many, as far as that costs nothing, and closes.
+fn turn_away(stream: &tokio::net::TcpStream, listener: &Listener, status: &str, slug: &str) {
+    if !listener.tls.is_empty() || listener.proxy_protocol {
+        return;
+    }
+    let (code, title) = status.split_once(' ').unwrap_or_default();
+    let body = format!(
+        "{{\"type\":\"urn:doorward:problem:{slug}\",\"title\":\"{title}\",\"status\":{code}}}"
+    );
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         cache-control: no-store\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // It fits into the empty buffer of a fresh socket, or the client hears nothing.
+    let _ = stream.try_write(answer.as_bytes());
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {

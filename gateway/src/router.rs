@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use doorward_config::{Access, GatewayConfig, Limits, Route};
 use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, UPGRADE};
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -21,8 +21,9 @@ use crate::forwarded::{self, Authority, Pseudonym, parse_host};
 use crate::portal::PREFIX;
 use crate::target::Target;
 
-/// At most this many fields are added to a request: seven by the router, six by `assert_identity`.
-const ADDED_FIELDS: usize = 13;
+/// As many fields are usually added to a request: two by the router, the rest by
+/// `assert_identity`.
+const ADDED_FIELDS: usize = 8;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -77,7 +78,7 @@ impl Router {
         })
     }
 
-    /// Makes the context of a request, ready to be judged.
+    /// Makes the context of a request, ready to be judged, unless it is `refused` already.
     ///
     /// # Errors
     /// Why the request is refused, with what is known of it for the log.
@@ -87,12 +88,12 @@ impl Router {
         peer: &Peer,
         request_id: RequestId,
         received: Timestamp,
+        refused: Option<Problem>,
     ) -> Result<Box<RequestContext>, (Problem, Box<RequestContext>)> {
         let listener = peer.listener(&self.config);
         let client =
-            forwarded::client(&head.headers, peer.address, peer.tls, &listener.trusted_proxies);
-        let judged = self.judge(&mut head, peer);
-        let judged = match judged {
+            forwarded::client(&head.headers, peer.address(), peer.tls, &listener.trusted_proxies);
+        let judged = match refused.map_or_else(|| self.judge(&mut head, peer), Err) {
             Ok(judged) => judged,
             Err(problem) => {
                 let route = Arc::clone(&self.portal);
@@ -118,9 +119,6 @@ impl Router {
         verify_method(&head.method, &self.config.limits)?;
         if head.headers.len() > self.config.limits.header_count {
             return Err(Problem::HeadersTooLarge);
-        }
-        if peer.take_ambiguous_target() || !has_plain_framing(&head.headers) {
-            return Err(Problem::BadRequest);
         }
         let authority = self.authority(head, peer)?;
         let target =
@@ -233,35 +231,37 @@ impl Router {
     /// Turns the head as it was received into the head that will be sent on.
     fn prepare(&self, cx: &mut RequestContext, authority: &Authority, peer: &Peer) {
         // A trusted proxy's chain differs between requests; a client's own connection is one hop.
-        let fields = peer.forwarded_fields(cx, authority);
+        cx.forwarded = peer.forwarded_fields(cx, authority);
         let headers = &mut cx.head.headers;
+        if cx.head.version == Version::HTTP_11 {
+            cx.upgrade = headers.get(UPGRADE).cloned();
+        }
+        let trailers = headers.get(TE).is_some_and(takes_trailers);
         remove_hop_by_hop(headers);
         while let Some(name) = headers.keys().find(|name| is_not_forwarded(name)).cloned() {
             headers.remove(name);
         }
-        // What is added here and by `assert_identity`, so that the map grows once.
-        headers.reserve(ADDED_FIELDS);
-        if let Some(fields) = fields {
-            fields.write(headers);
+        // To announce them is a courtesy, and names could mislead.
+        headers.remove(TRAILER);
+        if headers.get(HOST) != Some(&authority.raw) {
+            headers.insert(HOST, authority.raw.clone());
+        }
+        cx.added.reserve(ADDED_FIELDS);
+        if trailers {
+            cx.added.push((TE, HeaderValue::from_static("trailers")));
         }
         if let Ok(id) = HeaderValue::from_str(cx.request_id.as_str()) {
-            headers.insert(REQUEST_ID, id);
+            cx.added.push((REQUEST_ID, id));
         }
-        headers.insert(HOST, authority.raw.clone());
-        self.pseudonym.write(headers);
+        cx.added.push(self.pseudonym.field());
         cx.head.version = Version::HTTP_11;
     }
 }
 
-/// Is the body's framing one that everybody reads alike? One `chunked`, or none: a coding besides
-/// it would be lost on the way (RFC 9112 §6.1).
-fn has_plain_framing(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
-    }
+/// Does the client take fields after a body (RFC 9110 §10.1.4)?
+fn takes_trailers(value: &HeaderValue) -> bool {
+    let words = value.to_str().unwrap_or_default().split(',');
+    words.map(str::trim).any(|word| word.eq_ignore_ascii_case("trailers"))
 }
 
 /// The gate answers `Expect` itself, and tells the upstream itself who asked.
@@ -297,14 +297,13 @@ fn remove_listed(headers: &mut HeaderMap) {
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
             | "transfer-encoding"
             | "upgrade"
             | "te"
-            | "trailer"
             | "keep-alive"
             | "proxy-connection"
             | "proxy-authenticate"

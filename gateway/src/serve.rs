@@ -2,18 +2,22 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use doorward_plugins::{Problem, Refusal, RequestContext, RequestId};
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, SET_COOKIE, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
 use crate::body::{AnswerBody, RequestBody, Source};
-use crate::connection::Peer;
+use crate::connection::{Peer, Tunnel};
 use crate::portal;
 use crate::refusal::{self, Audience};
 use crate::router::remove_hop_by_hop;
-use crate::upstream::{Answered, Call};
+use crate::trailers;
+use crate::upstream::{Answered, Call, Outgoing, UpstreamStream};
 use crate::worker::Worker;
 
 /// Carries one request through the six rooms: listener (behind us), router, plugins, upstream or
@@ -25,20 +29,21 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
-    peer.watch.begin(!http_body::Body::is_end_stream(&body));
+    peer.watch.begin();
+    let refused = peer.admit(worker.gate.services.config.limits.requests_per_connection);
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
     let (worker_id, count) = worker.next_request();
     let received = worker.gate.services.clock.now();
 
     let id = RequestId::new(worker_id, count);
-    let (entered, cx) = match worker.gate.router.enter(head, &peer, id, received) {
+    let (entered, cx) = match worker.gate.router.enter(head, &peer, id, received, refused) {
         Ok(cx) => (Ok(()), cx),
         Err((problem, cx)) => (Err(Refusal::new(problem)), cx),
     };
     // From here on the request is written down, even if the client does not wait for the answer.
     let mut entry = Entry::new(Rc::clone(&worker), peer, cx, method, version);
-    let cx = &mut entry.cx;
+    let Entry { cx, peer, .. } = &mut entry;
     let answer = match entered {
         Err(refusal) => Err(refusal),
         Ok(()) => match worker.gate.pipeline.on_request(cx).await {
@@ -46,51 +51,119 @@ pub(crate) async fn serve(
             None => match cx.upstream {
                 // Large, and rarer: it must not make the future of every request larger.
                 None => Box::pin(portal::visit(&worker, cx, &audience, body)).await,
-                Some(upstream) => forward(&worker, cx, upstream, body).await,
+                Some(upstream) => forward(&worker, cx, peer, upstream, body).await,
             },
         },
     };
     let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
+    if refused.is_some() {
+        // Nothing is read after it.
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     entry.status = Some(head.status);
     Ok(Response::from_parts(head, AnswerBody::new(source, entry)))
 }
 
 /// Sends the request on and takes what belongs to the upstream's connection out of the answer.
 async fn forward(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     cx: &mut RequestContext,
+    peer: &Peer,
     upstream: usize,
     body: Incoming,
 ) -> Result<Response<Source>, Refusal> {
     let pool = worker.pools.get(upstream).ok_or(Refusal::new(Problem::Internal))?;
-    let bytes_max = worker.gate.services.config.limits.body_bytes;
-    if http_body::Body::size_hint(&body).lower() > bytes_max {
+    let limits = &worker.gate.services.config.limits;
+    if http_body::Body::size_hint(&body).lower() > limits.body_bytes {
         return Err(refuse(cx, Problem::TooLarge));
     }
-    let (body, progress) = RequestBody::new(body, bytes_max, worker);
+    let streaming = cx.route.streaming;
+    let (body, progress) = RequestBody::new(body, limits.body_bytes, worker, streaming);
+    if !body.is_empty() {
+        // What comes in with a body is no other protocol.
+        cx.upgrade = None;
+    }
     let call = Call {
-        head: take_head(cx),
+        outgoing: Outgoing {
+            head: &cx.head,
+            added: &cx.added,
+            forwarded: cx.forwarded.as_deref().unwrap_or_default(),
+            host: None,
+            upgrade: cx.upgrade.as_ref(),
+        },
         body,
         progress,
-        announced: None,
-        switches: false,
-        interim: &|_| {},
-        cut: &|| None,
+        announced: Some((cx.client.end(), peer.local)),
+        session: cx.session.as_ref(),
+        streaming,
+        time: limits.exchange_time.filter(|_| !streaming),
+        interim: &|response| tell(peer, response),
     };
-    match pool.forward(call).await {
-        Err(problem) => Err(refuse(cx, problem)),
-        Ok(Answered::Switched(..)) => Err(refuse(cx, Problem::BadGateway)),
-        Ok(Answered::Response(response)) => {
-            let mut response = *response;
-            cx.decided_by = "upstream";
+    let answered = pool.forward(call).await;
+    cx.decided_by = "upstream";
+    match answered {
+        Err(problem) => Err(Refusal::new(problem)),
+        Ok(Answered::Switched(response, stream, first)) => {
+            switch(worker, cx, peer, (&response, stream, first))
+        }
+        Ok(Answered::Response(mut response)) => {
             // The gate speaks its own version (RFC 9112 §2.3).
             *response.version_mut() = Version::HTTP_11;
             remove_hop_by_hop(response.headers_mut());
+            trailers::announce_allowed(response.headers_mut());
             Ok(response.map(Source::Upstream))
         }
     }
+}
+
+/// Tells the client of an interim response. It is no decision and sets nothing; `100 Continue` is
+/// the gate's own to say.
+fn tell(peer: &Peer, mut response: Response<()>) {
+    let headers = response.headers_mut();
+    remove_hop_by_hop(headers);
+    headers.remove(SET_COOKIE);
+    if response.status() != StatusCode::CONTINUE {
+        peer.tell(response.status(), response.headers());
+    }
+}
+
+/// Makes the connection another protocol's, if the upstream speaks the one that was asked for.
+fn switch(
+    worker: &Worker,
+    cx: &mut RequestContext,
+    peer: &Peer,
+    (response, stream, first): (&Response<()>, UpstreamStream, Bytes),
+) -> Result<Response<Source>, Refusal> {
+    let wanted = cx.upgrade.take();
+    let spoken = response.headers().get(UPGRADE);
+    let same = |(wanted, spoken): (&HeaderValue, &HeaderValue)| {
+        wanted.as_bytes().eq_ignore_ascii_case(spoken.as_bytes())
+    };
+    let Some(protocol) = wanted.as_ref().zip(spoken).filter(|pair| same(*pair)) else {
+        return Err(refuse(cx, Problem::BadGateway));
+    };
+    let services = &worker.gate.services;
+    peer.switch(Tunnel {
+        upstream: stream,
+        first,
+        is_websocket: protocol.0.as_bytes().eq_ignore_ascii_case(b"websocket"),
+        session: cx.session.clone(),
+        sessions: Arc::clone(&services.sessions),
+        clock: services.clock.clone(),
+        is_activity: cx.route.upgrade_activity,
+        idle: services.config.limits.tunnel_idle,
+        request_id: cx.request_id,
+    });
+    let mut answer = Response::new(Source::Full(None));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    *headers = response.headers().clone();
+    remove_hop_by_hop(headers);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol.1.clone());
+    Ok(answer)
 }
 
 fn refuse(cx: &mut RequestContext, problem: Problem) -> Refusal {

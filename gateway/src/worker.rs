@@ -5,30 +5,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::access_log::Batch;
-use crate::connection::{Order, Peer, Watched};
+use crate::connection::Peer;
 use crate::deadline::{Deadlines, TICK};
+use crate::entrance::enter;
 use crate::gate::Shared;
+use crate::listener::{Place, Places};
 use crate::metrics::WorkerMetrics;
-use crate::serve::serve;
 use crate::upstream::Pool;
 
 /// What the acceptor and the gate tell a worker.
@@ -40,9 +33,6 @@ pub(crate) enum Message {
     /// End now.
     Stop,
 }
-
-/// A place among the connections that there may be; it is free again when this is dropped.
-pub(crate) type Place = tokio::sync::OwnedSemaphorePermit;
 
 /// One worker.
 pub(crate) struct Worker {
@@ -57,6 +47,7 @@ pub(crate) struct Worker {
     id: u64,
     requests: Cell<u64>,
     accepted: Cell<u64>,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Worker {
@@ -67,6 +58,7 @@ impl Worker {
         metrics: Arc<WorkerMetrics>,
         id: u64,
         asks: bool,
+        places: Arc<Places>,
         messages: UnboundedReceiver<Message>,
     ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -93,6 +85,7 @@ impl Worker {
             id,
             requests: Cell::new(0),
             accepted: Cell::new(0),
+            places,
         });
         runtime.block_on(async move {
             if asks {
@@ -128,7 +121,9 @@ impl Worker {
         let limits = &self.gate.services.config.limits;
         self.connections.borrow().values().for_each(|peer| peer.watch.sweep(limits));
         self.pools.iter().for_each(|pool| pool.sweep());
-        self.deadlines.sweep();
+        let services = &self.gate.services;
+        let now = services.clock.now();
+        self.deadlines.sweep(|session| !services.sessions.is_live(session, now, false));
         self.gate.log.send(std::mem::take(&mut self.log_batch.borrow_mut().lines));
     }
 
@@ -145,9 +140,10 @@ impl Worker {
         listener: usize,
         place: Place,
     ) {
-        let Some(tls) = self.gate.tls.get(listener) else { return };
-        let tls = tls.clone();
-        let peer = Rc::new(Peer::new(address, tls.is_some(), listener, Rc::clone(&self.ticks)));
+        let Ok(local) = stream.local_addr() else { return };
+        let ticks = Rc::clone(&self.ticks);
+        let tls = self.gate.tls.get(listener).is_some_and(Option::is_some);
+        let peer = Rc::new(Peer::new(address, local, tls, listener, ticks));
         let number = self.accepted.replace(self.accepted.get().wrapping_add(1));
         self.connections.borrow_mut().insert(number, Rc::clone(&peer));
         self.metrics.connections.fetch_add(1, Ordering::Relaxed);
@@ -157,90 +153,9 @@ impl Worker {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small answers must not wait for an acknowledgement of the one before.
             let _ = stream.set_nodelay(true);
-            match tls {
-                None => worker.carry_http1(stream, peer).await,
-                Some(acceptor) => {
-                    let limit = worker.gate.services.config.limits.header_time;
-                    let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
-                    let Some(Ok(Ok(stream))) = unless_ending(handshake, &peer).await else {
-                        return;
-                    };
-                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        worker.carry_http2(stream, peer).await;
-                    } else {
-                        worker.carry_http1(stream, peer).await;
-                    }
-                }
-            }
+            enter(worker, stream, peer).await;
         });
     }
-
-    async fn carry_http1(
-        self: Rc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        peer: Rc<Peer>,
-    ) {
-        let limits = &self.gate.services.config.limits;
-        let (worker, owner) = (Rc::clone(&self), Rc::clone(&peer));
-        let service = service_fn(move |request: Request<Incoming>| {
-            serve(Rc::clone(&worker), Rc::clone(&owner), request)
-        });
-        let connection = http1::Builder::new()
-            // The sweep keeps the time.
-            .header_read_timeout(None)
-            .max_buf_size(limits.header_bytes.max(8192))
-            .max_headers(limits.header_count)
-            .serve_connection(TokioIo::new(Watched::new(stream, Rc::clone(&peer))), service);
-        drive(connection, &peer, http1::Connection::graceful_shutdown).await;
-    }
-
-    async fn carry_http2(
-        self: Rc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        peer: Rc<Peer>,
-    ) {
-        peer.set_multiplexed();
-        let limits = &self.gate.services.config.limits;
-        let (worker, owner) = (Rc::clone(&self), Rc::clone(&peer));
-        let service = service_fn(move |request: Request<Incoming>| {
-            serve(Rc::clone(&worker), Rc::clone(&owner), request)
-        });
-        let connection = http2::Builder::new(LocalTasks)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.http2_streams)
-            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(Watched::new(stream, Rc::clone(&peer))), service);
-        drive(connection, &peer, http2::Connection::graceful_shutdown).await;
-    }
-}
-
-/// Drives a connection to its end, or to the end that its watch orders.
-async fn drive<C: Future>(connection: C, peer: &Peer, graceful_shutdown: fn(Pin<&mut C>)) {
-    let mut connection = pin!(connection);
-    let mut draining = false;
-    poll_fn(|cx| {
-        match peer.watch.order(cx) {
-            Order::Close => return Poll::Ready(()),
-            Order::Drain if !draining => {
-                draining = true;
-                graceful_shutdown(connection.as_mut());
-            }
-            Order::Carry | Order::Drain => {}
-        }
-        // How a client ends its connection is its own affair.
-        connection.as_mut().poll(cx).map(drop)
-    })
-    .await;
-}
-
-/// The result of `work`, unless the connection is to end before it.
-async fn unless_ending<F: Future>(work: F, peer: &Peer) -> Option<F::Output> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match peer.watch.order(cx) {
-        Order::Carry => work.as_mut().poll(cx).map(Some),
-        Order::Close | Order::Drain => Poll::Ready(None),
-    })
-    .await
 }
 
 /// A connection is on the worker's list as long as this lives.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use doorward_config::Route;
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
 
 use crate::account::Principal;
 use crate::clock::Timestamp;
@@ -18,6 +19,14 @@ pub struct RequestContext {
     /// Method, target and fields, as they will be forwarded. Written by the router; plugins take
     /// fields out and put fields in.
     pub head: RequestHead,
+    /// Fields that the gate adds; they are written behind those of `head`, which has none of these
+    /// names. Written by the router and by `assert_identity`.
+    pub added: Vec<(HeaderName, HeaderValue)>,
+    /// Such fields that are the same for many requests. Written by the router.
+    pub forwarded: Option<Arc<[(HeaderName, HeaderValue)]>>,
+    /// The protocol that the client asks to switch to. Written by the router; `upgrade` takes it
+    /// out where the connection must not switch.
+    pub upgrade: Option<HeaderValue>,
     /// Host that was asked for, lower case without port. Written by the router.
     pub host: Arc<str>,
     /// Target as it was sent. Written by the router; see [`Self::path`].
@@ -56,6 +65,9 @@ impl RequestContext {
     ) -> Self {
         Self {
             head,
+            added: Vec::new(),
+            forwarded: None,
+            upgrade: None,
             host: Arc::from(""),
             target: PathAndQuery::from_static("/"),
             decoded: None,
@@ -88,6 +100,15 @@ pub struct Client {
     pub trusted_peer: bool,
     /// Did the client itself come over TLS?
     pub secure: bool,
+}
+
+impl Client {
+    /// The client's end of its connection, as far as it is known: behind a proxy nobody says the
+    /// port.
+    pub fn end(&self) -> SocketAddr {
+        let own = self.address == self.peer.ip().to_canonical();
+        SocketAddr::new(self.address, if own { self.peer.port() } else { 0 })
+    }
 }
 
 /// Names a request: 32 lower-case hexadecimal digits.

@@ -18,10 +18,12 @@ mod services;
 pub mod session;
 pub mod sign_in;
 pub mod store;
+pub mod upgrade;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 use http::response::Parts as ResponseHead;
 
 pub use clock::{Clock, Timestamp};
@@ -41,6 +43,10 @@ pub trait Plugin: Send + Sync {
     /// # Errors
     /// "Could not decide". [`Pipeline::on_request`] then refuses with 503.
     async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError>;
+
+    /// Takes out of a request's trailers what the plugin would take out of its head. The default
+    /// changes nothing.
+    fn on_trailers(&self, _trailers: &mut HeaderMap) {}
 
     /// Edits the response head on its way downstream. Runs for every answer, so it must not
     /// assume that its own `on_request` ran. The default changes nothing.
@@ -72,6 +78,9 @@ pub fn pipeline(services: &Services) -> Pipeline {
         Box::new(session::FindSession::new(&services.config, Arc::clone(&services.sessions))),
         // Compares `cx.principal` with what the route demands. Needs the session.
         Box::new(access::Access),
+        // A connection that switches is judged like any request, and once: after this nothing in it
+        // is. Needs the session, which the page of another origin must not use.
+        Box::new(upgrade::Upgrade::new(&services.config)),
         // Last, because the upstream may only hear of a principal that was let through.
         Box::new(identity::AssertIdentity::new(&services.config, Arc::clone(&services.assertions))),
     ])
@@ -106,6 +115,11 @@ impl Pipeline {
             return Some(refusal);
         }
         None
+    }
+
+    /// Lets every plugin take out of a request's trailers what has no business there.
+    pub fn on_trailers(&self, trailers: &mut HeaderMap) {
+        self.plugins.iter().for_each(|plugin| plugin.on_trailers(trailers));
     }
 
     /// Lets every plugin edit the head of the answer, last plugin first.

@@ -238,7 +238,9 @@ async fn connections_beyond_the_limit_are_closed_and_places_come_free_again() {
         held.push(stream);
     }
     for _ in 0..3 {
-        assert_eq!(statuses(&gate, &head("GET /", "")).await, [0; 0], "one too many was served");
+        // Closing may overtake the word of it.
+        let found = statuses(&gate, &head("GET /", "")).await;
+        assert!(found == [503] || found.is_empty(), "one too many was served: {found:?}");
     }
     assert_eq!(upstream.count(), 4);
     for stream in &mut held {

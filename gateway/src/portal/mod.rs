@@ -20,6 +20,7 @@ mod sign_in;
 mod sign_out;
 mod text;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -144,14 +145,14 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
 
 /// Carries a request to the portal, which answers on the office.
 pub(crate) async fn visit(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     cx: &mut RequestContext,
     audience: &Audience,
     body: Incoming,
 ) -> Result<http::Response<Source>, Refusal> {
     cx.decided_by = "portal";
     let gate = &worker.gate;
-    let (body, progress) = RequestBody::new(body, BODY_BYTES_MAX, worker);
+    let (body, progress) = RequestBody::new(body, BODY_BYTES_MAX, worker, false);
     let body = body.collect().await.map_err(|_| {
         let problem = progress.and_then(|progress| progress.problem.get());
         Refusal::new(problem.unwrap_or(Problem::BadRequest))

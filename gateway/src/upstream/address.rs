@@ -62,14 +62,18 @@ impl Upstream {
     }
 
     /// The address for the next request, by its index; none of `tried`.
-    pub(super) fn choose(self: &Arc<Self>, tried: &[usize], now: Timestamp) -> Option<Lease> {
+    pub(super) fn choose(
+        self: &Arc<Self>,
+        tried: &[usize],
+        now: impl Fn() -> Timestamp,
+    ) -> Option<Lease> {
         let untried = || {
             let all = self.addresses.iter().enumerate();
             all.filter(|(index, _)| !tried.contains(index))
         };
-        let well = untried().filter(|(_, address)| address.is_well(now));
+        let well = untried().filter(|(_, address)| address.is_well(&now));
         let fewest = well.min_by_key(|(_, address)| address.outstanding.load(Ordering::Relaxed));
-        let chosen = fewest.or_else(|| self.trial(untried(), tried, now));
+        let chosen = fewest.or_else(|| self.trial(untried(), tried, now()));
         chosen.map(|(index, _)| Lease::new(self, index))
     }
 
@@ -99,7 +103,7 @@ impl Upstream {
         if after == 0 || failures < after {
             return;
         }
-        let was_well = address.is_well(now);
+        let was_well = address.is_well(|| now);
         address.ejected_until.store((now + self.rules.eject_for).0, Ordering::Relaxed);
         self.trial_at.store((now + TRIAL_EVERY).0, Ordering::Relaxed);
         if was_well {
@@ -136,12 +140,6 @@ impl Upstream {
             tracing::info!(event = "upstream_healthy", upstream, address = address.name);
         }
     }
-
-    /// How many of its addresses are well, and how many there are.
-    pub(crate) fn health(&self, now: Timestamp) -> (usize, usize) {
-        let well = self.addresses.iter().filter(|address| address.is_well(now)).count();
-        (well, self.addresses.len())
-    }
 }
 
 impl Address {
@@ -166,8 +164,9 @@ impl Address {
         })
     }
 
-    fn is_well(&self, now: Timestamp) -> bool {
-        !self.sick.load(Ordering::Relaxed) && self.ejected_until.load(Ordering::Relaxed) <= now.0
+    fn is_well(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        !self.sick.load(Ordering::Relaxed) && (until == 0 || until <= now().0)
     }
 }
 

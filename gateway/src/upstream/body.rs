@@ -2,22 +2,31 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use doorward_plugins::session::LiveSession;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Lease, Pool, http1, http2};
+use super::{Call, FOR_EVER, Lease, Pool, http1, http2};
 use crate::body::BodyError;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, ticks};
 
 /// A response body that drives its connection, and gives it back when it is over.
 pub(crate) struct UpstreamBody {
     source: Source,
     pool: Rc<Pool>,
     lease: Lease,
-    /// Runs while the upstream pauses.
+    /// For which session it is.
+    session: Option<Arc<LiveSession>>,
+    /// How long the upstream may pause.
+    pause_max: Duration,
+    /// Runs while it does.
     pause: Option<Deadline>,
+    /// When the whole has lasted too long.
+    end: Option<u32>,
 }
 
 pub(super) enum Source {
@@ -27,9 +36,21 @@ pub(super) enum Source {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(source: Source, pool: Rc<Pool>, lease: Lease) -> Self {
-        let mut made = Self { source, pool, lease, pause: None };
+    pub(super) fn new(source: Source, pool: &Rc<Pool>, lease: Lease, call: &Call<'_>) -> Self {
+        let idle = pool.upstream.rules.idle_timeout;
+        let mut made = Self {
+            source,
+            pool: Rc::clone(pool),
+            lease,
+            session: None,
+            pause_max: if call.streaming { FOR_EVER } else { idle },
+            pause: None,
+            end: call.time.map(|time| pool.deadlines.now().wrapping_add(ticks(time))),
+        };
         made.settle();
+        if !matches!(made.source, Source::Over) {
+            made.session = call.session.cloned();
+        }
         made
     }
 
@@ -47,7 +68,12 @@ impl UpstreamBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let pause = self.pause.get_or_insert_with(|| self.pool.pause());
+        let begin = || {
+            let left = self.end.map(|end| self.pool.deadlines.left(end));
+            let time = left.map_or(self.pause_max, |left| left.min(self.pause_max));
+            self.pool.deadline(time).of_session(self.session.as_ref())
+        };
+        let pause = self.pause.get_or_insert_with(begin);
         match pause.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {

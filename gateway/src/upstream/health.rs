@@ -6,7 +6,7 @@ use doorward_config::Health;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Uri, header};
 
-use super::{Answered, Call, Pool};
+use super::{Answered, Call, Outgoing, Pool};
 use crate::body::RequestBody;
 
 impl Pool {
@@ -19,24 +19,26 @@ impl Pool {
     }
 
     async fn is_well(self: &Rc<Self>, index: usize, health: &Health) -> bool {
-        let Some(address) = self.upstream.addresses.get(index) else { return false };
         let Ok(target) = PathAndQuery::try_from(health.path.as_str()) else { return false };
         let (mut head, ()) = Request::new(()).into_parts();
         (head.method, head.uri) = (Method::GET, Uri::from(target));
         let authority = self.upstream.rules.addresses.get(index).map(|address| address.authority());
-        let host =
-            address.host.clone().or(HeaderValue::try_from(authority.unwrap_or_default()).ok());
-        head.headers.extend(host.map(|host| (header::HOST, host)));
+        if let Ok(host) = HeaderValue::try_from(authority.unwrap_or_default()) {
+            head.headers.insert(header::HOST, host);
+        }
         let agent = HeaderValue::from_static("doorward-health");
         head.headers.insert(header::USER_AGENT, agent);
+        let outgoing =
+            Outgoing { head: &head, added: &[], forwarded: &[], host: None, upgrade: None };
         let mut call = Call {
-            head,
+            outgoing,
             body: RequestBody::Empty,
             progress: None,
             announced: None,
-            switches: false,
+            session: None,
+            streaming: false,
+            time: None,
             interim: &|_| {},
-            cut: &|| None,
         };
         let asking = self.forward_to(index, &mut call);
         match tokio::time::timeout(health.timeout, asking).await {

@@ -10,13 +10,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::request::Parts as RequestHead;
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::Outgoing;
 use super::connect::UpstreamStream;
 use crate::body::{BodyError, RequestBody};
 use crate::worker::LocalTasks;
@@ -94,7 +94,7 @@ impl Stream {
     /// Sends a request and gives the response as soon as its head is there.
     pub(super) async fn exchange(
         mut self,
-        head: &RequestHead,
+        head: &Outgoing<'_>,
         body: RequestBody,
         scheme: &str,
     ) -> Result<Response<StreamBody>, Failure> {
@@ -113,19 +113,24 @@ impl Stream {
 }
 
 /// The same request as HTTP/2 has it: what was in `Host` is in the target (RFC 9113 §8.3.1).
-fn prepare(head: &RequestHead, body: RequestBody, scheme: &str) -> Request<RequestBody> {
+fn prepare(outgoing: &Outgoing<'_>, body: RequestBody, scheme: &str) -> Request<RequestBody> {
+    let head = outgoing.head;
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.headers_mut() = head.headers.clone();
     *request.version_mut() = Version::HTTP_2;
-    let host = request.headers_mut().remove(HOST);
-    let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let mut uri = Uri::builder().scheme(scheme).authority(authority);
+    let mut headers = head.headers.clone();
+    for (name, value) in outgoing.added() {
+        headers.append(name, value.clone());
+    }
+    let host = headers.remove(HOST);
+    let host = outgoing.host.or(host.as_ref()).and_then(|host| host.to_str().ok());
+    let mut uri = Uri::builder().scheme(scheme).authority(host.unwrap_or_default());
     if let Some(target) = head.uri.path_and_query() {
         uri = uri.path_and_query(target.clone());
     }
     // The router has read the host; what cannot stand in a target is refused by the upstream.
     *request.uri_mut() = uri.build().unwrap_or_else(|_| head.uri.clone());
+    *request.headers_mut() = headers;
     request
 }
 

@@ -28,13 +28,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_config::Protocol;
+use doorward_plugins::session::LiveSession;
 use doorward_plugins::{Clock, Problem};
-use http::header::HOST;
 use http::request::Parts as RequestHead;
-use http::{Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::body::{Progress, RequestBody};
-use crate::deadline::{Deadline, Deadlines, ticks};
+use crate::deadline::{Deadline, Deadlines, is_due, ticks};
 use address::Lease;
 use body::Source;
 use http1::{Cause, Exchange, Link};
@@ -57,29 +57,50 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Connections {
-    idle: RefCell<Vec<Link>>,
+    idle: RefCell<Vec<Box<Link>>>,
     shared: http2::Shared,
+}
+
+/// A request's head as it will be written.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) head: &'a RequestHead,
+    /// Fields that stand behind those of the head.
+    pub(crate) added: &'a [(HeaderName, HeaderValue)],
+    pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
+    /// The `Host` instead of the client's.
+    pub(crate) host: Option<&'a HeaderValue>,
+    /// The protocol that it asks to switch to.
+    pub(crate) upgrade: Option<&'a HeaderValue>,
+}
+
+impl Outgoing<'_> {
+    fn added(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.forwarded.iter().chain(self.added)
+    }
 }
 
 /// A request that is to be sent on.
 pub(crate) struct Call<'a> {
-    pub(crate) head: RequestHead,
+    pub(crate) outgoing: Outgoing<'a>,
     pub(crate) body: RequestBody,
     /// How far the body has come.
     pub(crate) progress: Option<Rc<Progress>>,
     /// For whom it is.
     pub(crate) announced: Option<Announced>,
-    /// It asks for another protocol.
-    pub(crate) switches: bool,
+    /// The session that it was let through for; when that is over nobody waits any more.
+    pub(crate) session: Option<&'a Arc<LiveSession>>,
+    /// The upstream may take any time.
+    pub(crate) streaming: bool,
+    /// How long the whole may take.
+    pub(crate) time: Option<Duration>,
     /// Hears of interim responses (1xx).
     pub(crate) interim: &'a dyn Fn(Response<()>),
-    /// Says, at any time, why nobody waits for the answer any more; the task is woken for it.
-    pub(crate) cut: &'a dyn Fn() -> Option<Problem>,
 }
 
 /// What comes of a request.
 pub(crate) enum Answered {
-    Response(Box<Response<UpstreamBody>>),
+    Response(Response<UpstreamBody>),
     /// The upstream speaks another protocol from here on; these octets came already.
     Switched(Response<()>, UpstreamStream, Bytes),
 }
@@ -97,7 +118,7 @@ impl Pool {
     pub(crate) async fn forward(self: &Rc<Self>, mut call: Call<'_>) -> Result<Answered, Problem> {
         let mut tried = Vec::new();
         let mut last = Problem::NoUpstream;
-        while let Some(lease) = self.upstream.choose(&tried, self.clock.now()) {
+        while let Some(lease) = self.upstream.choose(&tried, || self.clock.now()) {
             let address = lease.address();
             let failed = match self.send(&mut call, lease).await {
                 Ok(answered) => {
@@ -128,14 +149,17 @@ impl Pool {
     }
 
     async fn send(self: &Rc<Self>, call: &mut Call<'_>, lease: Lease) -> Result<Answered, Failed> {
-        if let Some(host) = self.address(&lease).and_then(|address| address.host.as_ref()) {
-            call.head.headers.insert(HOST, host.clone());
-        }
         match self.upstream.rules.protocol {
             Protocol::Http1 => self.forward_http1(call, lease).await,
             // Large, and not every gate has such an upstream.
             Protocol::Http2 => Box::pin(self.forward_http2(call, lease)).await,
         }
+    }
+
+    /// The head for this address.
+    fn outgoing<'c>(&'c self, call: &Call<'c>, lease: &Lease) -> Outgoing<'c> {
+        let host = self.address(lease).and_then(|address| address.host.as_ref());
+        Outgoing { host, ..call.outgoing }
     }
 
     async fn forward_http1(
@@ -152,7 +176,7 @@ impl Pool {
                 None => Link::new(Box::pin(self.connect(&lease, call)).await?, call.announced),
             };
             let body = std::mem::take(&mut call.body);
-            let mut exchange = Exchange::new(link, &call.head, body);
+            let mut exchange = Exchange::new(link, &self.outgoing(call, &lease), body);
             let failure = match self.exchange(&mut exchange, call).await {
                 Ok(head) => return self.answered(head, exchange, call, lease),
                 Err(failure) => failure,
@@ -166,7 +190,7 @@ impl Pool {
             };
             call.body = body;
             let died = matches!(cause, Cause::Io(_)) && !answered;
-            let safe = !sent || (call.body.is_empty() && call.head.method.is_idempotent());
+            let safe = !sent || (call.body.is_empty() && call.outgoing.head.method.is_idempotent());
             if died && safe && !fresh {
                 continue;
             }
@@ -188,24 +212,17 @@ impl Pool {
         exchange: &mut Exchange,
         call: &Call<'_>,
     ) -> Result<Response<()>, Ended> {
-        let limit = self.upstream.rules.response_timeout;
-        let mut deadline = self.deadline(limit);
-        let mut was_sent = exchange.is_sent();
+        let mut wait = Wait::new(self, call);
         poll_fn(|cx| {
             loop {
                 match exchange.poll_head(cx) {
                     Poll::Ready(Ok(head)) if http1::is_interim(head.status()) => {
-                        (call.interim)(head)
+                        (call.interim)(head);
                     }
                     Poll::Ready(result) => return Poll::Ready(result.map_err(Ended::Failed)),
-                    Poll::Pending => break,
+                    Poll::Pending => return wait.poll(cx, exchange.is_sent()).map(Err),
                 }
             }
-            wait(cx, call, &mut deadline, || {
-                // The time counts from when the upstream has the whole request.
-                let late = std::mem::replace(&mut was_sent, exchange.is_sent());
-                (!late).then(|| self.deadline(limit))
-            })
         })
         .await
     }
@@ -218,10 +235,10 @@ impl Pool {
         lease: Lease,
     ) -> Result<Answered, Failed> {
         if head.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let body = UpstreamBody::new(Source::Http1(exchange), Rc::clone(self), lease);
-            return Ok(Answered::Response(Box::new(head.map(|()| body))));
+            let body = UpstreamBody::new(Source::Http1(exchange), self, lease, call);
+            return Ok(Answered::Response(head.map(|()| body)));
         }
-        if !call.switches {
+        if call.outgoing.upgrade.is_none() {
             // What follows on this connection is no answer.
             return Err(self.failed(Problem::BadGateway, "it switched protocols unasked"));
         }
@@ -238,25 +255,19 @@ impl Pool {
             let (stream, fresh) = self.stream(&lease, call).await?;
             let body = std::mem::take(&mut call.body);
             let scheme = self.address(&lease).map_or("http", |address| address.connector.scheme());
-            let limit = self.upstream.rules.response_timeout;
-            let mut deadline = self.deadline(limit);
+            let mut wait = Wait::new(self, call);
             let is_sent = || call.progress.as_ref().is_none_or(|progress| progress.complete.get());
-            let mut was_sent = is_sent();
-            let mut sending = pin!(stream.exchange(&call.head, body, scheme));
-            let result = poll_fn(|cx| {
-                if let Poll::Ready(result) = sending.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(result));
-                }
-                wait(cx, call, &mut deadline, || {
-                    let late = std::mem::replace(&mut was_sent, is_sent());
-                    (!late).then(|| self.deadline(limit))
-                })
+            let outgoing = self.outgoing(call, &lease);
+            let mut sending = pin!(stream.exchange(&outgoing, body, scheme));
+            let result = poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending => wait.poll(cx, is_sent()).map(Err),
             });
             let failure = match result.await {
                 Ok(Ok(response)) => {
                     let (head, body) = response.into_parts();
-                    let body = UpstreamBody::new(Source::Http2(body), Rc::clone(self), lease);
-                    return Ok(Answered::Response(Box::new(Response::from_parts(head, body))));
+                    let body = UpstreamBody::new(Source::Http2(body), self, lease, call);
+                    return Ok(Answered::Response(Response::from_parts(head, body)));
                 }
                 Ok(Err(failure)) => failure,
                 Err(Ended::Cut(problem)) => return Err(Failed::for_good(problem)),
@@ -296,7 +307,7 @@ impl Pool {
         if let Some(stream) = shared.place() {
             return Ok((stream, false));
         }
-        let stream = self.connect(lease, call).await?;
+        let stream = Box::pin(self.connect(lease, call)).await?;
         if let Err(error) = shared.open(stream).await {
             let mut failed = self.failed(Problem::BadGateway, &error.to_string());
             (failed.retry, failed.address_is_ill) = (true, true);
@@ -330,7 +341,7 @@ impl Pool {
     }
 
     /// A pooled connection that is still good.
-    fn take(&self, address: usize, announced: Option<Announced>) -> Option<Link> {
+    fn take(&self, address: usize, announced: Option<Announced>) -> Option<Box<Link>> {
         let idle = &self.addresses.get(address)?.idle;
         let keep = ticks(self.upstream.rules.keep_alive);
         loop {
@@ -339,7 +350,7 @@ impl Pool {
             let mut link = match self.upstream.rules.proxy_protocol {
                 None => idle.pop()?,
                 Some(_) => {
-                    let same = |link: &Link| link.announced == announced;
+                    let same = |link: &Box<Link>| link.announced == announced;
                     let place = idle.iter().rposition(same)?;
                     idle.remove(place)
                 }
@@ -351,7 +362,7 @@ impl Pool {
         }
     }
 
-    fn give_back(&self, mut link: Link, address: usize) {
+    fn give_back(&self, mut link: Box<Link>, address: usize) {
         let Some(connections) = self.addresses.get(address) else { return };
         let mut idle = connections.idle.borrow_mut();
         if idle.len() < self.upstream.rules.connections_idle_max {
@@ -369,35 +380,51 @@ impl Pool {
         }
     }
 
-    /// How long the upstream may pause within a response body.
-    fn pause(&self) -> Deadline {
-        self.deadline(self.upstream.rules.idle_timeout)
-    }
-
     fn deadline(&self, time: Duration) -> Deadline {
         Deadline::after(&self.deadlines, time)
     }
 }
 
-/// Pending, unless the wait is over: nobody waits for the answer, or `deadline` has passed and
-/// there is no `next` one.
-fn wait<T>(
-    cx: &Context<'_>,
-    call: &Call<'_>,
-    deadline: &mut Deadline,
-    mut next: impl FnMut() -> Option<Deadline>,
-) -> Poll<Result<T, Ended>> {
-    if let Some(problem) = (call.cut)() {
-        return Poll::Ready(Err(Ended::Cut(problem)));
-    }
-    while deadline.poll(cx).is_ready() {
-        match next() {
-            Some(later) => *deadline = later,
-            None => return Poll::Ready(Err(Ended::Problem(Problem::GatewayTimeout))),
-        }
-    }
-    Poll::Pending
+/// The wait for a response, and what ends it.
+struct Wait<'a> {
+    pool: &'a Pool,
+    session: Option<&'a Arc<LiveSession>>,
+    /// For so long, from when the upstream has the whole request.
+    limit: Duration,
+    deadline: Deadline,
+    was_sent: bool,
+    /// When the whole has lasted too long.
+    end: Option<u32>,
 }
+
+impl<'a> Wait<'a> {
+    fn new(pool: &'a Pool, call: &Call<'a>) -> Self {
+        let rules = &pool.upstream.rules;
+        let limit = if call.streaming { FOR_EVER } else { rules.response_timeout };
+        let first = call.time.map_or(limit, |time| limit.min(time));
+        let deadline = pool.deadline(first).of_session(call.session);
+        let end = call.time.map(|time| pool.deadlines.now().wrapping_add(ticks(time)));
+        Self { pool, session: call.session, limit, deadline, was_sent: call.body.is_empty(), end }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>, is_sent: bool) -> Poll<Ended> {
+        if self.session.is_some_and(|session| session.active().is_none()) {
+            return Poll::Ready(Ended::Cut(Problem::SessionRequired));
+        }
+        while self.deadline.poll(cx).is_ready() {
+            let now = self.pool.deadlines.now();
+            let whole = self.end.is_some_and(|end| is_due(end, now));
+            if whole || std::mem::replace(&mut self.was_sent, is_sent) {
+                return Poll::Ready(Ended::Problem(Problem::GatewayTimeout));
+            }
+            self.deadline = self.pool.deadline(self.limit).of_session(self.session);
+        }
+        Poll::Pending
+    }
+}
+
+/// Longer than anything lasts here.
+const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why waiting for a response ended without one.
 enum Ended {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use doorward_config::{GatewayConfig, IdentityHeaders};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::account::{PlainFields, Principal};
 use crate::{Flow, Plugin, PluginError, RequestContext};
@@ -87,6 +87,12 @@ impl Plugin for StripIdentity {
         }
         Ok(Flow::Continue)
     }
+
+    fn on_trailers(&self, trailers: &mut HeaderMap) {
+        while let Some(name) = trailers.keys().find(|name| self.is_forbidden(name)).cloned() {
+            trailers.remove(name);
+        }
+    }
 }
 
 /// Names of the plain fields, each with the value of a principal that it carries.
@@ -149,11 +155,11 @@ impl Plugin for AssertIdentity {
             return Ok(Flow::Continue);
         };
         for (name, value) in self.plain.of(principal) {
-            cx.head.headers.insert(name.clone(), value.clone());
+            cx.added.push((name.clone(), value.clone()));
         }
         if let Some(assertions) = &self.assertions {
             let assertion = assertions.of(session, principal, upstream)?;
-            cx.head.headers.insert(ASSERTION_FIELD, assertion);
+            cx.added.push((ASSERTION_FIELD, assertion));
         }
         Ok(Flow::Continue)
     }

@@ -5,14 +5,10 @@
 //! and written every [`FLUSH_EVERY`]; after a crash a session counts as older by at most that,
 //! never as newer.
 //!
-//! `active` is the state machine of a session: a time while it lives, [`ENDED`] for ever after.
-//! Every transition is one compare-and-swap, so that a request and a sign-out that meet agree on
-//! which came first, and an expired session cannot be revived by a late one.
-//!
 //! Bounds: `total_max` sessions in all, `parallel_max` for one person.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,17 +16,13 @@ use arc_swap::ArcSwap;
 use doorward_config::{Secret, Session as Rules};
 
 use super::token::{self, TokenHash};
-use super::{Evidence, SessionRecord};
+use super::{LiveSession, NewSession, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::{Clock, Timestamp};
-use crate::identity::CachedAssertion;
 use crate::store::{AccountStore, SessionStore, StoreError};
 
 /// How often activity is written. Well below the promised 5 s, so that a slow write keeps it.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(3);
-
-/// In place of the time of the last activity: the session is over.
-const ENDED: u64 = 0;
 
 const SHARDS: usize = 64;
 
@@ -41,115 +33,6 @@ const CHUNK: usize = 2000;
 /// A stored time may lie this far ahead; beyond it the clock was set back, and nobody knows by
 /// how much the session has aged.
 const CLOCK_ERROR_MAX: Duration = Duration::from_secs(60);
-
-/// One session that is, or was, live.
-#[derive(Debug)]
-pub struct LiveSession {
-    token_hash: TokenHash,
-    /// Its public id.
-    pub id: String,
-    principal_id: String,
-    principal: Arc<ArcSwap<Principal>>,
-    scope: String,
-    /// What was proven, oldest first.
-    pub evidence: Vec<Evidence>,
-    /// What the client said it is, shortened.
-    pub device: String,
-    /// Where the client signed in from.
-    pub address: String,
-    /// When it began.
-    pub created: Timestamp,
-    active: AtomicU64,
-    /// Is it in the list of what has to be written?
-    noted: AtomicBool,
-    pub(crate) assertions: Mutex<Vec<CachedAssertion>>,
-}
-
-impl LiveSession {
-    /// Whom it is for, as of now.
-    pub fn principal(&self) -> Arc<Principal> {
-        self.principal.load_full()
-    }
-
-    /// When it was last active; `None` if it has ended.
-    pub fn active(&self) -> Option<Timestamp> {
-        match self.active.load(Ordering::Acquire) {
-            ENDED => None,
-            at => Some(Timestamp(at)),
-        }
-    }
-
-    /// When it ends if nothing more happens, and when it ends whatever happens.
-    pub fn expiry(&self, rules: &Rules) -> (Timestamp, Timestamp) {
-        let absolute = self.created + rules.absolute;
-        let idle = self.active().unwrap_or_default() + self.idle(rules);
-        (idle.min(absolute), absolute)
-    }
-
-    fn idle(&self, rules: &Rules) -> Duration {
-        self.principal.load().idle.unwrap_or(rules.idle)
-    }
-
-    /// Is it live at `now`? If so and if `counts`, it has been active. If it has expired, it has
-    /// ended for good.
-    fn observe(&self, now: Timestamp, rules: &Rules, counts: bool) -> bool {
-        let idle = self.idle(rules);
-        let mut active = self.active.load(Ordering::Acquire);
-        loop {
-            if active == ENDED {
-                return false;
-            }
-            let expired = now >= Timestamp(active) + idle || now >= self.created + rules.absolute;
-            if !expired && (!counts || now.0 <= active) {
-                return true;
-            }
-            let next = if expired { ENDED } else { now.0 };
-            match self.active.compare_exchange_weak(
-                active,
-                next,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return !expired,
-                Err(changed) => active = changed,
-            }
-        }
-    }
-
-    fn from_record(record: SessionRecord, principal: Arc<ArcSwap<Principal>>) -> Arc<Self> {
-        Arc::new(Self {
-            token_hash: record.token_hash,
-            id: record.id,
-            principal_id: record.principal_id,
-            principal,
-            scope: record.scope,
-            evidence: record.evidence,
-            device: record.device,
-            address: record.address,
-            created: record.created,
-            active: AtomicU64::new(record.active.0.max(1)),
-            noted: AtomicBool::new(false),
-            assertions: Mutex::default(),
-        })
-    }
-}
-
-/// What a new session is made of.
-#[derive(Debug)]
-pub struct NewSession<'a> {
-    /// Whom it is for.
-    pub principal: &'a PrincipalRecord,
-    /// What was proven.
-    pub evidence: Vec<Evidence>,
-    /// The host, or the cookie domain, at which it is worth something.
-    pub scope: &'a str,
-    /// What the client says it is.
-    pub device: &'a str,
-    /// Where the client is.
-    pub address: String,
-    /// The session that the browser had before, which ends.
-    pub replaces: Option<&'a LiveSession>,
-}
 
 /// Why no session began.
 #[derive(Debug, thiserror::Error)]
@@ -255,13 +138,18 @@ impl Sessions {
     ) -> Option<Arc<LiveSession>> {
         let session =
             self.shard(hash).read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()?;
-        if session.scope != scope || !session.observe(now, &self.rules, counts) {
-            return None;
+        (session.scope == scope && self.is_live(&session, now, counts)).then_some(session)
+    }
+
+    /// Is this session live? If it `counts`, it has been active.
+    pub fn is_live(&self, session: &Arc<LiveSession>, now: Timestamp, counts: bool) -> bool {
+        if !session.observe(now, &self.rules, counts) {
+            return false;
         }
         if counts && !session.noted.swap(true, Ordering::AcqRel) {
-            lock(&self.noted).push(Arc::clone(&session));
+            lock(&self.noted).push(Arc::clone(session));
         }
-        Some(session)
+        true
     }
 
     /// Begins a session; it is durable when this returns. Ends the one that it replaces, and the
@@ -456,7 +344,7 @@ impl Sessions {
 
     /// Ends `session` in memory; a request that looks it up from here on does not find it.
     fn remove(&self, session: &Arc<LiveSession>) {
-        session.active.store(ENDED, Ordering::Release);
+        session.end();
         let mut shard =
             self.shard(&session.token_hash).write().unwrap_or_else(PoisonError::into_inner);
         if shard.remove(&session.token_hash).is_some() {

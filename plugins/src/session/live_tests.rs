@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::tests::record;
 use crate::context::tests::config;
-use crate::session::Method;
+use crate::session::{Evidence, Method};
 use crate::store::SqliteStore;
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -76,7 +76,7 @@ async fn reload(scratch: &Scratch, extra: &str) -> Arc<Sessions> {
         .unwrap()
 }
 
-async fn begin(sessions: &Sessions) -> Arc<LiveSession> {
+pub(crate) async fn begin(sessions: &Sessions) -> Arc<LiveSession> {
     let new = NewSession {
         principal: &record("alice"),
         evidence: vec![Evidence { method: Method::Password, at: START }],

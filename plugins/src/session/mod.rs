@@ -5,12 +5,14 @@
 //!
 //! - [`token`]: what the cookie carries, and the form in which it is kept.
 //! - [`cookie`]: reading and writing the `Cookie` field.
-//! - [`live`]: the sessions in memory, their expiry, and the write-behind to the store.
+//! - `one`: a session, and the state machine of its life.
+//! - [`live`]: the sessions in memory, found and written behind to the store.
 //!
 //! Not here: what a route demands (`access`), and how a session begins (`sign_in`).
 
 pub mod cookie;
 pub mod live;
+mod one;
 mod plugin;
 pub mod token;
 
@@ -19,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use token::TokenHash;
 
-pub use live::{BeginError, LiveSession, NewSession, Sessions};
+pub use live::{BeginError, Sessions};
+pub use one::{LiveSession, NewSession};
 pub use plugin::FindSession;
 
 /// A session as it is stored.

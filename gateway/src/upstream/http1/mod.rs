@@ -19,11 +19,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts as RequestHead;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::Outgoing;
 use super::connect::UpstreamStream;
 use crate::body::{BodyError, RequestBody};
 use request::Sending;
@@ -57,15 +57,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(stream: UpstreamStream, announced: Option<super::Announced>) -> Self {
-        Self {
+    pub(super) fn new(stream: UpstreamStream, announced: Option<super::Announced>) -> Box<Self> {
+        Box::new(Self {
             stream,
             read: BytesMut::new(),
             write: BytesMut::new(),
             read_bytes: READ_BYTES,
             idle_since: 0,
             announced,
-        }
+        })
     }
 
     /// Is the connection, which nobody has looked at since its last response, still good? Not if
@@ -94,7 +94,6 @@ impl Link {
 }
 
 /// Why an exchange gave no response.
-#[derive(Debug)]
 pub(super) struct Failure {
     pub(super) cause: Cause,
     /// Something of the request has left.
@@ -125,7 +124,7 @@ fn closed() -> Cause {
 
 /// One request and its response on a [`Link`].
 pub(super) struct Exchange {
-    link: Link,
+    link: Box<Link>,
     sending: Sending,
     framing: Framing,
     interim: usize,
@@ -136,8 +135,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Begins to send `head` and `body`.
-    pub(super) fn new(mut link: Link, head: &RequestHead, body: RequestBody) -> Self {
+    /// Begins to send a request.
+    pub(super) fn new(mut link: Box<Link>, head: &Outgoing<'_>, body: RequestBody) -> Self {
         let sending = Sending::new(head, body, &mut link.write);
         Self {
             link,
@@ -145,7 +144,7 @@ impl Exchange {
             framing: Framing::Empty,
             interim: 0,
             answered: false,
-            is_head: head.method == Method::HEAD,
+            is_head: head.head.method == Method::HEAD,
             reusable: false,
         }
     }
@@ -240,7 +239,7 @@ impl Exchange {
     }
 
     /// The connection, if it can be used again: both messages are over, and nothing came after.
-    pub(super) fn into_reusable(self) -> Option<Link> {
+    pub(super) fn into_reusable(self) -> Option<Box<Link>> {
         let clean = self.reusable
             && self.framing.is_over()
             && self.sending.is_whole()
@@ -250,7 +249,7 @@ impl Exchange {
 
     /// The connection as it is, for another protocol.
     pub(super) fn into_link(self) -> Link {
-        self.link
+        *self.link
     }
 
     /// Ends the exchange as failed.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts as RequestHead;
 use http::{HeaderMap, Method};
 use http_body::Body;
@@ -14,6 +14,7 @@ use tokio::io::AsyncWrite;
 
 use super::{Cause, Link};
 use crate::body::RequestBody;
+use crate::upstream::Outgoing;
 
 /// A piece of a body that is no longer than this is copied behind what is to be written anyway.
 const COPIED_BYTES_MAX: usize = 4096;
@@ -29,7 +30,6 @@ enum Coding {
 }
 
 /// A request on its way out.
-#[derive(Debug)]
 pub(super) struct Sending {
     body: RequestBody,
     coding: Coding,
@@ -52,8 +52,8 @@ enum State {
 
 impl Sending {
     /// Writes the head into `write`, which is empty.
-    pub(super) fn new(head: &RequestHead, body: RequestBody, write: &mut BytesMut) -> Self {
-        let coding = coding(head, &body);
+    pub(super) fn new(head: &Outgoing<'_>, body: RequestBody, write: &mut BytesMut) -> Self {
+        let coding = coding(head.head, &body);
         write_head(head, coding, write);
         let state = if coding == Coding::None { State::Flush } else { State::Body };
         Self { body, coding, piece: Bytes::new(), end: b"", state, begun: false }
@@ -170,7 +170,9 @@ impl Sending {
             Coding::Length(_) => return Err(Cause::Malformed("less than its length")),
             Coding::Chunked => {
                 write.put_slice(b"0\r\n");
-                write_fields(trailers, write);
+                for (name, value) in trailers {
+                    write_line(write, name.as_str(), value.as_bytes());
+                }
                 write.put_slice(b"\r\n");
             }
         }
@@ -189,12 +191,30 @@ fn coding(head: &RequestHead, body: &RequestBody) -> Coding {
     length.map_or(Coding::Chunked, Coding::Length)
 }
 
-fn write_head(head: &RequestHead, coding: Coding, write: &mut BytesMut) {
+fn write_head(outgoing: &Outgoing<'_>, coding: Coding, write: &mut BytesMut) {
+    let head = outgoing.head;
+    // A large head costs one more allocation at most.
+    write.reserve(2048);
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     for piece in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         write.put_slice(piece.as_bytes());
     }
-    write_fields(&head.headers, write);
+    for (name, value) in &head.headers {
+        // An upstream may have a name of its own.
+        let value = outgoing.host.filter(|_| *name == HOST).unwrap_or(value);
+        write_line(write, name.as_str(), value.as_bytes());
+    }
+    for (name, value) in outgoing.added() {
+        write_line(write, name.as_str(), value.as_bytes());
+        if *name == TE {
+            // It is for the next hop only (RFC 9110 §10.1.4).
+            write_line(write, CONNECTION.as_str(), b"te");
+        }
+    }
+    if let Some(protocol) = outgoing.upgrade {
+        write_line(write, CONNECTION.as_str(), b"upgrade");
+        write_line(write, UPGRADE.as_str(), protocol.as_bytes());
+    }
     match coding {
         Coding::Chunked => write_line(write, TRANSFER_ENCODING.as_str(), b"chunked"),
         // Who may have a body and has none says so (RFC 9110 §8.6).
@@ -209,14 +229,7 @@ fn write_head(head: &RequestHead, coding: Coding, write: &mut BytesMut) {
     write.put_slice(b"\r\n");
 }
 
-fn write_fields(fields: &HeaderMap, write: &mut BytesMut) {
-    for (name, value) in fields {
-        write_line(write, name.as_str(), value.as_bytes());
-    }
-}
-
 fn write_line(write: &mut BytesMut, name: &str, value: &[u8]) {
-    write.reserve(name.len() + value.len() + 4);
     for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
         write.put_slice(piece);
     }

@@ -42,7 +42,7 @@ pub(super) enum Chunk {
     /// The empty line after a chunk's data comes next.
     DataEnd,
     /// Lines of trailers, and so many octets of them so far.
-    Trailers(HeaderMap, usize),
+    Trailers(Box<HeaderMap>, usize),
 }
 
 /// What was found in the octets that have come.
@@ -244,7 +244,7 @@ impl Chunk {
             Self::Size => {
                 let Some(line) = take_line(read, CHUNK_LINE_MAX)? else { return Ok(MORE) };
                 *self = match parse_size(&line).ok_or(Cause::Malformed("the size of a chunk"))? {
-                    0 => Self::Trailers(HeaderMap::new(), 0),
+                    0 => Self::Trailers(Box::default(), 0),
                     size => Self::Data(size),
                 };
             }
@@ -266,7 +266,7 @@ impl Chunk {
             Self::Trailers(fields, size) => {
                 let Some(line) = take_line(read, HEAD_BYTES_MAX)? else { return Ok(MORE) };
                 if line.is_empty() {
-                    return Ok(Step::Over(std::mem::take(fields)));
+                    return Ok(Step::Over(std::mem::take(&mut **fields)));
                 }
                 *size += line.len();
                 if *size > HEAD_BYTES_MAX || fields.len() >= FIELDS_MAX {

@@ -1,0 +1,179 @@
+//! One downstream connection: who it is from, what it is doing, and what ends it.
+
+mod stream;
+mod tunnel;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use doorward_config::{GatewayConfig, Listener};
+use doorward_plugins::{Problem, RequestContext};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio_rustls::TlsAcceptor;
+
+use crate::forwarded::{self, Authority, ForwardedFields};
+use crate::gate::Shared;
+use crate::guard::Guard;
+
+pub(crate) use stream::Watched;
+pub(crate) use tunnel::{Tunnel, carry};
+pub(crate) use watch::{Offer, Order, Watch};
+
+/// The other end of a connection, and what is worth remembering between its requests.
+pub(crate) struct Peer {
+    address: Cell<SocketAddr>,
+    /// The end of the connection that is ours.
+    pub(crate) local: SocketAddr,
+    pub(crate) tls: bool,
+    listener: usize,
+    pub(crate) watch: Watch,
+    guard: RefCell<Guard>,
+    /// Requests so far.
+    served: Cell<u64>,
+    /// Interim responses that wait to be written.
+    interim: RefCell<Vec<u8>>,
+    /// What the connection turns into when its last answer is written.
+    tunnel: RefCell<Option<Tunnel>>,
+    authority: RefCell<Option<Authority>>,
+    fields: RefCell<Option<(HeaderValue, Option<ForwardedFields>)>>,
+    /// A client address as the log writes it.
+    written: RefCell<Option<(IpAddr, String)>>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        address: SocketAddr,
+        local: SocketAddr,
+        tls: bool,
+        listener: usize,
+        ticks: Rc<Cell<u32>>,
+    ) -> Self {
+        Self {
+            address: Cell::new(address),
+            local,
+            tls,
+            listener,
+            watch: Watch::new(ticks),
+            guard: RefCell::default(),
+            served: Cell::new(0),
+            interim: RefCell::default(),
+            tunnel: RefCell::default(),
+            authority: RefCell::default(),
+            fields: RefCell::default(),
+            written: RefCell::default(),
+        }
+    }
+
+    /// The other end: the socket's, or what a trusted proxy says of it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.get()
+    }
+
+    pub(crate) fn set_address(&self, address: SocketAddr) {
+        self.address.set(address);
+    }
+
+    /// What its listener shows as TLS; `None`: plain HTTP.
+    pub(crate) fn acceptor(&self, gate: &Shared) -> Option<TlsAcceptor> {
+        gate.tls.get(self.listener).cloned().flatten()
+    }
+
+    /// The listener that accepted it.
+    pub(crate) fn listener<'c>(&self, config: &'c GatewayConfig) -> &'c Listener {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the acceptor counts the listeners of this configuration"
+        )]
+        &config.listeners[self.listener]
+    }
+
+    /// Another request has come. If it is the last one that may come, the connection is told to
+    /// close. Why it is refused, if what it looked like before is not to be believed.
+    pub(crate) fn admit(&self, requests_max: u64) -> Option<Problem> {
+        let number = self.served.get() + 1;
+        self.served.set(number);
+        if number >= requests_max {
+            self.watch.drain();
+        }
+        self.guard.borrow().refusal(number)
+    }
+
+    /// Writes an interim response (1xx) in front of the answer that is still to come. Over HTTP/2
+    /// the library has no way to say it, and it is left out (RFC 9110 §15.2 lets a client expect
+    /// none).
+    pub(crate) fn tell(&self, status: StatusCode, fields: &HeaderMap) {
+        if self.watch.is_multiplexed() {
+            return;
+        }
+        let mut octets = self.interim.borrow_mut();
+        let reason = status.canonical_reason().unwrap_or_default();
+        octets.extend(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).bytes());
+        for (name, value) in fields {
+            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                octets.extend_from_slice(piece);
+            }
+        }
+        octets.extend_from_slice(b"\r\n");
+    }
+
+    /// Another protocol is spoken as soon as the answer under way is written.
+    pub(crate) fn switch(&self, tunnel: Tunnel) {
+        self.guard.borrow_mut().open();
+        self.watch.switch();
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// What the connection turns into, now that nothing more is spoken as before.
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    /// Has the client perhaps sent what nobody has read?
+    pub(crate) fn may_have_more(&self) -> bool {
+        let guard = self.guard.borrow();
+        guard.is_closed() || !guard.is_between_messages()
+    }
+
+    /// What an earlier request found out about this authority.
+    pub(crate) fn known_authority(&self, raw: &HeaderValue) -> Option<Authority> {
+        self.authority.borrow().as_ref().filter(|known| known.raw == raw).cloned()
+    }
+
+    pub(crate) fn remember_authority(&self, authority: &Authority) {
+        self.authority.replace(Some(authority.clone()));
+    }
+
+    /// Writes a client address. Most connections have one client only.
+    pub(crate) fn write_address(&self, address: IpAddr, line: &mut String) {
+        let mut written = self.written.borrow_mut();
+        match written.as_ref() {
+            Some((known, text)) if *known == address => line.push_str(text),
+            _ => {
+                let text = address.to_string();
+                line.push_str(&text);
+                written.replace((address, text));
+            }
+        }
+    }
+
+    /// The forwarded fields of a request. A client's own connection always has the same; those
+    /// of a trusted proxy depend on what it says.
+    pub(crate) fn forwarded_fields(
+        &self,
+        cx: &RequestContext,
+        authority: &Authority,
+    ) -> Option<ForwardedFields> {
+        if cx.client.trusted_peer {
+            return forwarded::fields(&cx.client, &authority.raw, &cx.head.headers);
+        }
+        let mut known = self.fields.borrow_mut();
+        if let Some((_, fields)) = known.as_ref().filter(|(raw, _)| *raw == authority.raw) {
+            return fields.clone();
+        }
+        let fields = forwarded::fields(&cx.client, &authority.raw, &cx.head.headers);
+        known.replace((authority.raw.clone(), fields.clone()));
+        fields
+    }
+}

@@ -1,0 +1,267 @@
+//! Room 1, the other half: how a connection that was handed to a worker begins, and how it ends.
+//!
+//! First who the client is (PROXY protocol), then TLS, then which version of HTTP it speaks.
+//!
+//! Bounds: `header_time` for each of the first two; a farewell of [`LINGER`].
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::connection::{Order, Peer, Watched, carry};
+use crate::forwarded::is_trusted;
+use crate::proxy_protocol::{self, Preamble};
+use crate::serve::serve;
+use crate::worker::{LocalTasks, Worker};
+
+/// How long what a client still sends is read and dropped, so that it sees our last answer: a
+/// socket closed with octets unread takes back what was sent (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much of it.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// With this a client begins that speaks HTTP/2 at once (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Carries a client's connection from its first octet to its last.
+pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>) {
+    let gate = Arc::clone(&worker.gate);
+    let listener = peer.listener(&gate.services.config);
+    let mut stream = Prefixed { first: Bytes::new(), inner: stream };
+    let limit = gate.services.config.limits.header_time;
+    let mut _place = None;
+    if listener.proxy_protocol {
+        if !is_trusted(peer.address().ip(), &listener.trusted_proxies) {
+            return;
+        }
+        let reading = tokio::time::timeout(limit, read_preamble(&mut stream));
+        let Some(Ok(Some(client))) = unless_ending(reading, &peer).await else { return };
+        if let Some(client) = client {
+            peer.set_address(client);
+        }
+        match worker.places.of_address(peer.address().ip(), &listener.trusted_proxies) {
+            Some(place) => _place = Some(place),
+            None => return,
+        }
+    }
+    let Some(acceptor) = peer.acceptor(&gate) else {
+        let is_http2 = listener.h2c && {
+            let Some(spoken) = unless_ending(speaks_http2(&mut stream), &peer).await else {
+                return;
+            };
+            spoken
+        };
+        return match is_http2 {
+            true => carry_http2(worker, stream, peer).await,
+            false => carry_http1(worker, stream, peer).await,
+        };
+    };
+    let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
+    let Some(Ok(Ok(stream))) = unless_ending(handshake, &peer).await else { return };
+    let session = stream.get_ref().1;
+    if session.alpn_protocol() == Some(b"h2") {
+        carry_http2(worker, stream, peer).await;
+    } else {
+        carry_http1(worker, stream, peer).await;
+    }
+}
+
+/// Reads who the client is. `None`: what came is no such header.
+async fn read_preamble(stream: &mut Prefixed<TcpStream>) -> Option<Option<std::net::SocketAddr>> {
+    let mut octets = BytesMut::new();
+    loop {
+        match proxy_protocol::read(&octets) {
+            Preamble::Malformed => return None,
+            Preamble::Header(length, client) => {
+                octets.advance(length);
+                stream.first = octets.freeze();
+                return Some(client);
+            }
+            Preamble::Incomplete => {
+                if stream.inner.read_buf(&mut octets).await.ok()? == 0 {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Does the client begin as HTTP/2 does? Reads no more than is needed to know.
+async fn speaks_http2(stream: &mut Prefixed<TcpStream>) -> bool {
+    let mut octets = BytesMut::from(&*std::mem::take(&mut stream.first));
+    let speaks = loop {
+        if octets.len() >= PREFACE.len() || !PREFACE.starts_with(&octets) {
+            break octets.starts_with(PREFACE);
+        }
+        if !matches!(stream.inner.read_buf(&mut octets).await, Ok(1..)) {
+            break false;
+        }
+    };
+    stream.first = octets.freeze();
+    speaks
+}
+
+async fn carry_http1(
+    worker: Rc<Worker>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: Rc<Peer>,
+) {
+    let config = Arc::clone(&worker.gate.services.config);
+    let limits = &config.limits;
+    let owner = Rc::clone(&peer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        serve(Rc::clone(&worker), Rc::clone(&owner), request)
+    });
+    let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
+    let mut connection = http1::Builder::new()
+        // The sweep keeps the time.
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes.max(8192))
+        .max_headers(limits.header_count)
+        .serve_connection(TokioIo::new(stream), service);
+    if !drive(&mut connection, &peer, http1::Connection::graceful_shutdown).await {
+        return;
+    }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner().into_inner();
+    match peer.take_tunnel() {
+        Some(tunnel) => carry(&mut stream, &parts.read_buf, tunnel, &peer).await,
+        None if peer.may_have_more() => {
+            let _ = unless_ending(tokio::time::timeout(LINGER, linger(stream)), &peer).await;
+        }
+        None => {}
+    }
+}
+
+async fn carry_http2(
+    worker: Rc<Worker>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: Rc<Peer>,
+) {
+    peer.watch.set_multiplexed();
+    let config = Arc::clone(&worker.gate.services.config);
+    let limits = &config.limits;
+    let owner = Rc::clone(&peer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        serve(Rc::clone(&worker), Rc::clone(&owner), request)
+    });
+    let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
+    let mut connection = http2::Builder::new(LocalTasks)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(stream), service);
+    drive(&mut connection, &peer, http2::Connection::graceful_shutdown).await;
+}
+
+/// Drives a connection to its end, or to the end that its watch orders. Says whether it came to
+/// its own.
+async fn drive<C: Future + Unpin>(
+    connection: &mut C,
+    peer: &Peer,
+    graceful_shutdown: fn(Pin<&mut C>),
+) -> bool {
+    let mut draining = false;
+    poll_fn(|cx| {
+        match peer.watch.order(cx) {
+            Order::Close => return Poll::Ready(false),
+            Order::Drain if !draining => {
+                draining = true;
+                graceful_shutdown(Pin::new(connection));
+            }
+            Order::Carry | Order::Drain => {}
+        }
+        // How a client ends its connection is its own affair.
+        Pin::new(&mut *connection).poll(cx).map(|_| true)
+    })
+    .await
+}
+
+/// The result of `work`, unless the connection is to end before it.
+async fn unless_ending<F: Future>(work: F, peer: &Peer) -> Option<F::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match peer.watch.order(cx) {
+        Order::Carry => work.as_mut().poll(cx).map(Some),
+        Order::Close | Order::Drain => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Reads and drops what the client still sends, so that it can read what it was told.
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut left = LINGER_BYTES_MAX;
+    let mut dropped = [0; 4096];
+    while let Some(next) = left.checked_sub(stream.read(&mut dropped).await?) {
+        if next == left {
+            break;
+        }
+        left = next;
+    }
+    Ok(())
+}
+
+/// A stream of which something was read already.
+struct Prefixed<S> {
+    first: Bytes,
+    inner: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let count = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
