@@ -34,7 +34,7 @@ pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
 pub use limits::Limits;
 pub use listener::{Listener, TlsFiles};
 pub use operations::Operations;
-pub use pattern::{HostPattern, PathPattern};
+pub use pattern::{HostPattern, PathPattern, Segment};
 pub use problem::{LoadError, Problem};
 pub use public_url::PublicUrl;
 pub use route::{Access, Route};

@@ -62,6 +62,8 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 pub struct Route {
     /// Its place among the routes as written, from 1, or "the default route".
     pub name: String,
+    /// Its place among the routes, from 0.
+    pub order: usize,
     /// Hosts that it is about; empty: every one.
     pub hosts: Vec<HostPattern>,
     /// Paths that it is about.
@@ -98,9 +100,13 @@ impl Route {
         served: &[String],
     ) -> Vec<Self> {
         let mut routes: Vec<Self> = Vec::new();
+        let mut everything_before = None;
         for reader in root.tables("route") {
-            let route = Self::read(&reader, upstreams);
-            route.verify_reach(&reader, &routes, served);
+            let route = Self { order: routes.len(), ..Self::read(&reader, upstreams) };
+            route.verify_reach(&reader, everything_before.as_deref(), served);
+            if everything_before.is_none() && route.is_everything() {
+                everything_before = Some(route.name.clone());
+            }
             routes.push(route);
         }
         let open: Vec<_> = upstreams.iter().filter(|upstream| upstream.hosts.is_empty()).collect();
@@ -111,6 +117,7 @@ impl Route {
         }
         routes.push(Self {
             name: "the default route".into(),
+            order: routes.len(),
             hosts: Vec::new(),
             path: everything(),
             methods: Vec::new(),
@@ -160,6 +167,7 @@ impl Route {
         }
         Self {
             name: reader.name().to_owned(),
+            order: 0,
             hosts: reader
                 .texts("hosts")
                 .iter()
@@ -173,13 +181,21 @@ impl Route {
         }
     }
 
-    /// Notes what could never come to this route.
-    fn verify_reach(&self, reader: &Reader<'_>, earlier: &[Self], served: &[String]) {
-        let all = |route: &&Self| {
-            route.hosts.is_empty() && route.methods.is_empty() && route.path.is_everything()
-        };
-        if let Some(first) = earlier.iter().find(all) {
-            let reason = format!("can never match: {} matches everything before it.", first.name);
+    /// Does every request match?
+    fn is_everything(&self) -> bool {
+        self.hosts.is_empty() && self.methods.is_empty() && self.path.is_everything()
+    }
+
+    /// Notes what could never come to this route; `everything_before` is the first before it that
+    /// matches everything.
+    fn verify_reach(
+        &self,
+        reader: &Reader<'_>,
+        everything_before: Option<&str>,
+        served: &[String],
+    ) {
+        if let Some(first) = everything_before {
+            let reason = format!("can never match: {first} matches everything before it.");
             reader.problem("path", Fault::new(reason, "Put it before that one."));
         }
         if let Some(method) = self.methods.iter().find(|method| !served.contains(method)) {
@@ -196,7 +212,8 @@ impl Route {
             && self.path.matches(path)
     }
 
-    fn matches_method(&self, method: &str) -> bool {
+    /// Is a request with this method what the route is about?
+    pub fn matches_method(&self, method: &str) -> bool {
         // Whoever guards GET means what HEAD tells as well (RFC 9110 §9.3.2).
         let wanted = |listed: &String| listed == method || (method == "HEAD" && listed == "GET");
         self.methods.is_empty() || self.methods.iter().any(wanted)

@@ -23,6 +23,7 @@ mod operations;
 pub mod portal;
 mod private_socket;
 mod refusal;
+mod route_index;
 mod router;
 mod serve;
 mod target;

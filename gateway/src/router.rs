@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use crate::connection::Peer;
 use crate::forwarded::{self, Authority, Pseudonym, parse_host};
 use crate::portal::PREFIX;
+use crate::route_index::RouteIndex;
 use crate::target::Target;
 
 /// At most this many fields are added to a request: seven by the router, six by `assert_identity`.
@@ -33,11 +34,9 @@ const JWKS_PATH: &str = "/.doorward/jwks.json";
 /// Finds the way of a request.
 pub struct Router {
     config: Arc<GatewayConfig>,
-    routes: Vec<Arc<Route>>,
-    /// The same with their paths in lower case.
-    folded: Vec<Route>,
-    /// Does a path of a route have capitals?
-    has_capitals: bool,
+    routes: RouteIndex,
+    /// The same by their paths in lower case; `None`: they have no capitals anyway.
+    folded: Option<RouteIndex>,
     /// What the gate's own pages demand: nothing, and they are no activity.
     portal: Arc<Route>,
     pseudonym: Pseudonym,
@@ -56,8 +55,8 @@ impl Router {
     /// Routes by this configuration; `unique` tells this gate from others.
     pub fn new(config: &Arc<GatewayConfig>, unique: &str) -> Option<Self> {
         let last = config.routes.last()?;
-        let fold = |route: &Route| Route { path: route.path.to_lower_case(), ..route.clone() };
-        let folded: Vec<_> = config.routes.iter().map(fold).collect();
+        let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
+        let has_capitals = routes.iter().any(|route| route.path.to_lower_case() != route.path);
         let portal = Route {
             name: "the portal".into(),
             access: Access::Public,
@@ -66,12 +65,8 @@ impl Router {
         };
         Some(Self {
             config: Arc::clone(config),
-            routes: config.routes.iter().cloned().map(Arc::new).collect(),
-            has_capitals: folded
-                .iter()
-                .zip(&config.routes)
-                .any(|(folded, route)| folded.path != route.path),
-            folded,
+            routes: RouteIndex::new(&routes),
+            folded: has_capitals.then(|| RouteIndex::in_lower_case(&routes)),
             portal: Arc::new(portal),
             pseudonym: Pseudonym::new(unique)?,
         })
@@ -155,27 +150,29 @@ impl Router {
     /// Some backends drop path parameters or do not tell upper from lower case. If such a reading
     /// of the path would meet another demand, the request can be read in two ways.
     fn route(&self, host: &str, path: &str, method: &str) -> Result<&Arc<Route>, Problem> {
-        let matching = |route: &Route, path: &str| route.matches(host, path, method);
         // The last route matches everything.
-        let route =
-            self.routes.iter().find(|route| matching(route, path)).ok_or(Problem::Internal)?;
+        let route = self.routes.find(host, path, method).ok_or(Problem::Internal)?;
+        let meets_same = |other: Option<&Arc<Route>>| {
+            other.is_some_and(|other| Arc::ptr_eq(other, route) || other.demands_same(route))
+        };
         let bare = path.contains(';').then(|| without_parameters(path));
-        if let Some(bare) = &bare {
-            let other = self.routes.iter().find(|route| matching(route, bare));
-            if !other.is_some_and(|other| other.demands_same(route)) {
+        for reading in std::iter::once(path).chain(bare.as_deref()) {
+            let lower = match &self.folded {
+                _ if has_capitals(reading) => Cow::Owned(reading.to_ascii_lowercase()),
+                Some(_) => Cow::Borrowed(reading),
+                None => continue,
+            };
+            let folded = self.folded.as_ref().unwrap_or(&self.routes);
+            if !meets_same(folded.find(host, &lower, method)) {
                 return Err(Problem::BadRequest);
             }
         }
-        if self.has_capitals || path.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            for reading in std::iter::once(path).chain(bare.as_deref()) {
-                let lower = reading.to_ascii_lowercase();
-                let other = self.folded.iter().find(|route| matching(route, &lower));
-                if !other.is_some_and(|other| other.demands_same(route)) {
-                    return Err(Problem::BadRequest);
-                }
+        match &bare {
+            Some(bare) if !meets_same(self.routes.find(host, bare, method)) => {
+                Err(Problem::BadRequest)
             }
+            _ => Ok(route),
         }
-        Ok(route)
     }
 
     /// The route, the upstream and the path that a request for `url_path` at `host` would meet;
@@ -337,6 +334,10 @@ fn is_reserved(path: &str) -> bool {
     let bare = PREFIX.trim_end_matches('/');
     let first = path.get(..bare.len()).is_some_and(|start| start.eq_ignore_ascii_case(bare));
     first && matches!(path.as_bytes().get(bare.len()), None | Some(b'/' | b';'))
+}
+
+fn has_capitals(path: &str) -> bool {
+    path.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn without_parameters(path: &str) -> String {
