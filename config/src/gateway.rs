@@ -12,8 +12,8 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, Limits, Listener, Operations, Route, Session, Store, Upstream, accounts,
-    identity, limits, listener, operations, route, session, store, upstream,
+    Accounts, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
+    Upstream, accounts, identity, limits, listener, operations, route, session, store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -163,7 +163,8 @@ impl GatewayConfig {
         let operations = Operations::read(&operations_reader, &store);
         let address = operations.address;
         listener::verify_apart(&listeners, &listener_readers, address, &operations_reader);
-        let routes = Route::read_all(root, &upstreams, &limits.methods);
+        let names = IdentityHeaders::reserved(&identity.headers);
+        let routes = Route::read_all(root, &upstreams, &limits.methods, &names);
         Self {
             workers: workers.unwrap_or_else(cores),
             shutdown_grace: root.duration("shutdown_grace"),

@@ -9,6 +9,8 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod edits;
+mod field;
 mod gateway;
 mod identity;
 mod limits;
@@ -29,6 +31,8 @@ mod upstream;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
+pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};
+pub use field::{is_forwarding_field, is_gate_cookie, is_of_identity_family};
 pub use gateway::GatewayConfig;
 pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
 pub use limits::Limits;

@@ -1,5 +1,6 @@
 //! `[[route]]`: what requests demand. The first route that matches holds.
 
+use crate::edits::{self, Edits, verify_prefix};
 use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::Fault;
 use crate::reader::Reader;
@@ -54,6 +55,33 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Flag,
             "Do requests keep the session from going idle? When left out: yes, except where access is public.",
         ),
+        optional(
+            "replace_prefix",
+            Kind::Text(verify_prefix),
+            "What the console gets instead of the literal beginning of `path`, such as \"/\" to take it off. The console is told in X-Forwarded-Prefix; what it answers (Location, cookie paths) stays as it is.",
+        ),
+        optional(
+            "request_headers",
+            Kind::Table(&edits::REQUEST_SPEC),
+            "Edits to the fields of requests, as the console gets them.",
+        ),
+        optional(
+            "response_headers",
+            Kind::Table(&edits::RESPONSE_SPEC),
+            "Edits to the fields of the console's answers.",
+        ),
+        default(
+            "security_headers",
+            Kind::Choice(&["transport", "all", "none"]),
+            "\"transport\"",
+            "What is added to the console's answers that lack it. \"transport\": Strict-Transport-Security, to clients that came over TLS; \"all\": besides it X-Content-Type-Options, Referrer-Policy and X-Frame-Options; \"none\".",
+        ),
+        default(
+            "hide_server",
+            Kind::Flag,
+            "true",
+            "Leave Server and X-Powered-By out of the console's answers.",
+        ),
     ],
 };
 
@@ -76,6 +104,8 @@ pub struct Route {
     pub upstream: Option<usize>,
     /// Do requests keep the session from going idle?
     pub activity: bool,
+    /// What it changes on the way.
+    pub edits: Edits,
 }
 
 /// Who may pass a route.
@@ -98,11 +128,12 @@ impl Route {
         root: &Reader<'_>,
         upstreams: &[Upstream],
         served: &[String],
+        identity: &[String],
     ) -> Vec<Self> {
         let mut routes: Vec<Self> = Vec::new();
         let mut everything_before = None;
         for reader in root.tables("route") {
-            let route = Self { order: routes.len(), ..Self::read(&reader, upstreams) };
+            let route = Self { order: routes.len(), ..Self::read(&reader, upstreams, identity) };
             route.verify_reach(&reader, everything_before.as_deref(), served);
             if everything_before.is_none() && route.is_everything() {
                 everything_before = Some(route.name.clone());
@@ -124,11 +155,12 @@ impl Route {
             access: Access::Session { groups: Vec::new(), roles: Vec::new() },
             upstream: None,
             activity: true,
+            edits: Edits::default(),
         });
         routes
     }
 
-    fn read(reader: &Reader<'_>, upstreams: &[Upstream]) -> Self {
+    fn read(reader: &Reader<'_>, upstreams: &[Upstream], identity: &[String]) -> Self {
         let (groups, roles) = (reader.texts("groups"), reader.texts("roles"));
         let public = reader.text("access") == "public";
         for (key, list) in [("groups", &groups), ("roles", &roles)] {
@@ -165,6 +197,7 @@ impl Route {
                 ),
             );
         }
+        let path = PathPattern::parse(&reader.text("path")).unwrap_or_else(|_| everything());
         Self {
             name: reader.name().to_owned(),
             order: 0,
@@ -173,7 +206,8 @@ impl Route {
                 .iter()
                 .filter_map(|host| HostPattern::parse(host).ok())
                 .collect(),
-            path: PathPattern::parse(&reader.text("path")).unwrap_or_else(|_| everything()),
+            edits: Edits::read(reader, &path, identity),
+            path,
             methods: reader.texts("methods"),
             access: if public { Access::Public } else { Access::Session { groups, roles } },
             upstream: found,
@@ -219,9 +253,12 @@ impl Route {
         self.methods.is_empty() || self.methods.iter().any(wanted)
     }
 
-    /// Do the two ask the same of a request and send it to the same place?
+    /// Do the two ask the same of a request, send it to the same place and change the same of it?
+    ///
+    /// The edits of answers count too: a policy that a route sets for its pages is as good as gone
+    /// if another spelling of the path does without it.
     pub fn demands_same(&self, other: &Self) -> bool {
-        self.access == other.access && self.upstream == other.upstream
+        self.access == other.access && self.upstream == other.upstream && self.edits == other.edits
     }
 }
 
