@@ -23,6 +23,7 @@ mod operations;
 pub mod portal;
 mod private_socket;
 mod refusal;
+mod rewrite;
 mod route_index;
 mod router;
 mod serve;
@@ -31,5 +32,5 @@ mod upstream;
 mod worker;
 
 pub use gate::{Gate, StartError};
-pub use router::Router;
+pub use router::{Explained, Router};
 pub use target::{Target, TargetError};

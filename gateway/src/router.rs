@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use doorward_config::{Access, GatewayConfig, Limits, Route};
+use doorward_config::{Access, GatewayConfig, Limits, Route, is_forwarding_field};
 use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts as RequestHead;
@@ -19,11 +19,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use crate::connection::Peer;
 use crate::forwarded::{self, Authority, Pseudonym, parse_host};
 use crate::portal::PREFIX;
+use crate::rewrite::Rewrite;
 use crate::route_index::RouteIndex;
 use crate::target::Target;
 
-/// At most this many fields are added to a request: seven by the router, six by `assert_identity`.
-const ADDED_FIELDS: usize = 13;
+/// At most this many fields are added to a request: eight by the router, six by `assert_identity`,
+/// if no route adds others.
+const ADDED_FIELDS: usize = 14;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -37,9 +39,24 @@ pub struct Router {
     routes: RouteIndex,
     /// The same by their paths in lower case; `None`: they have no capitals anyway.
     folded: Option<RouteIndex>,
+    /// What replaces the beginning of the path, by the order of the routes.
+    rewrites: Vec<Option<Rewrite>>,
     /// What the gate's own pages demand: nothing, and they are no activity.
     portal: Arc<Route>,
     pseudonym: Pseudonym,
+}
+
+/// What a request would meet.
+#[derive(Debug)]
+pub struct Explained {
+    /// Its route.
+    pub route: Arc<Route>,
+    /// Index of its upstream; `None`: the gate itself answers.
+    pub upstream: Option<usize>,
+    /// The path that the upstream would get.
+    pub path: String,
+    /// What the upstream would be told that it does not see of the path.
+    pub prefix: Option<HeaderValue>,
 }
 
 /// What a request's head came to.
@@ -67,6 +84,11 @@ impl Router {
             config: Arc::clone(config),
             routes: RouteIndex::new(&routes),
             folded: has_capitals.then(|| RouteIndex::in_lower_case(&routes)),
+            rewrites: config
+                .routes
+                .iter()
+                .map(|route| route.edits.replace_prefix.as_ref().map(Rewrite::new))
+                .collect(),
             portal: Arc::new(portal),
             pseudonym: Pseudonym::new(unique)?,
         })
@@ -140,9 +162,26 @@ impl Router {
             Cow::Borrowed(_) => None,
             Cow::Owned(path) => Some(path.into_boxed_str()),
         };
-        // Path and query of the target, octet by octet.
-        head.uri = Uri::from(target.clone());
+        // Path and query of the target, octet by octet, but for a beginning that is replaced.
+        head.uri = Uri::from(self.sent(&route, upstream, &target)?);
         Ok(Judged { authority, target, decoded, route, upstream })
+    }
+
+    /// The target that the upstream gets.
+    fn sent(
+        &self,
+        route: &Route,
+        upstream: Option<usize>,
+        target: &PathAndQuery,
+    ) -> Result<PathAndQuery, Problem> {
+        match upstream.and_then(|_| self.rewrite(route)) {
+            None => Ok(target.clone()),
+            Some(rewrite) => rewrite.apply(target).ok_or(Problem::BadRequest),
+        }
+    }
+
+    fn rewrite(&self, route: &Route) -> Option<&Rewrite> {
+        self.rewrites.get(route.order)?.as_ref()
     }
 
     /// The first route that matches.
@@ -175,26 +214,28 @@ impl Router {
         }
     }
 
-    /// The route, the upstream and the path that a request for `url_path` at `host` would meet;
-    /// for `config explain`.
+    /// What a request for `url_path` at `host` would meet; for `config explain`.
     ///
     /// # Errors
     /// Why such a request is refused.
-    pub fn explain(
-        &self,
-        host: &str,
-        url_path: &str,
-        method: &str,
-    ) -> Result<(Arc<Route>, Option<usize>), Problem> {
+    pub fn explain(&self, host: &str, url_path: &str, method: &str) -> Result<Explained, Problem> {
         let method = Method::try_from(method).map_err(|_| Problem::BadRequest)?;
         verify_method(&method, &self.config.limits)?;
         let path = Target::parse(url_path).map_err(|_| Problem::BadRequest)?.path;
         let serving = self.config.upstream_for(host).ok_or(Problem::Misdirected)?;
         if is_reserved(&path) {
-            return Ok((Arc::clone(&self.portal), None));
+            let route = Arc::clone(&self.portal);
+            return Ok(Explained { route, upstream: None, path: url_path.into(), prefix: None });
         }
         let route = self.route(host, &path, method.as_str())?;
-        Ok((Arc::clone(route), Some(route.upstream.unwrap_or(serving))))
+        let upstream = Some(route.upstream.unwrap_or(serving));
+        let target = PathAndQuery::try_from(url_path).map_err(|_| Problem::BadRequest)?;
+        Ok(Explained {
+            path: self.sent(route, upstream, &target)?.to_string(),
+            prefix: self.rewrite(route).and_then(Rewrite::told).cloned(),
+            route: Arc::clone(route),
+            upstream,
+        })
     }
 
     /// What the request was sent to: the authority of an absolute target, or else `Host`
@@ -241,6 +282,9 @@ impl Router {
         if let Some(fields) = fields {
             fields.write(headers);
         }
+        if let Some(rewrite) = cx.upstream.and_then(|_| self.rewrite(&cx.route)) {
+            rewrite.tell(headers);
+        }
         if let Ok(id) = HeaderValue::from_str(cx.request_id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
@@ -263,7 +307,7 @@ fn has_plain_framing(headers: &HeaderMap) -> bool {
 
 /// The gate answers `Expect` itself, and tells the upstream itself who asked.
 fn is_not_forwarded(name: &HeaderName) -> bool {
-    *name == EXPECT || forwarded::is_forwarding_field(name)
+    *name == EXPECT || is_forwarding_field(name.as_str())
 }
 
 /// Removes what belongs to one connection, and what `Connection` names (RFC 9110 §7.6.1).
@@ -330,7 +374,7 @@ fn verify_method(method: &Method, limits: &Limits) -> Result<(), Problem> {
 }
 
 /// Is this the gate's own path? In any case of letters: it must never reach a backend.
-fn is_reserved(path: &str) -> bool {
+pub(crate) fn is_reserved(path: &str) -> bool {
     let bare = PREFIX.trim_end_matches('/');
     let first = path.get(..bare.len()).is_some_and(|start| start.eq_ignore_ascii_case(bare));
     first && matches!(path.as_bytes().get(bare.len()), None | Some(b'/' | b';'))

@@ -76,6 +76,7 @@ async fn forward(
         Err(problem) => Err(refuse(cx, problem)),
         Ok(mut response) => {
             cx.decided_by = "upstream";
+            cx.answered_by_upstream = true;
             // The gate speaks its own version (RFC 9112 §2.3).
             *response.version_mut() = Version::HTTP_11;
             // A length beside a coding is not the body's (RFC 9112 §6.3).

@@ -11,6 +11,7 @@ pub mod account;
 pub mod administration;
 mod clock;
 mod context;
+pub mod edits;
 pub mod identity;
 mod private_place;
 mod refusal;
@@ -72,6 +73,9 @@ pub fn pipeline(services: &Services) -> Pipeline {
         Box::new(session::FindSession::new(&services.config, Arc::clone(&services.sessions))),
         // Compares `cx.principal` with what the route demands. Needs the session.
         Box::new(access::Access),
+        // After all that reads what the client sent, and before `assert_identity`, so that no edit
+        // can say who is asking. Needs a request that was let through.
+        Box::new(edits::EditFields::new(&services.config)),
         // Last, because the upstream may only hear of a principal that was let through.
         Box::new(identity::AssertIdentity::new(&services.config, Arc::clone(&services.assertions))),
     ])
