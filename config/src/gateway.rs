@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::pattern::HostSet;
 use crate::problem::{Fault, LoadError, Problems};
 use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, Limits, Listener, Operations, Route, Session, Store, Upstream, accounts,
-    identity, limits, listener, operations, route, session, store, upstream,
+    Accounts, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
+    Upstream, accounts, identity, limits, listener, operations, route, session, store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -98,6 +99,8 @@ pub struct GatewayConfig {
     pub operations: Operations,
     /// Bounds on what a client may send.
     pub limits: Limits,
+    /// Hosts that routes name.
+    pub(crate) route_hosts: HostSet,
 }
 
 impl GatewayConfig {
@@ -160,11 +163,14 @@ impl GatewayConfig {
         let operations = Operations::read(&operations_reader, &store);
         let address = operations.address;
         listener::verify_apart(&listeners, &listener_readers, address, &operations_reader);
+        let names = IdentityHeaders::reserved(&identity.headers);
+        let routes = Route::read_all(root, &upstreams, &limits.methods, &names);
         Self {
             workers: workers.unwrap_or_else(cores),
             shutdown_grace: root.duration("shutdown_grace"),
             listeners,
-            routes: Route::read_all(root, &upstreams, &limits.methods),
+            route_hosts: routes.iter().flat_map(|route| &route.hosts).collect(),
+            routes,
             session,
             identity,
             accounts: Accounts::read(&root.table("accounts")),
@@ -184,12 +190,7 @@ impl GatewayConfig {
             .iter()
             .position(|upstream| upstream.hosts.iter().any(|pattern| pattern.matches(host)));
         named.or_else(|| {
-            let known = self.public_url.host == host
-                || self
-                    .routes
-                    .iter()
-                    .flat_map(|route| &route.hosts)
-                    .any(|pattern| pattern.matches(host));
+            let known = self.public_url.host == host || self.route_hosts.contains(host);
             let open = self.upstreams.iter().position(|upstream| upstream.hosts.is_empty());
             known.then_some(open).flatten()
         })

@@ -9,6 +9,8 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod edits;
+mod field;
 mod gateway;
 mod identity;
 mod limits;
@@ -30,12 +32,14 @@ mod upstream_address;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
+pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};
+pub use field::{is_forwarding_field, is_gate_cookie, is_of_identity_family};
 pub use gateway::GatewayConfig;
 pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
 pub use limits::Limits;
 pub use listener::{ClientCertificates, Listener, TlsFiles};
 pub use operations::Operations;
-pub use pattern::{HostPattern, PathPattern};
+pub use pattern::{HostPattern, PathPattern, Segment};
 pub use problem::{LoadError, Problem};
 pub use public_url::PublicUrl;
 pub use route::{Access, Route};

@@ -1,5 +1,7 @@
 //! Patterns for hosts and paths, as written in a route.
 
+use std::collections::HashSet;
+
 use crate::problem::Fault;
 
 /// Which hosts: one name, or every name directly or deeper below a domain (`*.example.com`).
@@ -19,6 +21,14 @@ impl HostPattern {
             Self::Exact(name) => name == host,
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         }
+    }
+
+    /// The suffixes that a [`Self::Below`] which matches `host` can have, longest first.
+    pub fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+        // Not the host as a whole: nothing would stand before the suffix.
+        host.match_indices('.')
+            .filter_map(|(at, _)| host.get(at..))
+            .filter(move |suffix| *suffix != host)
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
@@ -48,6 +58,35 @@ fn is_ip_literal(name: &str) -> bool {
         .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
+/// Many patterns for hosts, asked at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostSet {
+    exact: HashSet<String>,
+    below: HashSet<String>,
+}
+
+impl HostSet {
+    /// Does one of the patterns match `host` (lower case, without port)?
+    pub(crate) fn contains(&self, host: &str) -> bool {
+        self.exact.contains(host)
+            || (!self.below.is_empty()
+                && HostPattern::suffixes(host).any(|suffix| self.below.contains(suffix)))
+    }
+}
+
+impl<'p> FromIterator<&'p HostPattern> for HostSet {
+    fn from_iter<I: IntoIterator<Item = &'p HostPattern>>(patterns: I) -> Self {
+        let mut set = Self::default();
+        for pattern in patterns {
+            match pattern {
+                HostPattern::Exact(name) => set.exact.insert(name.clone()),
+                HostPattern::Below(suffix) => set.below.insert(suffix.clone()),
+            };
+        }
+        set
+    }
+}
+
 /// Which paths. Matched against the decoded path, segment by segment; a slash at the end makes no
 /// difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +99,8 @@ pub struct PathPattern {
 
 /// What one segment of a path must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub enum Segment {
+    /// Exactly this text.
     Exact(String),
     /// One `*`: this beginning and this end, anything between.
     Wild(String, String),
@@ -82,7 +122,7 @@ impl Segment {
 impl PathPattern {
     /// Does `path`, decoded and beginning with a slash, match?
     pub fn matches(&self, path: &str) -> bool {
-        let mut given = segments(path);
+        let mut given = Self::split(path);
         for wanted in &self.segments {
             match given.next() {
                 Some(segment) if wanted.matches(segment) => {}
@@ -90,6 +130,24 @@ impl PathPattern {
             }
         }
         self.deep || given.next().is_none()
+    }
+
+    /// The segments of a path, as they are matched: the empty one that a slash at the end leaves is
+    /// dropped.
+    pub fn split(path: &str) -> impl Iterator<Item = &str> + Clone {
+        let inner = path.strip_prefix('/').unwrap_or(path);
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        (!inner.is_empty()).then(|| inner.split('/')).into_iter().flatten()
+    }
+
+    /// What the first segments of a path must be.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// May further segments follow?
+    pub fn is_deep(&self) -> bool {
+        self.deep
     }
 
     /// The same pattern in lower case: it matches the lower-case form of what this one matches.
@@ -130,7 +188,7 @@ impl PathPattern {
         let deep = text.ends_with("/**");
         let body = text.strip_suffix("/**").unwrap_or(text);
         let mut parsed = Vec::new();
-        for segment in segments(body) {
+        for segment in Self::split(body) {
             parsed.push(match segment.split_once('*') {
                 _ if segment.is_empty() => return fault("has two slashes in a row."),
                 _ if segment == "." || segment == ".." => return fault("has a dot segment."),
@@ -143,13 +201,6 @@ impl PathPattern {
         }
         Ok(Self { text: text.into(), segments: parsed, deep })
     }
-}
-
-/// The segments of a path; the empty one that a slash at the end leaves is dropped.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    let inner = path.strip_prefix('/').unwrap_or(path);
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    inner.split('/').filter(move |_| !inner.is_empty())
 }
 
 #[cfg(test)]
@@ -194,6 +245,18 @@ mod tests {
         assert!(below.matches("a.example.com") && below.matches("a.b.example.com"));
         assert!(!below.matches("example.com") && !below.matches("evil-example.com"));
         assert!(!below.matches(".example.com"));
+        let set: HostSet = [&below, &HostPattern::parse("a.test").unwrap()].into_iter().collect();
+        for (host, expected) in [
+            ("a.example.com", true),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            (".example.com", false),
+            ("evil-example.com", false),
+            ("a.test", true),
+            ("b.a.test", false),
+        ] {
+            assert_eq!(set.contains(host), expected, "{host}");
+        }
         for text in ["Example.com", "a b", "http://a", "a:80", "", "*", "a..b"] {
             assert!(HostPattern::parse(text).is_err(), "{text}");
         }

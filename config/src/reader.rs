@@ -16,6 +16,9 @@ use crate::problem::{Fault, Problems};
 use crate::spec::{Key, Kind, Presence, TableSpec};
 use crate::value::{format_duration, format_size, parse_duration, parse_size};
 
+/// A table of which no key is known beforehand.
+static NOTHING: TableSpec = TableSpec { doc: "", keys: &[] };
+
 /// One table of the file.
 pub(crate) struct Reader<'a> {
     table: Option<&'a DeTable<'a>>,
@@ -201,6 +204,25 @@ impl<'a> Reader<'a> {
         readers.collect()
     }
 
+    /// The values by name, in the order of their names, each as a list; and a reader of the table
+    /// that they stand in, to note problems with.
+    pub(crate) fn map(&self, name: &str) -> (Self, Vec<(String, Vec<String>)>) {
+        let found = self.value(name).and_then(|value| value.get_ref().as_table());
+        let own = Reader {
+            table: found,
+            spec: &NOTHING,
+            name: self.path(name),
+            span: self.span.clone(),
+            problems: self.problems,
+            base: self.base,
+        };
+        let values = found.into_iter().flat_map(|table| table.iter()).map(|(name, value)| {
+            let texts = items(value.get_ref()).filter_map(text_of).collect();
+            (name.get_ref().to_string(), texts)
+        });
+        (own, values.collect())
+    }
+
     fn child(
         &self,
         key: &str,
@@ -208,7 +230,6 @@ impl<'a> Reader<'a> {
         span: Range<usize>,
         table: Option<&'a DeTable<'a>>,
     ) -> Self {
-        static NOTHING: TableSpec = TableSpec { doc: "", keys: &[] };
         let spec = match self.spec.find(key) {
             Some(Key {
                 kind: Kind::Table(spec) | Kind::Tables(spec) | Kind::Named(spec), ..
@@ -263,6 +284,12 @@ fn verify_value(kind: &Kind, value: &Spanned<DeValue<'_>>, path: &str, problems:
         (Kind::Named(_), DeValue::Table(tables)) => {
             for (_, entry) in tables.iter().filter(|(_, entry)| !entry.get_ref().is_table()) {
                 problems.add(&entry.span(), path, wrong_type("a table", entry.get_ref()));
+            }
+        }
+        (Kind::Map(item), DeValue::Table(values)) => {
+            for (name, entry) in values.iter() {
+                let path = format!("{path}.{}", name.get_ref());
+                verify_value(item, entry, &path, problems);
             }
         }
         (Kind::Table(_) | Kind::Tables(_), DeValue::Table(_)) => {}

@@ -1,5 +1,6 @@
 //! `[[route]]`: what requests demand. The first route that matches holds.
 
+use crate::edits::{self, Edits, verify_prefix};
 use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::Fault;
 use crate::public_url::{PublicUrl, verify_public_url};
@@ -79,6 +80,33 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "false",
             "Requests and answers may pause for as long as the session lasts: server-sent events, long polls, gRPC streams. Lifts limits.body_idle, body_rate and exchange_time and the upstream's response_timeout and idle_timeout.",
         ),
+        optional(
+            "replace_prefix",
+            Kind::Text(verify_prefix),
+            "What the console gets instead of the literal beginning of `path`, such as \"/\" to take it off. The console is told in X-Forwarded-Prefix; what it answers (Location, cookie paths) stays as it is.",
+        ),
+        optional(
+            "request_headers",
+            Kind::Table(&edits::REQUEST_SPEC),
+            "Edits to the fields of requests, as the console gets them.",
+        ),
+        optional(
+            "response_headers",
+            Kind::Table(&edits::RESPONSE_SPEC),
+            "Edits to the fields of the console's answers.",
+        ),
+        default(
+            "security_headers",
+            Kind::Choice(&["transport", "all", "none"]),
+            "\"transport\"",
+            "What is added to the console's answers that lack it. \"transport\": Strict-Transport-Security, to clients that came over TLS; \"all\": besides it X-Content-Type-Options, Referrer-Policy and X-Frame-Options; \"none\".",
+        ),
+        default(
+            "hide_server",
+            Kind::Flag,
+            "true",
+            "Leave Server and X-Powered-By out of the console's answers.",
+        ),
     ],
 };
 
@@ -87,6 +115,8 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 pub struct Route {
     /// Its place among the routes as written, from 1, or "the default route".
     pub name: String,
+    /// Its place among the routes, from 0.
+    pub order: usize,
     /// Hosts that it is about; empty: every one.
     pub hosts: Vec<HostPattern>,
     /// Paths that it is about.
@@ -107,6 +137,8 @@ pub struct Route {
     pub upgrade_activity: bool,
     /// Requests and answers may pause.
     pub streaming: bool,
+    /// What it changes on the way.
+    pub edits: Edits,
 }
 
 /// Who may pass a route.
@@ -129,11 +161,16 @@ impl Route {
         root: &Reader<'_>,
         upstreams: &[Upstream],
         served: &[String],
+        identity: &[String],
     ) -> Vec<Self> {
         let mut routes: Vec<Self> = Vec::new();
+        let mut everything_before = None;
         for reader in root.tables("route") {
-            let route = Self::read(&reader, upstreams);
-            route.verify_reach(&reader, &routes, served);
+            let route = Self { order: routes.len(), ..Self::read(&reader, upstreams, identity) };
+            route.verify_reach(&reader, everything_before.as_deref(), served);
+            if everything_before.is_none() && route.is_everything() {
+                everything_before = Some(route.name.clone());
+            }
             routes.push(route);
         }
         let open: Vec<_> = upstreams.iter().filter(|upstream| upstream.hosts.is_empty()).collect();
@@ -144,6 +181,7 @@ impl Route {
         }
         routes.push(Self {
             name: "the default route".into(),
+            order: routes.len(),
             hosts: Vec::new(),
             path: everything(),
             methods: Vec::new(),
@@ -154,11 +192,12 @@ impl Route {
             upgrade_origins: Vec::new(),
             upgrade_activity: false,
             streaming: false,
+            edits: Edits::default(),
         });
         routes
     }
 
-    fn read(reader: &Reader<'_>, upstreams: &[Upstream]) -> Self {
+    fn read(reader: &Reader<'_>, upstreams: &[Upstream], identity: &[String]) -> Self {
         let (groups, roles) = (reader.texts("groups"), reader.texts("roles"));
         let public = reader.text("access") == "public";
         for (key, list) in [("groups", &groups), ("roles", &roles)] {
@@ -195,14 +234,17 @@ impl Route {
                 ),
             );
         }
+        let path = PathPattern::parse(&reader.text("path")).unwrap_or_else(|_| everything());
         Self {
             name: reader.name().to_owned(),
+            order: 0,
             hosts: reader
                 .texts("hosts")
                 .iter()
                 .filter_map(|host| HostPattern::parse(host).ok())
                 .collect(),
-            path: PathPattern::parse(&reader.text("path")).unwrap_or_else(|_| everything()),
+            edits: Edits::read(reader, &path, identity),
+            path,
             methods: reader.texts("methods"),
             access: if public { Access::Public } else { Access::Session { groups, roles } },
             upstream: found,
@@ -218,13 +260,21 @@ impl Route {
         }
     }
 
-    /// Notes what could never come to this route.
-    fn verify_reach(&self, reader: &Reader<'_>, earlier: &[Self], served: &[String]) {
-        let all = |route: &&Self| {
-            route.hosts.is_empty() && route.methods.is_empty() && route.path.is_everything()
-        };
-        if let Some(first) = earlier.iter().find(all) {
-            let reason = format!("can never match: {} matches everything before it.", first.name);
+    /// Does every request match?
+    fn is_everything(&self) -> bool {
+        self.hosts.is_empty() && self.methods.is_empty() && self.path.is_everything()
+    }
+
+    /// Notes what could never come to this route; `everything_before` is the first before it that
+    /// matches everything.
+    fn verify_reach(
+        &self,
+        reader: &Reader<'_>,
+        everything_before: Option<&str>,
+        served: &[String],
+    ) {
+        if let Some(first) = everything_before {
+            let reason = format!("can never match: {first} matches everything before it.");
             reader.problem("path", Fault::new(reason, "Put it before that one."));
         }
         if let Some(method) = self.methods.iter().find(|method| !served.contains(method)) {
@@ -241,15 +291,19 @@ impl Route {
             && self.path.matches(path)
     }
 
-    fn matches_method(&self, method: &str) -> bool {
+    /// Is a request with this method what the route is about?
+    pub fn matches_method(&self, method: &str) -> bool {
         // Whoever guards GET means what HEAD tells as well (RFC 9110 §9.3.2).
         let wanted = |listed: &String| listed == method || (method == "HEAD" && listed == "GET");
         self.methods.is_empty() || self.methods.iter().any(wanted)
     }
 
-    /// Do the two ask the same of a request and send it to the same place?
+    /// Do the two ask the same of a request, send it to the same place and change the same of it?
+    ///
+    /// The edits of answers count too: a policy that a route sets for its pages is as good as gone
+    /// if another spelling of the path does without it.
     pub fn demands_same(&self, other: &Self) -> bool {
-        self.access == other.access && self.upstream == other.upstream
+        self.access == other.access && self.upstream == other.upstream && self.edits == other.edits
     }
 }
 

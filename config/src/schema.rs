@@ -63,6 +63,7 @@ fn kind(kind_of_key: &Kind) -> Value {
         Kind::Named(spec) => {
             json!({"type": "object", "minProperties": 1, "additionalProperties": table(spec)})
         }
+        Kind::Map(value) => json!({"type": "object", "additionalProperties": kind(value)}),
     }
 }
 

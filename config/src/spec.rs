@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     Tables(&'static TableSpec),
     /// Tables by names that the operator chooses (`[upstream.console]`).
     Named(&'static TableSpec),
+    /// Values of one kind by names that the operator chooses (`{ X-Colour = "red" }`).
+    Map(&'static Self),
 }
 
 /// A key that has to be written.

@@ -34,6 +34,18 @@ pub(crate) fn verify_field_name(text: &str) -> Result<(), Fault> {
     ))
 }
 
+/// The value of an HTTP field, as one line (RFC 9110 §5.5).
+pub(crate) fn verify_field_value(text: &str) -> Result<(), Fault> {
+    let printable = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    if !text.is_empty() && text.trim() == text && printable {
+        return Ok(());
+    }
+    Err(Fault::new(
+        format!("{text:?} is not the value of a field."),
+        "Write printable ASCII, without a space at its beginning or end.",
+    ))
+}
+
 /// A host, or every host below a domain.
 pub(crate) fn verify_host(text: &str) -> Result<(), Fault> {
     HostPattern::parse(text).map(drop)

@@ -93,26 +93,6 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     plain.ok().or_else(bracketed).map(|address: IpAddr| address.to_canonical())
 }
 
-/// Is this one of the fields with which a proxy says what it was asked, or with which a client
-/// would change what was judged? They are removed from every request.
-pub(crate) fn is_forwarding_field(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-forwarded-")
-        || matches!(
-            name,
-            "forwarded"
-                | "x-real-ip"
-                | "x-original-url"
-                | "x-original-uri"
-                | "x-original-method"
-                | "x-rewrite-url"
-                | "x-http-method"
-                | "x-http-method-override"
-                | "x-method-override"
-                | "x-request-id"
-        )
-}
-
 /// The fields with which the upstream is told who asked. Made once for a connection and host.
 pub(crate) type ForwardedFields = Arc<[(HeaderName, HeaderValue)]>;
 

@@ -26,6 +26,8 @@ pub mod portal;
 mod private_socket;
 pub mod proxy_protocol;
 mod refusal;
+mod rewrite;
+mod route_index;
 mod router;
 mod serve;
 mod target;
@@ -34,5 +36,5 @@ mod upstream;
 mod worker;
 
 pub use gate::{Gate, StartError};
-pub use router::Router;
+pub use router::{Explained, Router};
 pub use target::{Target, TargetError};

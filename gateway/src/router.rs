@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use doorward_config::{Access, GatewayConfig, Limits, Route};
+use doorward_config::{Access, GatewayConfig, Limits, Route, is_forwarding_field};
 use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, UPGRADE};
 use http::request::Parts as RequestHead;
@@ -19,6 +19,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use crate::connection::Peer;
 use crate::forwarded::{self, Authority, Pseudonym, parse_host};
 use crate::portal::PREFIX;
+use crate::rewrite::Rewrite;
+use crate::route_index::RouteIndex;
 use crate::target::Target;
 
 /// As many fields are usually added to a request: two by the router, the rest by
@@ -34,14 +36,27 @@ const JWKS_PATH: &str = "/.doorward/jwks.json";
 /// Finds the way of a request.
 pub struct Router {
     config: Arc<GatewayConfig>,
-    routes: Vec<Arc<Route>>,
-    /// The same with their paths in lower case.
-    folded: Vec<Route>,
-    /// Does a path of a route have capitals?
-    has_capitals: bool,
+    routes: RouteIndex,
+    /// The same by their paths in lower case; `None`: they have no capitals anyway.
+    folded: Option<RouteIndex>,
+    /// What replaces the beginning of the path, by the order of the routes.
+    rewrites: Vec<Option<Rewrite>>,
     /// What the gate's own pages demand: nothing, and they are no activity.
     portal: Arc<Route>,
     pseudonym: Pseudonym,
+}
+
+/// What a request would meet.
+#[derive(Debug)]
+pub struct Explained {
+    /// Its route.
+    pub route: Arc<Route>,
+    /// Index of its upstream; `None`: the gate itself answers.
+    pub upstream: Option<usize>,
+    /// The path that the upstream would get.
+    pub path: String,
+    /// What the upstream would be told that it does not see of the path.
+    pub prefix: Option<HeaderValue>,
 }
 
 /// What a request's head came to.
@@ -57,8 +72,8 @@ impl Router {
     /// Routes by this configuration; `unique` tells this gate from others.
     pub fn new(config: &Arc<GatewayConfig>, unique: &str) -> Option<Self> {
         let last = config.routes.last()?;
-        let fold = |route: &Route| Route { path: route.path.to_lower_case(), ..route.clone() };
-        let folded: Vec<_> = config.routes.iter().map(fold).collect();
+        let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
+        let has_capitals = routes.iter().any(|route| route.path.to_lower_case() != route.path);
         let portal = Route {
             name: "the portal".into(),
             access: Access::Public,
@@ -67,12 +82,13 @@ impl Router {
         };
         Some(Self {
             config: Arc::clone(config),
-            routes: config.routes.iter().cloned().map(Arc::new).collect(),
-            has_capitals: folded
+            routes: RouteIndex::new(&routes),
+            folded: has_capitals.then(|| RouteIndex::in_lower_case(&routes)),
+            rewrites: config
+                .routes
                 .iter()
-                .zip(&config.routes)
-                .any(|(folded, route)| folded.path != route.path),
-            folded,
+                .map(|route| route.edits.replace_prefix.as_ref().map(Rewrite::new))
+                .collect(),
             portal: Arc::new(portal),
             pseudonym: Pseudonym::new(unique)?,
         })
@@ -143,9 +159,26 @@ impl Router {
             Cow::Borrowed(_) => None,
             Cow::Owned(path) => Some(path.into_boxed_str()),
         };
-        // Path and query of the target, octet by octet.
-        head.uri = Uri::from(target.clone());
+        // Path and query of the target, octet by octet, but for a beginning that is replaced.
+        head.uri = Uri::from(self.sent(&route, upstream, &target)?);
         Ok(Judged { authority, target, decoded, route, upstream })
+    }
+
+    /// The target that the upstream gets.
+    fn sent(
+        &self,
+        route: &Route,
+        upstream: Option<usize>,
+        target: &PathAndQuery,
+    ) -> Result<PathAndQuery, Problem> {
+        match upstream.and_then(|_| self.rewrite(route)) {
+            None => Ok(target.clone()),
+            Some(rewrite) => rewrite.apply(target).ok_or(Problem::BadRequest),
+        }
+    }
+
+    fn rewrite(&self, route: &Route) -> Option<&Rewrite> {
+        self.rewrites.get(route.order)?.as_ref()
     }
 
     /// The first route that matches.
@@ -153,49 +186,53 @@ impl Router {
     /// Some backends drop path parameters or do not tell upper from lower case. If such a reading
     /// of the path would meet another demand, the request can be read in two ways.
     fn route(&self, host: &str, path: &str, method: &str) -> Result<&Arc<Route>, Problem> {
-        let matching = |route: &Route, path: &str| route.matches(host, path, method);
         // The last route matches everything.
-        let route =
-            self.routes.iter().find(|route| matching(route, path)).ok_or(Problem::Internal)?;
+        let route = self.routes.find(host, path, method).ok_or(Problem::Internal)?;
+        let meets_same = |other: Option<&Arc<Route>>| {
+            other.is_some_and(|other| Arc::ptr_eq(other, route) || other.demands_same(route))
+        };
         let bare = path.contains(';').then(|| without_parameters(path));
-        if let Some(bare) = &bare {
-            let other = self.routes.iter().find(|route| matching(route, bare));
-            if !other.is_some_and(|other| other.demands_same(route)) {
+        for reading in std::iter::once(path).chain(bare.as_deref()) {
+            let lower = match &self.folded {
+                _ if has_capitals(reading) => Cow::Owned(reading.to_ascii_lowercase()),
+                Some(_) => Cow::Borrowed(reading),
+                None => continue,
+            };
+            let folded = self.folded.as_ref().unwrap_or(&self.routes);
+            if !meets_same(folded.find(host, &lower, method)) {
                 return Err(Problem::BadRequest);
             }
         }
-        if self.has_capitals || path.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            for reading in std::iter::once(path).chain(bare.as_deref()) {
-                let lower = reading.to_ascii_lowercase();
-                let other = self.folded.iter().find(|route| matching(route, &lower));
-                if !other.is_some_and(|other| other.demands_same(route)) {
-                    return Err(Problem::BadRequest);
-                }
+        match &bare {
+            Some(bare) if !meets_same(self.routes.find(host, bare, method)) => {
+                Err(Problem::BadRequest)
             }
+            _ => Ok(route),
         }
-        Ok(route)
     }
 
-    /// The route, the upstream and the path that a request for `url_path` at `host` would meet;
-    /// for `config explain`.
+    /// What a request for `url_path` at `host` would meet; for `config explain`.
     ///
     /// # Errors
     /// Why such a request is refused.
-    pub fn explain(
-        &self,
-        host: &str,
-        url_path: &str,
-        method: &str,
-    ) -> Result<(Arc<Route>, Option<usize>), Problem> {
+    pub fn explain(&self, host: &str, url_path: &str, method: &str) -> Result<Explained, Problem> {
         let method = Method::try_from(method).map_err(|_| Problem::BadRequest)?;
         verify_method(&method, &self.config.limits)?;
         let path = Target::parse(url_path).map_err(|_| Problem::BadRequest)?.path;
         let serving = self.config.upstream_for(host).ok_or(Problem::Misdirected)?;
         if is_reserved(&path) {
-            return Ok((Arc::clone(&self.portal), None));
+            let route = Arc::clone(&self.portal);
+            return Ok(Explained { route, upstream: None, path: url_path.into(), prefix: None });
         }
         let route = self.route(host, &path, method.as_str())?;
-        Ok((Arc::clone(route), Some(route.upstream.unwrap_or(serving))))
+        let upstream = Some(route.upstream.unwrap_or(serving));
+        let target = PathAndQuery::try_from(url_path).map_err(|_| Problem::BadRequest)?;
+        Ok(Explained {
+            path: self.sent(route, upstream, &target)?.to_string(),
+            prefix: self.rewrite(route).and_then(Rewrite::told).cloned(),
+            route: Arc::clone(route),
+            upstream,
+        })
     }
 
     /// What the request was sent to: the authority of an absolute target, or else `Host`
@@ -250,6 +287,9 @@ impl Router {
         if trailers {
             cx.added.push((TE, HeaderValue::from_static("trailers")));
         }
+        if let Some(rewrite) = cx.upstream.and_then(|_| self.rewrite(&cx.route)) {
+            rewrite.tell(headers);
+        }
         if let Ok(id) = HeaderValue::from_str(cx.request_id.as_str()) {
             cx.added.push((REQUEST_ID, id));
         }
@@ -266,7 +306,7 @@ fn takes_trailers(value: &HeaderValue) -> bool {
 
 /// The gate answers `Expect` itself, and tells the upstream itself who asked.
 fn is_not_forwarded(name: &HeaderName) -> bool {
-    *name == EXPECT || forwarded::is_forwarding_field(name)
+    *name == EXPECT || is_forwarding_field(name.as_str())
 }
 
 /// Removes what belongs to one connection, and what `Connection` names (RFC 9110 §7.6.1).
@@ -332,10 +372,14 @@ fn verify_method(method: &Method, limits: &Limits) -> Result<(), Problem> {
 }
 
 /// Is this the gate's own path? In any case of letters: it must never reach a backend.
-fn is_reserved(path: &str) -> bool {
+pub(crate) fn is_reserved(path: &str) -> bool {
     let bare = PREFIX.trim_end_matches('/');
     let first = path.get(..bare.len()).is_some_and(|start| start.eq_ignore_ascii_case(bare));
     first && matches!(path.as_bytes().get(bare.len()), None | Some(b'/' | b';'))
+}
+
+fn has_capitals(path: &str) -> bool {
+    path.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn without_parameters(path: &str) -> String {

@@ -109,6 +109,7 @@ async fn forward(
             switch(worker, cx, peer, (&response, stream, first))
         }
         Ok(Answered::Response(mut response)) => {
+            cx.answered_by_upstream = true;
             // The gate speaks its own version (RFC 9112 §2.3).
             *response.version_mut() = Version::HTTP_11;
             remove_hop_by_hop(response.headers_mut());

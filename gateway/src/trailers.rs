@@ -4,10 +4,10 @@
 //! about the message: framing, routing, identity, cookies, what a client asks for (RFC 9110
 //! §6.5.1). The rest passes; gRPC tells its status there.
 
+use doorward_config::is_forwarding_field;
 use http::header::TRAILER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::forwarded::is_forwarding_field;
 use crate::router::is_hop_by_hop;
 
 /// Beginnings of names that decide about a message.
@@ -40,7 +40,7 @@ pub(crate) fn announce_allowed(headers: &mut HeaderMap) {
 
 fn is_allowed(name: &HeaderName) -> bool {
     let decides = is_hop_by_hop(name)
-        || is_forwarding_field(name)
+        || is_forwarding_field(name.as_str())
         || matches!(
             name.as_str(),
             "accept"

@@ -52,6 +52,9 @@ pub struct RequestContext {
     pub principal: Option<Arc<Principal>>,
     /// Which plugin or room answered; empty while none has. Written by the pipeline.
     pub decided_by: &'static str,
+    /// Is the answer the upstream's own, and not a refusal on its behalf? Written by the room that
+    /// asks the upstream.
+    pub answered_by_upstream: bool,
 }
 
 impl RequestContext {
@@ -80,6 +83,7 @@ impl RequestContext {
             session: None,
             principal: None,
             decided_by: "",
+            answered_by_upstream: false,
         }
     }
 

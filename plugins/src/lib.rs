@@ -11,6 +11,7 @@ pub mod account;
 pub mod administration;
 mod clock;
 mod context;
+pub mod edits;
 pub mod identity;
 mod private_place;
 mod refusal;
@@ -37,6 +38,12 @@ pub use services::{OpenError, Services};
 pub trait Plugin: Send + Sync {
     /// Stable `snake_case` name, used in logs, metrics and configuration.
     fn name(&self) -> &'static str;
+
+    /// Is there anything about this request for it to decide? A call to [`Self::on_request`] costs
+    /// more than this look. The default says yes.
+    fn concerns(&self, _cx: &RequestContext) -> bool {
+        true
+    }
 
     /// Decides before the upstream is contacted.
     ///
@@ -81,6 +88,9 @@ pub fn pipeline(services: &Services) -> Pipeline {
         // A connection that switches is judged like any request, and once: after this nothing in it
         // is. Needs the session, which the page of another origin must not use.
         Box::new(upgrade::Upgrade::new(&services.config)),
+        // After all that reads what the client sent, and before `assert_identity`, so that no edit
+        // can say who is asking. Needs a request that was let through.
+        Box::new(edits::EditFields::new(&services.config)),
         // Last, because the upstream may only hear of a principal that was let through.
         Box::new(identity::AssertIdentity::new(&services.config, Arc::clone(&services.assertions))),
     ])
@@ -102,6 +112,9 @@ impl Pipeline {
     /// The only place where "could not decide" becomes an answer: 503, nothing forwarded.
     pub async fn on_request(&self, cx: &mut RequestContext) -> Option<Refusal> {
         for plugin in &self.plugins {
+            if !plugin.concerns(cx) {
+                continue;
+            }
             let refusal = match plugin.on_request(cx).await {
                 Ok(Flow::Continue) => continue,
                 Ok(Flow::Refuse(refusal)) => refusal,

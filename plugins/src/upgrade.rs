@@ -49,6 +49,10 @@ impl Plugin for Upgrade {
         "upgrade"
     }
 
+    fn concerns(&self, cx: &RequestContext) -> bool {
+        cx.upgrade.is_some()
+    }
+
     async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
         let Some(wanted) = &cx.upgrade else { return Ok(Flow::Continue) };
         if cx.head.method != Method::GET || !names_one_of(wanted, &cx.route.upgrade) {

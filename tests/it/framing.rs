@@ -34,7 +34,7 @@ async fn check_refused(gate: &TestGate, upstream: &Upstream, fields: &str, body:
 }
 
 #[tokio::test]
-async fn b01_both_lengths_carry_one_request_and_end_the_connection() {
+async fn b01_both_lengths_are_refused_and_end_the_connection() {
     let upstream = Upstream::start().await;
     let gate = gate(&upstream).await;
     for fields in [
@@ -51,15 +51,8 @@ async fn b01_both_lengths_carry_one_request_and_end_the_connection() {
             "POST /public/a HTTP/1.1\r\nhost: {PUBLIC_HOST}\r\n{fields}\r\n0\r\n\r\n{TAIL}"
         );
         let found = raw::statuses(&raw::send(gate.address(), request).await);
-        assert!(found == [400] || found == [200], "{found:?} for {fields}");
-        let arrived = &upstream.requests()[before..];
-        assert!(arrived.len() <= 1, "{} for {fields}", arrived.len());
-        for request in arrived {
-            assert_eq!(request.line(), "POST /public/a");
-            let both = request.field("content-length").is_some()
-                && request.field("transfer-encoding").is_some();
-            assert!(!both && request.body.is_empty(), "{}", request.head);
-        }
+        assert_eq!(found, [400], "{fields}");
+        assert_eq!(upstream.count(), before, "{fields}");
     }
 }
 
@@ -205,7 +198,11 @@ async fn b08_b23_request_lines_and_hosts_that_are_none_are_refused() {
         "GET /public/a HTTP/1.1\rx: y",
     ] {
         let request = format!("{line}\r\n{host}\r\n{TAIL}");
-        assert_eq!(raw::statuses(&raw::send(gate.address(), request).await), [400], "{line:?}");
+        // A version that could be one has a status of its own.
+        let version = ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9"].iter().any(|end| line.ends_with(end));
+        let expected = if version { 505 } else { 400 };
+        let found = raw::statuses(&raw::send(gate.address(), request).await);
+        assert_eq!(found, [expected], "{line:?}");
     }
     for fields in [
         "",

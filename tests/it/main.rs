@@ -18,6 +18,7 @@ mod assertion;
 mod authority;
 mod backends;
 mod config_examples;
+mod edits;
 mod entry;
 mod faults;
 mod framing;

@@ -103,6 +103,32 @@ async fn access_compares_what_the_session_found_and_not_what_the_client_says() {
 }
 
 #[tokio::test]
+async fn edits_come_after_what_reads_the_request_and_before_identity_is_told() {
+    let upstream = Upstream::start().await;
+    // What `session` and `access` read is taken away, and the client's word on it replaced.
+    let tables = format!(
+        "{TABLES}[[route]]\npath = \"/edited/**\"\nrequest_headers = {{ set = {{ Web-Env = \"1\" }}, remove = [\"Cookie\", \"X-Background\"] }}\n"
+    );
+    let tables = tables.replace("[session]\n", "[session]\nbackground_header = \"X-Background\"\n");
+    let gate = TestGate::start(&upstream, Setup { tables: &tables, ..Setup::default() }).await;
+    let (mut alice, mut stranger) = (gate.signed_in().await, gate.browser());
+    assert_eq!(stranger.get_with("/edited", &CLAIMS).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(upstream.count(), 0, "a request that was not let through is not edited either");
+    let background = [("x-background", "1"), ("web-env", "0"), ("remote-user", "root")];
+    for _ in 0..2 {
+        gate.clock.advance(Duration::from_secs(8 * 60));
+        let answer = alice.get_with("/edited", &background).await;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            break;
+        }
+        let last = upstream.last();
+        assert_eq!((last.all("web-env"), last.field("x-background")), (vec!["1"], None));
+        assert_eq!(told(&last), (Some("alice"), true));
+    }
+    assert_eq!(upstream.count(), 1, "the session went idle: `session` saw what edits removed");
+}
+
+#[tokio::test]
 async fn assert_identity_is_last_so_that_only_who_was_let_through_is_named() {
     let upstream = Upstream::start().await;
     let gate = gate(&upstream).await;

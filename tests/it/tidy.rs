@@ -148,8 +148,12 @@ fn walk(schema: &Value, example: &str, path: &str, missing: &mut Vec<String>) {
         let written = example.lines().map(|line| line.trim_start_matches("# ")).any(|line| {
             if is_table {
                 let header = line.trim_matches(['[', ']']);
+                // Where the operator chooses a name, it stands in the middle.
+                let (outer, own) = place.split_once('.').unwrap_or((&place, ""));
+                let named = header.starts_with(&format!("{outer}."))
+                    && header.ends_with(&format!(".{own}"));
                 line.starts_with('[')
-                    && (header == place || header.starts_with(&format!("{place}.")))
+                    && (header == place || header.starts_with(&format!("{place}.")) || named)
             } else {
                 line.starts_with(&format!("{key} = "))
             }

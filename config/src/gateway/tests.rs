@@ -240,6 +240,151 @@ fn p02_methods_and_routes_that_mean_nothing_are_refused() {
     check("[[route]]\ngroups = \" a\"\n", &["9:10: route[1].groups: \" a\" has a space"]);
 }
 
+/// A route whose edits of this table set this field; its only problem has this reason.
+#[track_caller]
+fn check_field(table: &str, field: &str, value: &str, reason: &str) {
+    let place = format!("10:{}: route[1].{table}.set.{field}: ", field.len() + 4);
+    let text = format!("[[route]]\n[route.{table}.set]\n{field} = {value:?}\n");
+    if reason.is_empty() {
+        check(&text, &[]);
+    } else {
+        check(&text, &[&format!("{place}{reason}")]);
+    }
+}
+
+#[test]
+fn p02_edits_that_would_say_who_is_asking_or_what_the_gate_says_are_refused() {
+    let names = "[identity.headers]\nuser = \"Web-User\"\n";
+    check(
+        &format!("{names}[[route]]\nrequest_headers = {{ set = {{ WEB-USER = \"root\" }} }}\n"),
+        &["11:40: route[1].request_headers.set.WEB-USER: \"web-user\" tells who is asking. Only"],
+    );
+    for (name, reason) in [
+        ("Remote-User", "\"remote-user\" tells who is asking."),
+        ("remote-anything", "\"remote-anything\" tells who is asking."),
+        ("X-Forwarded-User", "\"x-forwarded-user\" tells who is asking."),
+        ("X-Auth-Request-Email", "\"x-auth-request-email\" tells who is asking."),
+        ("X-Authentik-Uid", "\"x-authentik-uid\" tells who is asking."),
+        ("X-Doorward-Assertion", "\"x-doorward-assertion\" tells who is asking."),
+        ("X-Doorward-Background", "\"x-doorward-background\" tells who is asking."),
+        ("X-Forwarded-For", "\"x-forwarded-for\" is the gate's own to write."),
+        ("X-Forwarded-Prefix", "\"x-forwarded-prefix\" is the gate's own to write."),
+        ("Forwarded", "\"forwarded\" is the gate's own to write."),
+        ("X-Request-ID", "\"x-request-id\" is the gate's own to write."),
+        ("X-HTTP-Method-Override", "\"x-http-method-override\" is the gate's own"),
+        ("Via", "\"via\" is the gate's own to write."),
+        ("Connection", "\"connection\" belongs to the connection"),
+        ("Content-Length", "\"content-length\" belongs to the connection"),
+        ("Transfer-Encoding", "\"transfer-encoding\" belongs to the connection"),
+        ("TE", "\"te\" belongs to the connection"),
+        ("Trailer", "\"trailer\" belongs to the connection"),
+        ("Upgrade", "\"upgrade\" belongs to the connection"),
+        ("Keep-Alive", "\"keep-alive\" belongs to the connection"),
+        ("Proxy-Anything", "\"proxy-anything\" belongs to the connection"),
+        ("X_User", "\"X_User\" has a _, which many programs read as -. Write - instead."),
+    ] {
+        check_field("request_headers", name, "x", reason);
+        check_field("response_headers", name, "x", reason);
+    }
+    for (name, reason) in [
+        ("Host", "\"host\" says which site is meant. Use host_header"),
+        ("Cookie", "\"cookie\" is the client's own to write."),
+    ] {
+        check_field("request_headers", name, "x", reason);
+    }
+    for name in ["Authorization", "X-Env", "Accept-Encoding", "Set-Cookie"] {
+        check_field("request_headers", name, "x", "");
+    }
+    for value in ["__Host-doorward=x", "__host-DOORWARD-form=x", "=__Secure-doorward=x"] {
+        check_field("response_headers", "Set-Cookie", value, "is a cookie of the gate itself.");
+    }
+    check_field("response_headers", "Set-Cookie", "lang=en; Path=/", "");
+    check("[[route]]\nrequest_headers = { remove = [\"Cookie\", \"Origin\"] }\n", &[]);
+    check("[[route]]\nresponse_headers = { remove = [\"Via\", \"Remote-User\"] }\n", &[]);
+    for (table, name) in [("request_headers", "Remote-User"), ("response_headers", "Connection")] {
+        let text = format!("[[route]]\n{table} = {{ remove = [\"{name}\"] }}\n");
+        check(&text, &[&format!("9:{}: route[1].{table}.remove: ", table.len() + 15)]);
+    }
+}
+
+#[test]
+fn p02_edits_that_cannot_be_made_are_refused() {
+    for value in ["", " x", "x ", "a\r\nb", "\u{e4}"] {
+        check_field("request_headers", "X-A", value, &format!("{value:?} is not the value of a"));
+    }
+    check_field("request_headers", "X-A", "a\tb, \"c\"", "");
+    check(
+        "[[route]]\nrequest_headers = { set = { X-A = 1, \"X A\" = \"1\", X-B = [\"1\", true] } }\n",
+        &[
+            "9:35: route[1].request_headers.set.X-A: is integer and should be text in quotes.",
+            "9:46: route[1].request_headers.set.X A: \"X A\" is not a field name.",
+            "9:63: route[1].request_headers.set.X-B: is boolean and should be text in quotes.",
+        ],
+    );
+    check(
+        "[[route]]\nresponse_headers = { set = { X-A = \"1\" }, add = { x-a = \"2\" }, remove = [\"X-a\"] }\n",
+        &[
+            "9:57: route[1].response_headers.add.x-a: \"x-a\" is edited twice. `set` replaces",
+            "9:73: route[1].response_headers.remove: \"x-a\" is edited twice. `set` replaces",
+        ],
+    );
+    check(
+        "[[route]]\nrequest_headers = { put = {} }\n",
+        &["9:21: route[1].request_headers.put: is"],
+    );
+    check("[[route]]\nresponse_headers = \"X\"\n", &["9:20: route[1].response_headers: is string"]);
+    check("[[route]]\nsecurity_headers = true\n", &["9:20: route[1].security_headers: is boolean"]);
+}
+
+#[test]
+fn p02_a_prefix_is_replaced_only_where_it_is_literal() {
+    let route =
+        |path: &str, to: &str| format!("[[route]]\npath = \"{path}\"\nreplace_prefix = \"{to}\"\n");
+    for (path, to, from) in [
+        ("/app/**", "/", "/app"),
+        ("/app/", "/v2", "/app"),
+        ("/**", "/v2", ""),
+        ("/a/b/**", "/a", "/a/b"),
+    ] {
+        let text = format!("{MINIMAL}{}", route(path, to));
+        let config = GatewayConfig::parse(&text, Path::new("/base")).unwrap();
+        let rule = config.routes[0].edits.replace_prefix.clone().unwrap();
+        assert_eq!((rule.from.as_str(), rule.to.as_str()), (from, to.trim_end_matches('/')));
+    }
+    for path in ["/app/*", "/app/*/x", "/*/**", "/a*/**"] {
+        check(
+            &route(path, "/"),
+            &["10:18: route[1].replace_prefix: cannot tell what to replace in"],
+        );
+    }
+    for (path, to) in [("/app/**", "/app"), ("/**", "/")] {
+        check(&route(path, to), &["10:18: route[1].replace_prefix: is what the path begins with"]);
+    }
+    check(
+        &route("/app/**", "v2"),
+        &["10:18: route[1].replace_prefix: \"v2\" is not the beginning"],
+    );
+    check(&route("/app/**", "/.doorward"), &["10:18: route[1].replace_prefix: is the gate's own"]);
+}
+
+#[test]
+fn two_routes_that_edit_otherwise_do_not_demand_the_same() {
+    for keys in [
+        "replace_prefix = \"/\"",
+        "request_headers = { set = { X-A = \"1\" } }",
+        "request_headers = { remove = [\"X-A\"] }",
+        "response_headers = { add = { X-A = \"1\" } }",
+        "security_headers = \"all\"",
+        "hide_server = false",
+    ] {
+        let text = format!("{MINIMAL}[[route]]\npath = \"/app/**\"\n{keys}\n");
+        let config = GatewayConfig::parse(&text, Path::new("/base")).unwrap();
+        let (first, last) = (&config.routes[0], &config.routes[1]);
+        assert!(!first.demands_same(last) && first.demands_same(first), "{keys}");
+        assert!(!format!("{config:?}").contains("\"1\""), "{keys}: a value is printed");
+    }
+}
+
 #[test]
 fn p02_upstreams_that_could_not_be_served_are_refused() {
     let keys = |keys: &str| format!("\"http://127.0.0.1:9000\"\n{keys}");

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use doorward_config::{Access, GatewayConfig, LoadError, Route, json_schema};
+use doorward_config::{
+    Access, FieldEdits, FieldLine, GatewayConfig, LoadError, Route, SecurityHeaders, json_schema,
+};
 use doorward_plugins::access::decide;
 use doorward_plugins::account::{Principal, PrincipalRecord};
 use doorward_plugins::administration::{Reply, Request};
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use super::arguments::Config;
 use super::{Failure, admin, load, say};
 use crate::forwarded::parse_host;
-use crate::router::Router;
+use crate::router::{Explained, Router};
 
 pub(super) fn run(command: &Config) -> Result<(), Failure> {
     match command {
@@ -66,7 +68,7 @@ fn explain(
     let (host, path) = split_url(&config, url)?;
     let router = Router::new(&config, "explain")
         .ok_or_else(|| Failure::Internal("there is no route".into()))?;
-    let (route, upstream) = match router.explain(&host, &path, method) {
+    let Explained { route, upstream, path, prefix } = match router.explain(&host, &path, method) {
         Ok(found) => found,
         Err(problem) => {
             return Ok(
@@ -91,6 +93,11 @@ fn explain(
             json!({"name": "x-doorward-assertion", "value": "a JWT, signed when it is needed"}),
         );
     }
+    if let Some(prefix) = prefix {
+        fields.push(json!({"name": "x-forwarded-prefix", "value": String::from_utf8_lossy(prefix.as_bytes())}));
+    }
+    let forwarded = status.is_none() && upstream.is_some();
+    let edits = |edits: &FieldEdits| if forwarded { lines(edits) } else { Vec::new() };
     Ok(json!({
         "decision": decision,
         "status": status,
@@ -99,8 +106,30 @@ fn explain(
         "demands": demands(&route),
         "activity": route.activity,
         "upstream": upstream.map(|upstream| upstream.name.clone()),
+        "upstream_path": forwarded.then_some(path),
+        "request_edits": edits(&route.edits.request),
+        "response_edits": edits(&route.edits.response),
+        "security_headers": forwarded.then_some(match route.edits.security_headers {
+            SecurityHeaders::All => "all",
+            SecurityHeaders::None => "none",
+            SecurityHeaders::Transport => "transport",
+        }),
+        "hide_server": forwarded.then_some(!route.edits.show_server),
         "fields": if status.is_none() { fields } else { Vec::new() },
     }))
+}
+
+/// Edits, each as what it does to which field. A password in a value stays where it is.
+fn lines(edits: &FieldEdits) -> Vec<Value> {
+    let FieldEdits { remove, set, add } = edits;
+    let line = |what: &str, line: &FieldLine| {
+        let secret = matches!(line.name.as_str(), "authorization" | "set-cookie");
+        let value = if secret { "(not shown)" } else { line.value.as_str() };
+        json!({"edit": what, "name": line.name, "value": value})
+    };
+    let removed = remove.iter().map(|name| json!({"edit": "remove", "name": name}));
+    let set = set.iter().map(|edit| line("set", edit));
+    removed.chain(set).chain(add.iter().map(|edit| line("add", edit))).collect()
 }
 
 fn split_url(config: &GatewayConfig, url: &str) -> Result<(String, String), Failure> {
@@ -141,8 +170,20 @@ fn demands(route: &Route) -> String {
 fn readable(explained: &Value) -> String {
     let mut lines = Vec::new();
     let order = [
-        "decision", "reason", "status", "route", "path", "demands", "activity", "upstream",
+        "decision",
+        "reason",
+        "status",
+        "route",
+        "path",
+        "demands",
+        "activity",
+        "upstream",
+        "upstream_path",
         "fields",
+        "request_edits",
+        "response_edits",
+        "security_headers",
+        "hide_server",
     ];
     for name in order {
         let text = match &explained[name] {
@@ -152,11 +193,11 @@ fn readable(explained: &Value) -> String {
                 let written: Vec<_> = fields
                     .iter()
                     .map(|field| {
-                        format!(
-                            "\n  {}: {}",
-                            field["name"].as_str().unwrap_or_default(),
-                            field["value"].as_str().unwrap_or_default()
-                        )
+                        let part = |name: &str| field[name].as_str().unwrap_or_default();
+                        let edit = part("edit");
+                        let gap = if edit.is_empty() { "" } else { " " };
+                        let name = format!("\n  {edit}{gap}{}", part("name"));
+                        if edit == "remove" { name } else { format!("{name}: {}", part("value")) }
                     })
                     .collect();
                 if written.is_empty() { "none".into() } else { written.concat() }

@@ -36,7 +36,15 @@ pub(crate) struct Watched<S> {
 
 impl<S> Watched<S> {
     pub(crate) fn new(inner: S, peer: Rc<Peer>, config: Arc<GatewayConfig>) -> Self {
-        Self { inner, peer, config, held: Vec::new(), passed: Bytes::new(), ended: false, broken: false }
+        Self {
+            inner,
+            peer,
+            config,
+            held: Vec::new(),
+            passed: Bytes::new(),
+            ended: false,
+            broken: false,
+        }
     }
 
     /// The stream below.

@@ -14,7 +14,7 @@ mod assertion;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use doorward_config::{GatewayConfig, IdentityHeaders};
+use doorward_config::{GatewayConfig, IdentityHeaders, is_of_identity_family};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::account::{PlainFields, Principal};
@@ -24,9 +24,6 @@ pub use assertion::{Assertions, CachedAssertion};
 
 /// The field that carries the signed form.
 pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-assertion");
-
-/// Beginnings of names with which gateways tell consoles who is asking.
-const FAMILIES: [&str; 4] = ["remote-", "x-auth-request-", "x-authentik-", "x-doorward-"];
 
 /// Removes every identity field that a client sent.
 pub struct StripIdentity {
@@ -60,8 +57,7 @@ impl StripIdentity {
         let underscore = text.bytes().fold(false, |found, byte| found | (byte == b'_'));
         underscore
             || self.reserved.get(text.len()).is_some_and(|names| names.contains(name))
-            || (FAMILIES.iter().any(|family| text.starts_with(family))
-                && self.background.as_ref() != Some(name))
+            || (is_of_identity_family(text) && self.background.as_ref() != Some(name))
     }
 }
 

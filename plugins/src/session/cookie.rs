@@ -4,7 +4,7 @@
 //! out too, but never believed: browsers compare the prefix without regard to case (RFC 6265bis
 //! §4.1.3), so a sibling domain could have set it.
 
-use doorward_config::Session;
+use doorward_config::{Session, is_gate_cookie};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
@@ -105,7 +105,7 @@ impl CookieNames {
         for piece in pieces {
             let piece = piece.trim_ascii();
             let (name, value) = split_piece(piece);
-            if is_ours(name) {
+            if is_gate_cookie(name) {
                 // A nameless cookie that looks like ours was set by somebody else.
                 if !piece.starts_with(b"=") {
                     found.note(self, name, value);
@@ -134,14 +134,7 @@ impl CookieNames {
 
 /// Is this `Set-Cookie` value one for a cookie of the gate?
 pub fn sets_ours(set_cookie: &[u8]) -> bool {
-    is_ours(split_piece(set_cookie).0.trim_ascii())
-}
-
-fn is_ours(name: &[u8]) -> bool {
-    let begins = |prefix: &[u8]| {
-        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
-    begins(b"__Host-doorward") || begins(b"__Secure-doorward")
+    is_gate_cookie(split_piece(set_cookie).0.trim_ascii())
 }
 
 /// Name and value of one piece of a cookie field. A browser sends a nameless cookie without `=`,

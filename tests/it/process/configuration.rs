@@ -82,6 +82,44 @@ fn check(file: &str, words: &[&str], expected: [&str; 4]) -> Value {
 }
 
 #[test]
+fn explain_shows_the_edits_and_no_password() {
+    let scratch = Scratch::new();
+    let edits = "[[route]]\npath = \"/app/**\"\naccess = \"public\"\nreplace_prefix = \"/v2\"\n\
+        request_headers = { set = { Authorization = \"Basic c2VjcmV0\", X-Env = \"prod\" }, remove = [\"Cookie\"] }\n\
+        response_headers = { add = { Vary = \"Cookie\" } }\nsecurity_headers = \"all\"\n";
+    let config = configure(scratch.path(), &nobody(), edits);
+    let file = config.to_str().unwrap();
+    let forward = ["forward", "null", "/app/**", "console"];
+    let explained = check(file, &["--url", "/%61pp/x?y"], forward);
+    assert_eq!(explained["upstream_path"], "/v2/x");
+    assert_eq!(explained["fields"][0]["value"], "/app");
+    assert_eq!(explained["request_edits"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&explained["security_headers"], &explained["hide_server"]),
+        (&"all".into(), &true.into())
+    );
+    let (text, _) = ended(&run(&["config", "explain", file, "--url", "/app"], ""), 0);
+    for line in [
+        "upstream_path: /v2",
+        "  x-forwarded-prefix: /app",
+        "request_edits: \n  remove cookie\n  set authorization: (not shown)\n  set x-env: prod",
+        "response_edits: \n  add vary: Cookie",
+        "security_headers: all",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    assert!(!text.contains("c2VjcmV0") && !explained.to_string().contains("c2VjcmV0"));
+    let refused = ["Sign in first.", "401", "/**", "console"];
+    let refused = check(file, &["--url", "/x"], refused);
+    assert_eq!(
+        (&refused["request_edits"], &refused["upstream_path"]),
+        (&Value::Array(vec![]), &Value::Null)
+    );
+    check(file, &["--url", "/app/.doorward/x"], forward);
+    check(file, &["--url", "/APP/x"], ["refuse", "400", "null", "null"]);
+}
+
+#[test]
 fn explain_says_what_would_happen_to_a_request() {
     let scratch = Scratch::new();
     let config = configure(scratch.path(), &nobody(), ROUTES);
