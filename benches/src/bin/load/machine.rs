@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, process::Command};
 
-use crate::{measure::Site, peers::Peer};
+use crate::{peers::Peer, site::Site};
 
 /// Clock ticks that all cores together have been at work since boot.
 pub(crate) fn busy_ticks() -> u64 {
