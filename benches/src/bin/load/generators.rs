@@ -228,7 +228,12 @@ status codes: 90001 2xx, 0 3xx, 0 4xx, 0 5xx
         let summary = parse_wrk(&CLEAN.replace("Requests/sec:", complaints)).unwrap();
         assert_eq!(summary.trouble.len(), 2);
         assert!(parse_wrk("unable to connect").is_none());
-        for (right, wrong) in [("0 failed", "1 failed"), ("0 3xx", "7 3xx"), ("h2\n", "http/1.1\n"), ("TLSv1.3", "TLSv1.2")] {
+        for (right, wrong) in [
+            ("0 failed", "1 failed"),
+            ("0 3xx", "7 3xx"),
+            ("h2\n", "http/1.1\n"),
+            ("TLSv1.3", "TLSv1.2"),
+        ] {
             let summary = parse_h2load(&H2.replace(right, wrong), 3).unwrap();
             assert_eq!(summary.trouble.len(), 1, "{wrong}");
         }

@@ -29,8 +29,8 @@ use crate::{
 };
 
 /// Signed-in requests per second, over so many connections.
-const RATE: u32 = 400;
-const CONNECTIONS: u32 = 8;
+const RATE: u32 = 1000;
+const CONNECTIONS: u32 = 16;
 
 /// Clients that guess.
 const GUESSERS: u32 = 256;
