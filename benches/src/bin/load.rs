@@ -56,7 +56,14 @@ use std::process::ExitCode;
 use options::Options;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flood, port] = arguments.as_slice()
+        && flood == signin::FLOOD
+    {
+        signin::flood(port.parse().expect("a port"));
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::parse(arguments.into_iter().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
             println!("{}", options::USAGE);

@@ -149,6 +149,7 @@ fn contender(
         running,
         cookie,
         path: "/".into(),
+        asserts: true,
     }
 }
 
@@ -264,7 +265,7 @@ fn large(site: &Site, options: &Options) -> Section {
 /// merged with them.
 fn route_tables(count: u32) -> String {
     let table = |number: u32| {
-        let methods = if number % 2 == 0 { "\"GET\"" } else { "\"GET\", \"POST\"" };
+        let methods = if number.is_multiple_of(2) { "\"GET\"" } else { "\"GET\", \"POST\"" };
         format!("[[route]]\npath = \"/area-{number:05}/**\"\nmethods = [{methods}]\n\n")
     };
     (1..=count).map(table).collect()

@@ -1,6 +1,8 @@
 //! The scenario `sessions`: what a million live sessions cost, in time per request and in memory.
 //!
-//! Two Doorwards, one with few sessions and one with many. Somebody signs in at each; the program
+//! Two Doorwards, one with few sessions and one with many, and two more without assertions: where
+//! each of a million sessions is seldom met, its assertion has to be signed anew nearly every time,
+//! which has a price of its own. Somebody signs in at each; the program
 //! `sqlite3` then copies the account and the session that this left in the store, so that whatever
 //! a session is made of is in the copies too. Each copy's token is its number, so that the load
 //! can name any of them: `wrk` asks with a random one each time, and what a request needs of its
@@ -35,8 +37,8 @@ const FEW: u32 = 1000;
 /// Sessions of one account; half of what one may have by default.
 const PER_ACCOUNT: u32 = 10;
 
-/// Activity is written every 3 s, so a measurement has to span some of these.
-const SECONDS_MIN: u32 = 6;
+/// Activity is written every 3 s, so a measurement has to span one of these.
+const SECONDS_MIN: u32 = 3;
 
 /// Bytes that a session may take.
 const BYTES_MAX: f64 = 500.0;
@@ -53,23 +55,30 @@ fn cookie(number: u32) -> String {
 /// Measures few sessions beside many.
 pub(crate) fn measure(site: &Site, options: &Options) -> Section {
     let many = options.sessions;
-    let contenders = [("few", FEW), ("many", many)].map(|(name, count)| {
-        let running = start(site, name, count);
+    let contenders = [
+        ("few", FEW, true),
+        ("many", many, true),
+        ("few-plain", FEW, false),
+        ("many-plain", many, false),
+    ]
+    .map(|(name, count, asserts)| {
+        let running = start(site, name, count, asserts);
         verify(&running, count);
         Contender {
             name: name.into(),
-            title: format!("{count} sessions"),
+            title: format!("{count} sessions{}", if asserts { "" } else { ", no assertion" }),
             generator: Box::new(Wrk {
                 script: Some(script(site, name, count)),
                 ..scenarios::wrk(site, &running, "", "/")
             }),
             cookie: cookie(count / 2),
             path: "/".into(),
+            asserts,
             running,
         }
     });
     // Before any load, so that it is the sessions that tell the two apart.
-    let [few_bytes, many_bytes] =
+    let [few_bytes, many_bytes, ..] =
         contenders.each_ref().map(|contender| contender.running.server.memory_at_rest());
     let each = many_bytes.saturating_sub(few_bytes) as f64 / f64::from(many - FEW);
     let seconds = options.seconds.max(SECONDS_MIN);
@@ -81,7 +90,8 @@ pub(crate) fn measure(site: &Site, options: &Options) -> Section {
         scenarios::manner(site, options, seconds)
     );
     let limit = Limit::AtMost(1.1);
-    let targets = [Target { own: "many", other: "few", limit, aim: None }];
+    let targets = [("many", "few"), ("many-plain", "few-plain")];
+    let targets = targets.map(|(own, other)| Target { own, other, limit, aim: None });
     let mut section = figures::section("sessions", method, Unit::REQUEST, "few", &rows, &targets);
     section.verdicts.push(Verdict {
         what: "memory of a session".into(),
@@ -99,9 +109,10 @@ pub(crate) fn measure(site: &Site, options: &Options) -> Section {
 }
 
 /// A Doorward that starts with so many sessions.
-fn start(site: &Site, name: &str, count: u32) -> Running {
+fn start(site: &Site, name: &str, count: u32, asserts: bool) -> Running {
     eprintln!("{name}: making {count} sessions");
-    let extra = format!("[session]\ntotal_max = {}\n", count + 1000);
+    let extra =
+        format!("[session]\ntotal_max = {}\n[identity]\nassertion = {asserts}\n", count + 1000);
     let running = Peer::Doorward.start(site, &Setup { name, tls: false, extra: &extra });
     running.cookie();
     let installed = running.stop();
