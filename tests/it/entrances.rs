@@ -87,20 +87,24 @@ async fn a14_d23_a_trusted_proxy_says_who_the_client_is_and_a_stranger_says_noth
 async fn a_client_that_closes_its_half_gets_its_answer() {
     let console = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gate = TestGate::with_config(&format!(
-        "public_url = \"https://{PUBLIC_HOST}\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+        "public_url = \"https://{PUBLIC_HOST}\"\nworkers = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
          [upstream.console]\naddress = \"http://{}\"\n[store]\npath = \"doorward.db\"\n\
          [operations]\naddress = \"127.0.0.1:0\"\n{PUBLIC}",
         console.local_addr().unwrap()
     ))
     .await;
+    let mut server = None;
     for body in ["", "content-length: 5\r\n"] {
         let octets = head(body) + if body.is_empty() { "" } else { "hello" };
         let asking = tokio::spawn({
             let address = gate.address();
             async move { raw::exchange(address, octets.as_bytes()).await }
         });
-        let (mut server, _) = console.accept().await.unwrap();
-        raw::message(&mut server).await;
+        if server.is_none() {
+            server = Some(console.accept().await.unwrap().0);
+        }
+        let server = server.as_mut().unwrap();
+        raw::message(server).await;
         server.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await.unwrap();
         server.write_all(b"ok").await.unwrap();
         let answer = asking.await.unwrap();
@@ -108,7 +112,7 @@ async fn a_client_that_closes_its_half_gets_its_answer() {
     }
     // Pipelined ones too.
     let answering = async {
-        let (mut server, _) = console.accept().await.unwrap();
+        let mut server = server.unwrap();
         for _ in 0..3 {
             raw::message(&mut server).await;
             server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();

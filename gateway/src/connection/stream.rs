@@ -124,9 +124,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
                 this.ended = buf.filled().len() == before;
             }
             if this.ended {
-                let waits = this.peer.watch.is_busy()
+                let guard = this.peer.guard.borrow();
+                let waits = guard.heads() > this.peer.watch.finished()
                     && this.held.is_empty()
-                    && this.peer.guard.borrow().is_between_messages();
+                    && guard.is_between_messages();
                 if !waits {
                     return Poll::Ready(Ok(()));
                 }

@@ -22,6 +22,8 @@ pub(crate) struct Watch {
     /// Requests and responses of HTTP/1 follow one another; those of HTTP/2 do not.
     multiplexed: Cell<bool>,
     in_flight: Cell<u32>,
+    /// Requests whose answers are over.
+    finished: Cell<u64>,
     /// Since when it has no request, or since when its head is coming in.
     since: Cell<u32>,
     /// A part of a head has come in.
@@ -74,6 +76,7 @@ impl Watch {
             ticks,
             multiplexed: Cell::new(false),
             in_flight: Cell::new(0),
+            finished: Cell::new(0),
             head_begun: Cell::new(false),
             half_closed: Cell::new(None),
             switched: Cell::new(false),
@@ -99,8 +102,13 @@ impl Watch {
         self.in_flight.set(self.in_flight.get() + 1);
     }
 
+    /// How many answers are over.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.get()
+    }
+
     /// Is there a request whose answer is not over?
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
     }
 
@@ -112,7 +120,12 @@ impl Watch {
     /// A request's response is over.
     pub(crate) fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.finished.set(self.finished.get() + 1);
         self.since.set(self.ticks.get());
+        if self.half_closed.get().is_some() {
+            // Now the library may hear of the client's end.
+            self.wake();
+        }
     }
 
     /// The order that holds; the driver's task is woken when another one comes.
