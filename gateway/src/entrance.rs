@@ -1,6 +1,7 @@
 //! Room 1, the other half: how a connection that was handed to a worker begins, and how it ends.
 //!
-//! First who the client is (PROXY protocol), then TLS, then which version of HTTP it speaks.
+//! First who the client is (PROXY protocol), then TLS, with the client's certificate where the
+//! listener asks for one, then which version of HTTP it speaks.
 //!
 //! Bounds: `header_time` for each of the first two; a farewell of [`LINGER`].
 
@@ -58,7 +59,7 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             None => return,
         }
     }
-    let Some(acceptor) = peer.acceptor(&gate) else {
+    let Some(tls) = peer.listener_tls(&gate) else {
         let is_http2 = listener.h2c && {
             let Some(spoken) = unless_ending(speaks_http2(&mut stream), &peer).await else {
                 return;
@@ -70,9 +71,14 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             false => carry_http1(worker, stream, peer).await,
         };
     };
-    let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
+    let handshake = tokio::time::timeout(limit, tls.acceptor.accept(stream));
     let Some(Ok(Ok(stream))) = unless_ending(handshake, &peer).await else { return };
     let session = stream.get_ref().1;
+    let Ok(certificate) = tls.client(session) else { return };
+    if let Some(certificate) = certificate {
+        // The cell is empty: a connection has one handshake.
+        let _ = peer.certificate.set(certificate);
+    }
     if session.alpn_protocol() == Some(b"h2") {
         carry_http2(worker, stream, peer).await;
     } else {
