@@ -26,6 +26,7 @@ use crate::connection::{Order, Peer, Watched, carry};
 use crate::forwarded::is_trusted;
 use crate::proxy_protocol::{self, Preamble};
 use crate::serve::serve;
+use crate::tls;
 use crate::worker::{LocalTasks, Worker};
 
 /// How long what a client still sends is read and dropped, so that it sees our last answer: a
@@ -59,7 +60,7 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             None => return,
         }
     }
-    let Some(tls) = peer.listener_tls(&gate) else {
+    let Some(its_tls) = peer.listener_tls(&gate) else {
         let is_http2 = listener.h2c && {
             let Some(spoken) = unless_ending(speaks_http2(&mut stream), &peer).await else {
                 return;
@@ -71,13 +72,18 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             false => carry_http1(worker, stream, peer).await,
         };
     };
-    let handshake = tokio::time::timeout(limit, tls.acceptor.accept(stream));
-    let Some(Ok(Ok(stream))) = unless_ending(handshake, &peer).await else { return };
+    let handshake = tokio::time::timeout(limit, its_tls.acceptor.accept(stream));
+    let stream = match unless_ending(handshake, &peer).await {
+        Some(Ok(Ok(stream))) => stream,
+        Some(Ok(Err(error))) => return tls::note_refusal(&error, peer.address().ip()),
+        Some(Err(_)) | None => return,
+    };
     let session = stream.get_ref().1;
-    let Ok(certificate) = tls.client(session) else { return };
-    if let Some(certificate) = certificate {
+    match its_tls.client(session) {
+        Ok(None) => {}
         // The cell is empty: a connection has one handshake.
-        let _ = peer.certificate.set(certificate);
+        Ok(Some(certificate)) => drop(peer.certificate.set(certificate)),
+        Err(unproven) => return tls::note_refusal(&unproven.into(), peer.address().ip()),
     }
     if session.alpn_protocol() == Some(b"h2") {
         carry_http2(worker, stream, peer).await;

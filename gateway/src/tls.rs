@@ -3,6 +3,8 @@
 //! Not here: how files are read and certificates verified (`certs`), and what a client's
 //! certificate is worth (`plugins`).
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use doorward_certs::KeyFileError;
@@ -32,8 +34,29 @@ pub(crate) struct Tls {
 
 /// A handshake went through with a certificate that is not good (any more), or without one that is
 /// demanded.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate is not good any more")]
 pub(crate) struct Unproven;
+
+impl From<Unproven> for io::Error {
+    fn from(unproven: Unproven) -> Self {
+        Self::other(unproven)
+    }
+}
+
+/// Writes down that a client was sent away for its certificate, and why: its operator sees an alert
+/// at most. Other ways in which handshakes fail are the affair of who made them.
+pub(crate) fn note_refusal(error: &io::Error, address: IpAddr) {
+    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    let cause = error.get_ref();
+    let by_tls = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let is_about_certificate = cause.is_some_and(|cause| cause.is::<Unproven>())
+        || matches!(by_tls, Some(InvalidCertificate(_) | NoCertificatesPresented));
+    if is_about_certificate {
+        let address = address.to_canonical();
+        tracing::info!(event = "client_certificate_refused", %address, %error);
+    }
+}
 
 /// The key material of each listener, by its index; `None`: plain HTTP.
 ///
