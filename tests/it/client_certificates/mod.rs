@@ -7,7 +7,7 @@ use doorward_certs::development::DevelopmentCertificate;
 use doorward_certs::signing::verify_assertion;
 use doorward_plugins::administration::{AccountChange, Reply, Request, SessionSummary};
 use doorward_tests::certificates::{Authority, ClientIdentity, Day, tls_config};
-use doorward_tests::{Browser, PUBLIC_HOST, Scratch, TestGate, Upstream, events, eventually, raw};
+use doorward_tests::{Browser, PUBLIC_HOST, Scratch, TestGate, Upstream, raw};
 use http::StatusCode;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::{ClientConfig, SupportedProtocolVersion};
