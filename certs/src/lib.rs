@@ -2,11 +2,13 @@
 //!
 //! - [`tls`]: the certificates that listeners show, chosen by name and swapped when their files
 //!   change; and how upstreams are verified.
+//! - [`clients`]: by which authorities client certificates are verified, and whom they name.
 //! - [`signing`]: the keys that sign assertions, their rotation, and the public set (JWKS).
 //! - [`development`]: a private authority and a leaf for `demo` and for tests.
 //!
 //! Not here: sessions, requests, sockets.
 
+pub mod clients;
 pub mod development;
 mod file;
 pub mod signing;

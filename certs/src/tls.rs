@@ -14,9 +14,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::KeyFileError;
+use crate::clients::ClientAuthorities;
 
 /// The certificates of one listener. They are read again when their files change.
 pub struct TlsIdentities {
@@ -71,18 +73,24 @@ impl TlsIdentities {
         look(&self.loaded.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// How a listener with these certificates talks TLS.
+    /// How a listener with these certificates talks TLS, by this time. Clients are asked for a
+    /// certificate if there are authorities to verify it with.
     ///
     /// # Errors
     /// When the cryptographic library has none of the protocol versions.
     pub fn server_config(
         self: &Arc<Self>,
         http2: bool,
+        clients: Option<&Arc<ClientAuthorities>>,
+        time: Arc<dyn TimeProvider>,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Self>::clone(self));
+        let builder = ServerConfig::builder_with_details(provider(), time)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(Arc::<_>::clone(clients) as Arc<_>),
+        };
+        let mut config = builder.with_cert_resolver(Arc::<Self>::clone(self));
         // Some clients of HTTP/1.0 say so; one that offers nothing known would be turned away.
         let protocols: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
         let offered = protocols.iter().skip(usize::from(!http2));
@@ -147,11 +155,11 @@ impl Identity {
     }
 }
 
-fn modified(file: &Path) -> Option<SystemTime> {
+pub(crate) fn modified(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }
 
-fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyFileError> {
+pub(crate) fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyFileError> {
     let unreadable =
         |error| KeyFileError::content(file, format!("no certificates in PEM: {error}"));
     CertificateDer::pem_file_iter(file)
@@ -200,6 +208,6 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

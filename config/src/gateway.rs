@@ -164,7 +164,8 @@ impl GatewayConfig {
         let address = operations.address;
         listener::verify_apart(&listeners, &listener_readers, address, &operations_reader);
         let names = IdentityHeaders::reserved(&identity.headers);
-        let routes = Route::read_all(root, &upstreams, &limits.methods, &names);
+        let asks = listeners.iter().any(|listener| listener.client_certificates.is_some());
+        let routes = Route::read_all(root, &upstreams, &limits.methods, &names, asks);
         Self {
             workers: workers.unwrap_or_else(cores),
             shutdown_grace: root.duration("shutdown_grace"),

@@ -9,6 +9,7 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod client_certificates;
 mod edits;
 mod field;
 mod gateway;
@@ -32,12 +33,13 @@ mod upstream_address;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
+pub use client_certificates::{AccountPart, ClientCertificates};
 pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};
 pub use field::{is_forwarding_field, is_gate_cookie, is_of_identity_family};
 pub use gateway::GatewayConfig;
 pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
 pub use limits::Limits;
-pub use listener::{ClientCertificates, Listener, TlsFiles};
+pub use listener::{Listener, TlsFiles};
 pub use operations::Operations;
 pub use pattern::{HostPattern, PathPattern, Segment};
 pub use problem::{LoadError, Problem};

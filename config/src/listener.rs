@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::client_certificates::{ClientCertificates, verify_account_part};
 use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required};
@@ -53,6 +54,17 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "\"optional\"",
             "With client_ca_file: is a connection without a client certificate closed?",
         ),
+        default(
+            "client_certificate_account",
+            Kind::Text(verify_account_part),
+            "\"common_name\"",
+            "What in a client certificate names the account at routes with certificate_sign_in: \"common_name\", \"dns\", \"email\", or \"uri:PREFIX\" for what follows PREFIX in its URI. ACCOUNT or ACCOUNT/SUB_USER; a certificate with several of the kind names nobody.",
+        ),
+        optional(
+            "client_crl_file",
+            Kind::Text(some_text),
+            "Revocation lists in PEM, one of each authority that client certificates come from. A certificate is refused when it is on a list, when its authority has none, and when that list is out of date. Nobody asks about revocation when left out.",
+        ),
     ],
 };
 
@@ -81,15 +93,6 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// How client certificates are verified, if clients are asked for one.
     pub client_certificates: Option<ClientCertificates>,
-}
-
-/// How client certificates are verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCertificates {
-    /// Authorities in PEM.
-    pub ca_file: PathBuf,
-    /// A connection without one is closed.
-    pub required: bool,
 }
 
 /// One certificate with its key.
@@ -131,7 +134,6 @@ impl Listener {
                 reader.flag("h2c") && !plain,
                 "A TLS listener offers HTTP/2 by itself: remove it.",
             ),
-            ("client_ca_file", reader.has("client_ca_file") && plain, "Add tls, or remove it."),
             (
                 "proxy_protocol",
                 reader.flag("proxy_protocol") && networks.is_empty(),
@@ -142,10 +144,7 @@ impl Listener {
             reader.problem(key, Fault::new("has no effect here.", advice));
         }
         Self {
-            client_certificates: reader.readable_file("client_ca_file").map(|ca_file| {
-                let required = reader.text("client_certificate") == "required";
-                ClientCertificates { ca_file, required }
-            }),
+            client_certificates: ClientCertificates::read(reader, plain),
             h2c: reader.flag("h2c"),
             proxy_protocol: reader.flag("proxy_protocol"),
             address,

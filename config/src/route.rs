@@ -46,6 +46,12 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::List(&Kind::Text(verify_group)),
             "The person must have one of these roles, besides being in one of the groups.",
         ),
+        default(
+            "certificate_sign_in",
+            Kind::Flag,
+            "false",
+            "Does a verified client certificate sign in here, as a session cookie does? For programs: it counts for nothing in requests from pages of other sites, beside a live cookie, and from trusted proxies.",
+        ),
         optional(
             "upstream",
             Kind::Text(some_text),
@@ -125,6 +131,8 @@ pub struct Route {
     pub methods: Vec<String>,
     /// Who may pass.
     pub access: Access,
+    /// Does a verified client certificate sign in?
+    pub certificate_sign_in: bool,
     /// Index of its upstream in the configuration; `None`: the one that serves the host.
     pub upstream: Option<usize>,
     /// Do requests keep the session from going idle?
@@ -162,12 +170,14 @@ impl Route {
         upstreams: &[Upstream],
         served: &[String],
         identity: &[String],
+        asks_certificates: bool,
     ) -> Vec<Self> {
         let mut routes: Vec<Self> = Vec::new();
         let mut everything_before = None;
         for reader in root.tables("route") {
             let route = Self { order: routes.len(), ..Self::read(&reader, upstreams, identity) };
             route.verify_reach(&reader, everything_before.as_deref(), served);
+            route.verify_certificates(&reader, asks_certificates);
             if everything_before.is_none() && route.is_everything() {
                 everything_before = Some(route.name.clone());
             }
@@ -186,6 +196,7 @@ impl Route {
             path: everything(),
             methods: Vec::new(),
             access: Access::Session { groups: Vec::new(), roles: Vec::new() },
+            certificate_sign_in: false,
             upstream: None,
             activity: true,
             upgrade: Vec::new(),
@@ -247,6 +258,7 @@ impl Route {
             path,
             methods: reader.texts("methods"),
             access: if public { Access::Public } else { Access::Session { groups, roles } },
+            certificate_sign_in: reader.flag("certificate_sign_in"),
             upstream: found,
             activity: reader.optional_flag("activity").unwrap_or(!public),
             upgrade: reader.texts("upgrade").iter().map(|name| name.to_ascii_lowercase()).collect(),
@@ -284,6 +296,25 @@ impl Route {
         }
     }
 
+    /// Notes a sign-in by certificate that cannot be: `asked` says whether any listener asks for
+    /// certificates.
+    fn verify_certificates(&self, reader: &Reader<'_>, asked: bool) {
+        let fault = match self.access {
+            _ if !self.certificate_sign_in => return,
+            // Beginning a session needs the store, for which nobody waits at a public route.
+            Access::Public => Fault::new(
+                "has no effect where everybody may pass.",
+                "Remove it, or remove access = \"public\".",
+            ),
+            Access::Session { .. } if !asked => Fault::new(
+                "has no effect: no listener asks for certificates.",
+                "Set client_ca_file on a listener with tls, or remove it.",
+            ),
+            Access::Session { .. } => return,
+        };
+        reader.problem("certificate_sign_in", fault);
+    }
+
     /// Is a request with this host, decoded path and method what the route is about?
     pub fn matches(&self, host: &str, path: &str, method: &str) -> bool {
         self.matches_method(method)
@@ -303,7 +334,10 @@ impl Route {
     /// The edits of answers count too: a policy that a route sets for its pages is as good as gone
     /// if another spelling of the path does without it.
     pub fn demands_same(&self, other: &Self) -> bool {
-        self.access == other.access && self.upstream == other.upstream && self.edits == other.edits
+        self.access == other.access
+            && self.certificate_sign_in == other.certificate_sign_in
+            && self.upstream == other.upstream
+            && self.edits == other.edits
     }
 }
 

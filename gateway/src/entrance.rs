@@ -1,6 +1,7 @@
 //! Room 1, the other half: how a connection that was handed to a worker begins, and how it ends.
 //!
-//! First who the client is (PROXY protocol), then TLS, then which version of HTTP it speaks.
+//! First who the client is (PROXY protocol), then TLS, with the client's certificate where the
+//! listener asks for one, then which version of HTTP it speaks.
 //!
 //! Bounds: `header_time` for each of the first two; a farewell of [`LINGER`].
 
@@ -25,6 +26,7 @@ use crate::connection::{Order, Peer, Watched, carry};
 use crate::forwarded::is_trusted;
 use crate::proxy_protocol::{self, Preamble};
 use crate::serve::serve;
+use crate::tls;
 use crate::worker::{LocalTasks, Worker};
 
 /// How long what a client still sends is read and dropped, so that it sees our last answer: a
@@ -58,7 +60,7 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             None => return,
         }
     }
-    let Some(acceptor) = peer.acceptor(&gate) else {
+    let Some(its_tls) = peer.listener_tls(&gate) else {
         let is_http2 = listener.h2c && {
             let Some(spoken) = unless_ending(speaks_http2(&mut stream), &peer).await else {
                 return;
@@ -71,10 +73,19 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             false => Box::pin(carry_http1(worker, stream, peer)).await,
         };
     };
-    let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
-    let Some(Ok(Ok(stream))) = Box::pin(unless_ending(handshake, &peer)).await else { return };
-    let stream = Box::new(stream);
+    let handshake = tokio::time::timeout(limit, its_tls.acceptor.accept(stream));
+    let stream = match Box::pin(unless_ending(handshake, &peer)).await {
+        Some(Ok(Ok(stream))) => Box::new(stream),
+        Some(Ok(Err(error))) => return tls::note_refusal(&error, peer.address().ip()),
+        Some(Err(_)) | None => return,
+    };
     let session = stream.get_ref().1;
+    match its_tls.client(session) {
+        Ok(None) => {}
+        // The cell is empty: a connection has one handshake.
+        Ok(Some(certificate)) => drop(peer.certificate.set(certificate)),
+        Err(unproven) => return tls::note_refusal(&unproven.into(), peer.address().ip()),
+    }
     if session.alpn_protocol() == Some(b"h2") {
         Box::pin(carry_http2(worker, stream, peer)).await;
     } else {

@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
+use doorward_certs::clients::ClientAuthorities;
 use doorward_certs::tls::TlsIdentities;
 use doorward_config::GatewayConfig;
 use doorward_plugins::{Clock, OpenError, Pipeline, Services, pipeline};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio_rustls::TlsAcceptor;
 
 use crate::listener::{Acceptor, Places, bind};
 use crate::log::LogSink;
@@ -20,6 +20,7 @@ use crate::metrics::WorkerMetrics;
 use crate::operations;
 use crate::portal::{self, Portal};
 use crate::router::Router;
+use crate::tls::{self, Material, Tls};
 use crate::upstream::Upstream;
 use crate::worker::{Message, Worker};
 
@@ -30,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// By index of the listener; `None`: plain HTTP.
-    pub(crate) tls: Vec<Option<TlsAcceptor>>,
+    pub(crate) tls: Vec<Option<Tls>>,
     pub(crate) portal: Portal,
     pub(crate) log: LogSink,
     pub(crate) office: Handle,
@@ -65,7 +66,7 @@ pub struct Gate {
     workers: Vec<WorkerThread>,
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     state: Arc<operations::State>,
-    identities: Vec<Option<Arc<TlsIdentities>>>,
+    material: Vec<Option<Material>>,
     maintenance: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -83,7 +84,7 @@ impl Gate {
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;
         let config = Arc::new(config);
         let services = Arc::new(office.block_on(Services::open(Arc::clone(&config), clock))?);
-        let identities = load_identities(&config)?;
+        let material = tls::load(&config)?;
         let unique = doorward_plugins::account::fresh_id()
             .map_err(|_| StartError::Config("no randomness".into()))?;
         let shared = Arc::new(Shared {
@@ -95,7 +96,7 @@ impl Gate {
                 .iter()
                 .map(|rules| Upstream::new(rules).map(Arc::new))
                 .collect::<Result<_, _>>()?,
-            tls: acceptors(&config, &identities)?,
+            tls: acceptors(&services, &material)?,
             portal: portal::build(Arc::clone(&services)),
             log,
             office: office.handle().clone(),
@@ -121,7 +122,7 @@ impl Gate {
             workers,
             acceptors: Vec::new(),
             state,
-            identities,
+            material,
             maintenance: Vec::new(),
         };
         gate.listen(&config, &acceptor)?;
@@ -145,25 +146,33 @@ impl Gate {
     fn maintain(&mut self) {
         let services = Arc::clone(&self.shared.services);
         self.maintenance.push(self.office.spawn(async move { services.maintain().await }));
-        let identities = self.identities();
+        let (identities, clients) = (self.identities(), self.clients());
         self.maintenance.push(self.office.spawn(async move {
             let mut minute = tokio::time::interval(Duration::from_secs(60));
             loop {
                 minute.tick().await;
-                reload(&identities);
+                reload(&identities, &clients);
             }
         }));
     }
 
-    /// Reads certificates again whose files have changed, as is done every minute anyway.
+    /// Reads certificates, and whom client certificates are verified with, again where files have
+    /// changed, as is done every minute anyway.
     pub fn reload_certificates(&self) {
-        reload(&self.identities());
+        reload(&self.identities(), &self.clients());
     }
 
     /// Every certificate that the gate shows, to clients and to upstreams.
     fn identities(&self) -> Vec<Arc<TlsIdentities>> {
+        let shown = self.material.iter().flatten().map(|material| &material.identities);
         let own = self.shared.upstreams.iter().filter_map(|upstream| upstream.own.as_ref());
-        self.identities.iter().flatten().chain(own).cloned().collect()
+        shown.chain(own).cloned().collect()
+    }
+
+    /// Whom the gate believes about clients.
+    fn clients(&self) -> Vec<Arc<ClientAuthorities>> {
+        let asked = self.material.iter().flatten();
+        asked.filter_map(|material| material.clients.clone()).collect()
     }
 
     /// Where it listens, in the order of the configuration.
@@ -218,33 +227,16 @@ impl Gate {
     }
 }
 
-/// The certificates of each listener, by its index.
-///
-/// # Errors
-/// [`KeyFileError`] when one cannot be used.
-pub(crate) fn load_identities(
-    config: &GatewayConfig,
-) -> Result<Vec<Option<Arc<TlsIdentities>>>, KeyFileError> {
-    let load = |listener: &doorward_config::Listener| match listener.tls.as_slice() {
-        [] => Ok(None),
-        files => TlsIdentities::load(files).map(Some),
-    };
-    config.listeners.iter().map(load).collect()
-}
-
 fn acceptors(
-    config: &GatewayConfig,
-    identities: &[Option<Arc<TlsIdentities>>],
-) -> Result<Vec<Option<TlsAcceptor>>, StartError> {
-    let make =
-        |(listener, identities): (&doorward_config::Listener, &Option<Arc<TlsIdentities>>)| {
-            let Some(identities) = identities else { return Ok(None) };
-            let server = identities
-                .server_config(listener.http2)
-                .map_err(|error| StartError::Config(error.to_string()))?;
-            Ok(Some(TlsAcceptor::from(server)))
-        };
-    config.listeners.iter().zip(identities).map(make).collect()
+    services: &Services,
+    material: &[Option<Material>],
+) -> Result<Vec<Option<Tls>>, StartError> {
+    let listeners = services.config.listeners.iter().zip(material);
+    let tls = listeners.map(|(listener, material)| {
+        let material = material.as_ref();
+        material.map(|material| Tls::new(listener, material, &services.clock)).transpose()
+    });
+    tls.collect::<Result<_, _>>().map_err(|error| StartError::Config(error.to_string()))
 }
 
 fn start_workers(
@@ -274,13 +266,15 @@ fn start_workers(
     metrics.iter().enumerate().map(start).collect()
 }
 
-fn reload(identities: &[Arc<TlsIdentities>]) {
-    for identities in identities {
-        match identities.reload_if_changed() {
+fn reload(identities: &[Arc<TlsIdentities>], clients: &[Arc<ClientAuthorities>]) {
+    let shown = identities.iter().map(|identities| (identities.reload_if_changed(), "own"));
+    let asked = clients.iter().map(|clients| (clients.reload_if_changed(), "clients"));
+    for (reloaded, of) in shown.chain(asked) {
+        match reloaded {
             Ok(false) => {}
-            Ok(true) => tracing::info!(event = "certificate_reloaded"),
+            Ok(true) => tracing::info!(event = "certificate_reloaded", of),
             Err(error) => {
-                tracing::error!(event = "certificate_reload_failed", %error, "the old one stays")
+                tracing::error!(event = "certificate_reload_failed", of, %error, "the old one stays")
             }
         }
     }

@@ -31,6 +31,7 @@ mod route_index;
 mod router;
 mod serve;
 mod target;
+mod tls;
 mod trailers;
 mod upstream;
 mod worker;

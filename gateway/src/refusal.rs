@@ -17,6 +17,8 @@ use crate::portal::language::Language;
 use crate::portal::{PREFIX, pages, return_to};
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// For whom an answer of the gate's own is.
@@ -29,6 +31,8 @@ pub(crate) struct Audience {
     accept_language: Option<HeaderValue>,
     /// It asked for the head only.
     head_only: bool,
+    /// A program that calls by gRPC, and would read anything else as a broken message.
+    calls_grpc: bool,
 }
 
 impl Audience {
@@ -47,7 +51,9 @@ impl Audience {
         let place = head.uri.path_and_query().filter(|_| page).cloned();
         let accept_language = headers.get(ACCEPT_LANGUAGE).filter(|_| navigates).cloned();
         let head_only = head.method == Method::HEAD;
-        Self { navigates, place, accept_language, head_only }
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let calls_grpc = kind.starts_with(b"application/grpc");
+        Self { navigates, place, accept_language, head_only, calls_grpc }
     }
 }
 
@@ -75,8 +81,28 @@ pub(crate) fn dress(
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         );
     }
+    if audience.calls_grpc {
+        let (code, title) = grpc_status(refusal.problem);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(code));
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(title));
+        return response.map(|_| Source::Full(None));
+    }
     // Over HTTP/2 the library would send a body in answer to HEAD too (RFC 9110 §9.3.2).
     response.map(|bytes| Source::Full((!audience.head_only).then_some(bytes)))
+}
+
+/// The status of a call that was refused, by the gRPC project's mapping of HTTP's.
+fn grpc_status(problem: Problem) -> (u16, &'static str) {
+    let code = match problem.status().as_u16() {
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        400 => 13,
+        _ => 2,
+    };
+    (code, problem.title())
 }
 
 /// Says what is wrong: on a page in this language, or else in a problem document. With it goes

@@ -123,6 +123,7 @@ impl Router {
             Box::new(RequestContext::new(head, client, judged.route, request_id, received));
         (cx.host, cx.upstream) = (Arc::clone(&authority.host), judged.upstream);
         (cx.target, cx.decoded) = (judged.target, judged.decoded);
+        cx.certificate = peer.certificate.get().cloned();
         if self.pseudonym.is_in(&cx.head.headers) {
             cx.decided_by = "router";
             return Err((Problem::Loop, cx));

@@ -24,6 +24,10 @@ use crate::listener::{Place, Places};
 use crate::metrics::WorkerMetrics;
 use crate::upstream::Pool;
 
+/// So many client certificates are verified again in one tick of a worker, at most: when revocation
+/// lists have changed, carrying must not wait for thousands.
+const RECHECKS_MAX: usize = 16;
+
 /// What the acceptor and the gate tell a worker.
 pub(crate) enum Message {
     /// A connection that the listener of this index accepted.
@@ -121,10 +125,28 @@ impl Worker {
         let limits = &self.gate.services.config.limits;
         self.connections.borrow().values().for_each(|peer| peer.watch.sweep(limits));
         self.pools.iter().for_each(|pool| pool.sweep());
+        self.close_unproven();
         let services = &self.gate.services;
         let now = services.clock.now();
         self.deadlines.sweep(|session| !services.sessions.is_live(session, now, false));
         self.gate.log.send(std::mem::take(&mut self.log_batch.borrow_mut().lines));
+    }
+
+    /// Closes connections whose client certificate has expired or was revoked since the handshake.
+    fn close_unproven(&self) {
+        let now = self.gate.services.clock.wall().secs();
+        let mut rechecks = RECHECKS_MAX;
+        for peer in self.connections.borrow().values() {
+            let Some(certificate) = peer.certificate.get() else { continue };
+            let good = certificate.is_known_good(now).or_else(|| {
+                rechecks = rechecks.checked_sub(1)?;
+                Some(certificate.is_good(now))
+            });
+            // What is not known yet is looked at in the next tick.
+            if good == Some(false) {
+                peer.watch.doom();
+            }
+        }
     }
 
     /// A name for the next request.

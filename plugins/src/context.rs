@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use doorward_certs::clients::ClientCertificate;
 use doorward_config::Route;
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
@@ -44,11 +45,15 @@ pub struct RequestContext {
     pub request_id: RequestId,
     /// When its head was complete, on the steady clock. Written by the router.
     pub received: Timestamp,
+    /// The certificate that its client showed. Written by the router; `certificate` knows what it
+    /// is worth.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The gate's other cookies, for its own pages. Written by `session`.
     pub cookies: GateCookies,
-    /// The live session that its cookie names. Written by `session`.
+    /// The live session that its cookie names, or that its certificate began. Written by `session`
+    /// and `certificate`.
     pub session: Option<Arc<LiveSession>>,
-    /// Whom the session is for. Written by `session`.
+    /// Whom the session is for. Written with it.
     pub principal: Option<Arc<Principal>>,
     /// Which plugin or room answered; empty while none has. Written by the pipeline.
     pub decided_by: &'static str,
@@ -79,6 +84,7 @@ impl RequestContext {
             client,
             request_id,
             received,
+            certificate: None,
             cookies: GateCookies::default(),
             session: None,
             principal: None,

@@ -9,10 +9,12 @@
 pub mod access;
 pub mod account;
 pub mod administration;
+pub mod certificate;
 mod clock;
 mod context;
 pub mod edits;
 pub mod identity;
+mod origin;
 mod private_place;
 mod refusal;
 mod services;
@@ -83,6 +85,12 @@ pub fn pipeline(services: &Services) -> Pipeline {
         Box::new(identity::StripIdentity::new(&services.config)),
         // Fills `cx.session` and `cx.principal`, and takes the gate's cookie out. Never refuses.
         Box::new(session::FindSession::new(&services.config, Arc::clone(&services.sessions))),
+        // Fills the same where a client certificate signs in. After `session`: who has a live cookie
+        // has said who they are. Before `access`, which cannot tell the two apart.
+        Box::new(certificate::SignInByCertificate::new(
+            &services.config,
+            Arc::clone(&services.certificates),
+        )),
         // Compares `cx.principal` with what the route demands. Needs the session.
         Box::new(access::Access),
         // A connection that switches is judged like any request, and once: after this nothing in it

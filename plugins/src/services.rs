@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
+use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::identity::Assertions;
 use crate::private_place;
@@ -35,6 +36,8 @@ pub struct Services {
     pub assertions: Arc<Assertions>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
+    /// Turns client certificates into sessions.
+    pub certificates: Arc<CertificateSessions>,
     /// What operators may ask.
     pub administration: Administration,
     /// Key of the codes that bind forms to browsers; the same after a restart.
@@ -93,6 +96,12 @@ impl Services {
             clock: clock.clone(),
             turn: Arc::clone(&turn),
         };
+        let certificates = Arc::new(CertificateSessions::new(
+            Arc::clone(&accounts),
+            Arc::clone(&sessions),
+            clock.clone(),
+            Arc::clone(&turn),
+        ));
         let sign_in = SignIn::new(accounts, Arc::clone(&sessions), hasher, clock.clone(), turn);
         Ok(Self {
             config,
@@ -100,6 +109,7 @@ impl Services {
             sessions,
             assertions,
             sign_in,
+            certificates,
             administration,
             form_key,
             store,
@@ -142,6 +152,7 @@ impl Services {
                 tracing::error!(event = "store_write_failed", %error, "expired sessions stay in the store")
             }
         }
+        self.certificates.sweep();
         let assertions = Arc::clone(&self.assertions);
         match tokio::task::spawn_blocking(move || assertions.maintain()).await {
             Ok(Ok(false)) => {}

@@ -12,34 +12,26 @@
 
 use async_trait::async_trait;
 use doorward_config::GatewayConfig;
-use http::header::{HOST, ORIGIN};
 use http::{HeaderValue, Method};
 
+use crate::origin::{Claim, OwnOrigin};
 use crate::{Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
 
 /// Lets connections switch that may.
 pub struct Upgrade {
-    /// Origin of `public_url`.
-    own: String,
+    own: OwnOrigin,
 }
 
 impl Upgrade {
     /// Compares origins with those of the configuration.
     pub fn new(config: &GatewayConfig) -> Self {
-        Self { own: config.public_url.origin() }
+        Self { own: OwnOrigin::new(config) }
     }
 
     /// Is the page that asks one that may use the session?
     fn is_from_here(&self, cx: &RequestContext) -> bool {
-        let mut origins = cx.head.headers.get_all(ORIGIN).iter();
-        let (Some(origin), None) = (origins.next(), origins.next()) else { return false };
-        let Ok(origin) = origin.to_str() else { return false };
-        let scheme = if cx.client.secure { "https" } else { "http" };
-        let host = cx.head.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let same = origin.split_once("://").is_some_and(|(its_scheme, authority)| {
-            its_scheme == scheme && host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
-        });
-        same || origin == self.own || cx.route.upgrade_origins.iter().any(|other| other == origin)
+        let Claim::One(origin) = Claim::of(cx) else { return false };
+        self.own.is(origin, cx) || cx.route.upgrade_origins.iter().any(|other| other == origin)
     }
 }
 
@@ -74,6 +66,8 @@ fn names_one_of(wanted: &HeaderValue, allowed: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use http::header::{HOST, ORIGIN};
 
     use super::*;
     use crate::context::tests::{config, context};

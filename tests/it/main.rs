@@ -17,6 +17,7 @@ mod api;
 mod assertion;
 mod authority;
 mod backends;
+mod client_certificates;
 mod clients;
 mod config_examples;
 mod edits;

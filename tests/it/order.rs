@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use doorward_certs::development::DevelopmentCertificate;
 use doorward_plugins::administration::AccountChange;
-use doorward_tests::{Recorded, Setup, TestGate, Upstream};
+use doorward_tests::certificates::{Authority, tls_config};
+use doorward_tests::{PUBLIC_HOST, Recorded, Scratch, Setup, TestGate, Upstream};
 use http::StatusCode;
 
 const TABLES: &str = "[session]\nidle = \"15m\"\n[[route]]\npath = \"/public\"\naccess = \"public\"\n\
@@ -77,6 +79,35 @@ async fn session_never_refuses_and_takes_the_cookie_out_whether_or_not_it_is_wor
         assert_eq!(browser.get("/").await.status, StatusCode::UNAUTHORIZED, "{value:?}");
         assert_eq!(upstream.count(), before);
     }
+}
+
+#[tokio::test]
+async fn certificate_comes_after_session_which_it_never_replaces_and_before_access() {
+    let (upstream, folder) = (Upstream::start().await, Scratch::new());
+    let made = DevelopmentCertificate::ensure(folder.path(), &[PUBLIC_HOST]).unwrap();
+    let authority = Authority::new("clients");
+    std::fs::write(folder.path().join("clients.pem"), &authority.pem).unwrap();
+    let place = folder.path().display();
+    let listener = format!(
+        "tls = {{ chain_file = \"{place}/chain.pem\", key_file = \"{place}/key.pem\" }}\nclient_ca_file = \"{place}/clients.pem\"\n"
+    );
+    let tables = TABLES.replace("groups =", "certificate_sign_in = true\ngroups =");
+    let setup = Setup { listener: &listener, tables: &tables, ..Setup::default() };
+    let gate = TestGate::start(&upstream, setup).await;
+    let auditors =
+        AccountChange { groups: Some(vec!["auditors".into()]), ..AccountChange::default() };
+    gate.add("bob", auditors).await;
+    gate.add_alice().await;
+    let versions = [&rustls::version::TLS13];
+    let identity = authority.vouch("bob", |_| ());
+    let config = tls_config(&made.ca_file, &versions, Some(&identity));
+    let mut bob = gate.browser().with_tls(config.clone());
+    assert_eq!(bob.get_with("/auditors", &CLAIMS).await.status, StatusCode::OK);
+    assert_eq!(upstream.last().field("remote-user"), Some("bob"), "access did not see him");
+    let mut alice = gate.browser().with_tls(config);
+    alice.sign_in("alice").await;
+    assert_eq!(alice.get_with("/auditors", &CLAIMS).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(upstream.count(), 1, "the session was replaced");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -73,6 +74,7 @@ pub struct Browser {
     /// What it asks for in `Host`.
     pub host: String,
     ca_file: Option<PathBuf>,
+    tls: Option<ClientConfig>,
     http2: bool,
     /// Name and value of each cookie.
     pub jar: BTreeMap<String, String>,
@@ -88,10 +90,18 @@ impl Browser {
             address,
             host: host.into(),
             ca_file,
+            tls: None,
             http2: false,
             jar: BTreeMap::new(),
             fields: Vec::new(),
         }
+    }
+
+    /// The same with TLS of its own, such as with a client certificate.
+    #[must_use]
+    pub fn with_tls(mut self, config: ClientConfig) -> Self {
+        self.tls = Some(config);
+        self
     }
 
     /// The same over HTTP/2, which needs TLS.
@@ -188,12 +198,13 @@ impl Browser {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
-        let Some(ca_file) = &self.ca_file else {
+        let default = || Some(raw::tls_config(self.ca_file.as_deref()?, &[]));
+        let Some(mut config) = self.tls.clone().or_else(default) else {
             let stream = TcpStream::connect(self.address).await.unwrap();
             return talk(stream, request, self.http2).await;
         };
-        let protocol: &[u8] = if self.http2 { b"h2" } else { b"http/1.1" };
-        let config = raw::tls_config(ca_file, &[protocol]);
+        config.alpn_protocols =
+            vec![if self.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let stream = raw::tls(self.address, &self.host, config).await.unwrap();
         talk(stream, request, self.http2).await
     }

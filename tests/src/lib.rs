@@ -5,6 +5,7 @@
 //!   goes with it.
 //! - [`Upstream`]: a console that records every request octet by octet, and answers as told.
 //! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
+//! - [`certificates`]: an authority for client certificates.
 //! - [`raw`]: a client that sends exactly the octets it is given.
 //! - [`frames`]: the same over HTTP/2, frame by frame.
 //! - [`events()`]: what the gates of this process write to the log.
@@ -21,6 +22,7 @@
 )]
 
 mod browser;
+pub mod certificates;
 mod events;
 pub mod frames;
 mod gate;

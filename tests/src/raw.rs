@@ -60,16 +60,22 @@ pub async fn message(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>)
     tokio::time::timeout(DEADLINE, reading).await.expect("a message in time")
 }
 
+/// The authority in `ca_file`.
+#[must_use]
+pub fn roots(ca_file: &Path) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
+    roots
+}
+
 /// A client's TLS with the authority in `ca_file`, offering these protocols.
 #[must_use]
 pub fn tls_config(ca_file: &Path, protocols: &[&[u8]]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
+        .with_root_certificates(roots(ca_file))
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config

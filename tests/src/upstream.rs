@@ -109,7 +109,11 @@ impl Upstream {
     /// One that shows the certificate in these files, with a plain 200.
     pub async fn tls(files: TlsFiles) -> Self {
         let identities = TlsIdentities::load(&[files]).unwrap();
-        let acceptor = TlsAcceptor::from(identities.server_config(false).unwrap());
+        let acceptor = TlsAcceptor::from(
+            identities
+                .server_config(false, None, Arc::new(rustls::time_provider::DefaultTimeProvider))
+                .unwrap(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let talk = Talk::new(|_| Some(ANSWER.to_vec()));
         let (requests, address) = (Arc::clone(&talk.requests), listener.local_addr().unwrap());

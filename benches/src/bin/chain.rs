@@ -76,7 +76,8 @@ async fn pass(folder: &Path, requests: u64) {
     let router = Router::new(&config, "chain").unwrap();
     let chain = pipeline(&services);
     for number in 0..requests {
-        let (route, upstream) = router.explain(HOST, PATH, "GET").unwrap();
+        let explained = router.explain(HOST, PATH, "GET").unwrap();
+        let (route, upstream) = (explained.route, explained.upstream);
         let head = http::Request::get("/api/orders?page=2")
             .header("host", HOST)
             .header("accept", "application/json")

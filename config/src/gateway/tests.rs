@@ -433,6 +433,42 @@ fn p02_listeners_have_places_of_their_own_and_believe_few() {
 }
 
 #[test]
+fn p02_client_certificates_that_nobody_would_ask_for_are_refused() {
+    let check_listener = |keys: &str, key: &str, reason: &str| {
+        let given = format!("\"127.0.0.1:0\"\n{keys}");
+        check_changed("\"127.0.0.1:0\"", &given, &format!("listener[1].{key}"), reason);
+    };
+    // Any file that can be read.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let nothing = "has no effect here";
+    check_listener(&format!("client_ca_file = \"{file}\""), "client_ca_file", nothing);
+    check_listener(&format!("client_crl_file = \"{file}\""), "client_crl_file", nothing);
+    check_listener("client_certificate = \"required\"", "client_certificate", nothing);
+    let account = "client_certificate_account";
+    check_listener(&format!("{account} = \"CN\""), account, "is no part of a certificate");
+    let tls = format!("tls = {{ chain_file = \"{file}\", key_file = \"{file}\" }}");
+    for key in ["client_ca_file", "client_crl_file"] {
+        let others = format!("{tls}\nclient_ca_file = \"{file}\"");
+        let given = match key {
+            "client_ca_file" => format!("{tls}\n{key} = \"/nowhere.pem\""),
+            _ => format!("{others}\n{key} = \"/nowhere.pem\""),
+        };
+        check_listener(&given, key, "/nowhere.pem: ");
+    }
+    let route = "[[route]]\ncertificate_sign_in = true\n";
+    check(route, &["9:23: route[1].certificate_sign_in: has no effect: no listener asks"]);
+    let given = format!("\"127.0.0.1:0\"\n{tls}\nclient_ca_file = \"{file}\"");
+    let text = MINIMAL.replacen("\"127.0.0.1:0\"", &given, 1);
+    let parse = |tables: &str| GatewayConfig::parse(&format!("{text}{tables}"), Path::new("/base"));
+    let config = parse(&format!("{route}path = \"/api/**\"\n")).unwrap();
+    let [signs_in, default] = &config.routes[..] else { panic!("two routes") };
+    assert!(signs_in.certificate_sign_in && !default.certificate_sign_in);
+    assert!(!signs_in.demands_same(default), "another spelling of a path would sign in");
+    let problems = parse(&format!("{route}access = \"public\"\n")).unwrap_err();
+    assert!(problems[0].reason.contains("where everybody may pass"), "{problems:?}");
+}
+
+#[test]
 fn p01_a_secret_is_read_from_a_file_and_never_printed() {
     let folder = std::env::temp_dir();
     let file = folder.join(format!("doorward-pepper-{}", std::process::id()));

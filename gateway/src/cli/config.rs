@@ -43,7 +43,7 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
     }
     let config = loaded.map_err(|error| Failure::Config(error.to_string()))?;
     // What only shows when it is used: certificates, keys, authorities.
-    let used = crate::gate::load_identities(&config).map(drop).and_then(|()| {
+    let used = crate::tls::load(&config).map(drop).and_then(|()| {
         config
             .upstreams
             .iter()
@@ -157,6 +157,9 @@ fn demands(route: &Route) -> String {
         Access::Public => "nothing".into(),
         Access::Session { groups, roles } => {
             let mut text = "a session".to_owned();
+            if route.certificate_sign_in {
+                text.push_str(" or a client certificate");
+            }
             for (what, names) in [("group", groups), ("role", roles)] {
                 if !names.is_empty() {
                     text.push_str(&format!(", {what} {}", names.join(" or ")));

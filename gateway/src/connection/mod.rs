@@ -4,18 +4,20 @@ mod stream;
 mod tunnel;
 mod watch;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use doorward_certs::clients::ClientCertificate;
 use doorward_config::{GatewayConfig, Listener};
 use doorward_plugins::{Problem, RequestContext};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio_rustls::TlsAcceptor;
 
 use crate::forwarded::{self, Authority, ForwardedFields};
 use crate::gate::Shared;
 use crate::guard::Guard;
+use crate::tls::Tls;
 
 pub(crate) use stream::Watched;
 pub(crate) use tunnel::{Tunnel, carry};
@@ -28,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) local: SocketAddr,
     pub(crate) tls: bool,
     listener: usize,
+    /// What the client has shown in the handshake, verified.
+    pub(crate) certificate: OnceCell<Arc<ClientCertificate>>,
     pub(crate) watch: Watch,
     guard: RefCell<Guard>,
     /// Requests so far.
@@ -55,6 +59,7 @@ impl Peer {
             local,
             tls,
             listener,
+            certificate: OnceCell::new(),
             watch: Watch::new(ticks),
             guard: RefCell::default(),
             served: Cell::new(0),
@@ -75,9 +80,9 @@ impl Peer {
         self.address.set(address);
     }
 
-    /// What its listener shows as TLS; `None`: plain HTTP.
-    pub(crate) fn acceptor(&self, gate: &Shared) -> Option<TlsAcceptor> {
-        gate.tls.get(self.listener).cloned().flatten()
+    /// How its listener talks TLS; `None`: plain HTTP.
+    pub(crate) fn listener_tls<'g>(&self, gate: &'g Shared) -> Option<&'g Tls> {
+        gate.tls.get(self.listener)?.as_ref()
     }
 
     /// The listener that accepted it.

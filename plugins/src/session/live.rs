@@ -102,8 +102,9 @@ impl Sessions {
         for record in sessions.store.load().await? {
             // A clock that was set back must not prolong anything, however often.
             let ahead = record.created.max(record.active).since(now) > CLOCK_ERROR_MAX;
+            let usable = !ahead && !record.is_by_certificate();
             let owner =
-                owners.get(&record.principal_id).filter(|owner| owner.is_active() && !ahead);
+                owners.get(&record.principal_id).filter(|owner| owner.is_active() && usable);
             let Some(owner) = owner else {
                 stale.push(record.token_hash);
                 continue;

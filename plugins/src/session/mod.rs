@@ -8,7 +8,7 @@
 //! - `one`: a session, and the state machine of its life.
 //! - [`live`]: the sessions in memory, found and written behind to the store.
 //!
-//! Not here: what a route demands (`access`), and how a session begins (`sign_in`).
+//! Not here: what a route demands (`access`), and how a session begins (`sign_in`, `certificate`).
 
 pub mod cookie;
 pub mod live;
@@ -24,6 +24,7 @@ use token::TokenHash;
 pub use live::{BeginError, Sessions};
 pub use one::{LiveSession, NewSession};
 pub use plugin::FindSession;
+pub(crate) use plugin::Usage;
 
 /// A session as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,21 +62,35 @@ pub struct Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
+    /// The key of a client certificate, used in a TLS handshake.
+    Certificate,
     /// Something that one knows.
     Password,
 }
 
+impl SessionRecord {
+    /// Was it begun by a certificate? Its token then went to nobody, and the next process begins
+    /// another one.
+    pub(crate) fn is_by_certificate(&self) -> bool {
+        self.evidence.first().is_some_and(|evidence| evidence.method == Method::Certificate)
+    }
+}
+
 impl Method {
-    /// Its name in the `amr` claim (RFC 8176 §2).
+    /// Its name in the `amr` claim, from the registry that RFC 8176 §2 began.
     pub fn amr(self) -> &'static str {
         match self {
+            // A key was used, and the gate cannot know whether hardware keeps it ("hwk") or not
+            // ("swk"): "pop" leaves that open (OpenID EAP ACR Values 1.0 §3).
+            Self::Certificate => "pop",
             Self::Password => "pwd",
         }
     }
 }
 
 /// How strongly the evidence proves who somebody is: the `acr` claim. A password alone is NIST's
-/// first authenticator assurance level (SP 800-63B-4 §2.1).
+/// first authenticator assurance level (SP 800-63B-4 §2.1), and so is a key of which nothing more
+/// is known.
 pub fn assurance(evidence: &[Evidence]) -> &'static str {
     if evidence.is_empty() { "aal0" } else { "aal1" }
 }

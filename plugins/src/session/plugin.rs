@@ -12,29 +12,43 @@ use super::Sessions;
 use super::cookie::{CookieNames, sets_ours};
 use crate::{Flow, Plugin, PluginError, RequestContext};
 
+/// At what scope a session is worth something, and which requests keep it from going idle.
+pub(crate) struct Usage {
+    cookie_domain: Option<Arc<str>>,
+    background: Option<HeaderName>,
+}
+
+impl Usage {
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        Self {
+            cookie_domain: config.session.cookie_domain.as_deref().map(Arc::from),
+            background: HeaderName::try_from(&config.session.background_header).ok(),
+        }
+    }
+
+    /// The host, or the domain that hosts share.
+    pub(crate) fn scope<'s>(&'s self, cx: &'s RequestContext) -> &'s Arc<str> {
+        self.cookie_domain.as_ref().unwrap_or(&cx.host)
+    }
+
+    pub(crate) fn is_persons_act(&self, cx: &RequestContext) -> bool {
+        let background =
+            self.background.as_ref().is_some_and(|name| cx.head.headers.contains_key(name));
+        cx.route.activity && !background
+    }
+}
+
 /// Fills `cx.session` and `cx.principal`. Never refuses.
 pub struct FindSession {
     names: CookieNames,
-    cookie_domain: Option<Arc<str>>,
-    background: Option<HeaderName>,
+    usage: Usage,
     sessions: Arc<Sessions>,
 }
 
 impl FindSession {
     /// Finds among `sessions` by the rules of the configuration.
     pub fn new(config: &GatewayConfig, sessions: Arc<Sessions>) -> Self {
-        Self {
-            names: CookieNames::new(&config.session),
-            cookie_domain: config.session.cookie_domain.as_deref().map(Arc::from),
-            background: HeaderName::try_from(&config.session.background_header).ok(),
-            sessions,
-        }
-    }
-
-    fn is_persons_act(&self, cx: &RequestContext) -> bool {
-        let background =
-            self.background.as_ref().is_some_and(|name| cx.head.headers.contains_key(name));
-        cx.route.activity && !background
+        Self { names: CookieNames::new(&config.session), usage: Usage::new(config), sessions }
     }
 }
 
@@ -48,10 +62,8 @@ impl Plugin for FindSession {
         let presented = self.names.take(&mut cx.head.headers);
         cx.cookies = presented.others;
         let Some(hash) = presented.session else { return Ok(Flow::Continue) };
-        let scope = self.cookie_domain.as_deref().unwrap_or(&cx.host);
-        if let Some(session) =
-            self.sessions.find(&hash, scope, cx.received, self.is_persons_act(cx))
-        {
+        let (scope, counts) = (self.usage.scope(cx), self.usage.is_persons_act(cx));
+        if let Some(session) = self.sessions.find(&hash, scope, cx.received, counts) {
             cx.principal = Some(session.principal());
             cx.session = Some(session);
         }

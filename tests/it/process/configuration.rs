@@ -1,6 +1,8 @@
 //! `doorward config`: a mistake shows before it serves, and what would happen can be asked.
 
+use doorward_certs::development::DevelopmentCertificate;
 use doorward_tests::Scratch;
+use doorward_tests::certificates::Authority;
 use doorward_tests::process::{add_account, configure, run};
 use serde_json::Value;
 
@@ -58,6 +60,30 @@ fn check_finds_what_only_shows_when_it_is_used() {
     std::fs::write(&config, text).unwrap();
     let (_, stderr) = ended(&run(&["config", "check", config.to_str().unwrap()], ""), 64);
     assert!(stderr.contains("c.pem"), "{stderr}");
+
+    // Whom client certificates are verified with.
+    DevelopmentCertificate::ensure(scratch.path(), &["localhost"]).unwrap();
+    let files = [("ca.pem", "clients.pem"), ("chain.pem", "c.pem"), ("key.pem", "k.pem")];
+    for (made, name) in files {
+        std::fs::copy(scratch.path().join(made), scratch.path().join(name)).unwrap();
+    }
+    let text = std::fs::read_to_string(&config).unwrap();
+    let keys = "client_ca_file = \"clients.pem\"\nclient_crl_file = \"crl.pem\"\n[upstream.";
+    std::fs::write(&config, text.replacen("[upstream.", keys, 1)).unwrap();
+    let authority = Authority::new("clients");
+    let list = authority.revocations(&[], (2030, 1, 1));
+    for (clients, lists, wrong) in [
+        (&authority.pem, &list, None),
+        (&list, &list, Some("clients.pem")),
+        (&authority.pem, &authority.pem, Some("crl.pem")),
+        (&authority.pem, &String::new(), Some("crl.pem")),
+    ] {
+        std::fs::write(scratch.path().join("clients.pem"), clients).unwrap();
+        std::fs::write(scratch.path().join("crl.pem"), lists).unwrap();
+        let checked = run(&["config", "check", config.to_str().unwrap()], "");
+        let (_, stderr) = ended(&checked, if wrong.is_some() { 64 } else { 0 });
+        assert!(stderr.contains(wrong.unwrap_or_default()), "{wrong:?}: {stderr}");
+    }
 }
 
 #[test]
@@ -117,6 +143,24 @@ fn explain_shows_the_edits_and_no_password() {
     );
     check(file, &["--url", "/app/.doorward/x"], forward);
     check(file, &["--url", "/APP/x"], ["refuse", "400", "null", "null"]);
+}
+
+#[test]
+fn explain_says_where_a_client_certificate_signs_in() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path().join("any.pem"), "").unwrap();
+    let extra = "[[listener]]\naddress = \"127.0.0.1:0\"\nclient_ca_file = \"any.pem\"\n\
+        tls = { chain_file = \"any.pem\", key_file = \"any.pem\" }\n\
+        [[route]]\npath = \"/api/**\"\ncertificate_sign_in = true\nroles = [\"owner\"]\n";
+    let config = configure(scratch.path(), &nobody(), extra);
+    let file = config.to_str().unwrap();
+    for (url, path, demands) in [
+        ("/api/x", "/api/**", "a session or a client certificate, role owner"),
+        ("/x", "/**", "a session"),
+    ] {
+        let explained = check(file, &["--url", url], ["Sign in first.", "401", path, "console"]);
+        assert_eq!(explained["demands"], demands);
+    }
 }
 
 #[test]
