@@ -119,7 +119,7 @@ impl SignIn {
         match &result {
             Ok((_, session)) => {
                 let principal = session.principal();
-                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = session.id, factor = "password", address, request_id);
+                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = &*session.id, factor = "password", address, request_id);
             }
             // Who it was tried for is told if there is such a principal. The name as typed is not
             // logged: people type passwords into name fields.
