@@ -13,6 +13,7 @@ mod clock;
 mod context;
 pub mod edits;
 pub mod identity;
+pub mod priority;
 mod private_place;
 mod refusal;
 mod services;
