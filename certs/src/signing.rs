@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, Signature,
+};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorward_config::SigningAlgorithm;
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -28,6 +30,9 @@ pub const ASSERTION_TYPE: &str = "doorward-assertion+jwt";
 /// verifier may be slow.
 const SKEW_SECS: u64 = 60;
 
+/// What a signature takes, with both algorithms.
+const SIGNATURE_BYTES: usize = 64;
+
 /// All signing keys, newest last.
 pub struct SigningKeys {
     file: PathBuf,
@@ -37,9 +42,32 @@ pub struct SigningKeys {
 /// One signing key.
 pub struct SigningKey {
     stored: StoredKey,
-    header: Header,
-    encoding: EncodingKey,
+    algorithm: Algorithm,
+    kid: String,
+    /// The encoded header of everything that it signs, with the full stop behind it.
+    header: String,
+    pair: KeyPair,
     public: Jwk,
+}
+
+/// A key that has been read, and is ready: reading takes as long as signing.
+enum KeyPair {
+    Es256(EcdsaKeyPair),
+    EdDsa(Ed25519KeyPair),
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The claims are no JSON.
+    #[error("the claims cannot be encoded: {0}")]
+    Claims(#[from] serde_json::Error),
+    /// The cryptographic library refused.
+    #[error("the key does not sign")]
+    Refused,
+    /// There is no key.
+    #[error("there is no key")]
+    Missing,
 }
 
 /// A key as it stands in the file.
@@ -83,7 +111,7 @@ impl SigningKeys {
             stored.into_iter().map(|key| SigningKey::load(key, file)).collect();
         let mut opened = Self { file: file.to_owned(), keys: keys? };
         let current =
-            opened.keys.last().is_some_and(|key| key.header.alg == jwt_algorithm(algorithm));
+            opened.keys.last().is_some_and(|key| key.algorithm == jwt_algorithm(algorithm));
         if !current {
             opened.rotate(algorithm, now)?;
         }
@@ -147,13 +175,12 @@ impl SigningKeys {
         replace_private(&self.file, &bytes)
     }
 
-    /// Signs `claims` with the newest key.
+    /// Signs `claims` with the newest key: a JWS in compact form (RFC 7515 §7.1).
     ///
     /// # Errors
-    /// When there is no key, or the cryptographic library refuses.
-    pub fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
-        let key = self.keys.last().ok_or(jsonwebtoken::errors::ErrorKind::InvalidKeyFormat)?;
-        jsonwebtoken::encode(&key.header, claims, &key.encoding)
+    /// [`SignError`].
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, SignError> {
+        self.keys.last().ok_or(SignError::Missing)?.sign(claims)
     }
 
     /// The public keys as a JWK set (RFC 7517 §5).
@@ -189,27 +216,64 @@ impl SigningKey {
     fn load(stored: StoredKey, file: &Path) -> Result<Self, KeyFileError> {
         let wrong = || KeyFileError::content(file, "holds a key that cannot be used");
         let der = STANDARD.decode(&stored.pkcs8).map_err(|_| wrong())?;
-        let (algorithm, encoding) = match stored.algorithm.as_str() {
-            "ES256" => (Algorithm::ES256, EncodingKey::from_ec_der(&der)),
-            "EdDSA" => (Algorithm::EdDSA, EncodingKey::from_ed_der(&der)),
+        let (algorithm, pair, encoding) = match stored.algorithm.as_str() {
+            "ES256" => {
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der);
+                let pair = KeyPair::Es256(pair.map_err(|_| wrong())?);
+                (Algorithm::ES256, pair, EncodingKey::from_ec_der(&der))
+            }
+            "EdDSA" => {
+                let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der);
+                let pair = KeyPair::EdDsa(pair.map_err(|_| wrong())?);
+                (Algorithm::EdDSA, pair, EncodingKey::from_ed_der(&der))
+            }
             _ => return Err(wrong()),
         };
         let mut public = Jwk::from_encoding_key(&encoding, algorithm).map_err(|_| wrong())?;
         let kid = public.thumbprint(ThumbprintHash::SHA256).map_err(|_| wrong())?;
         public.common.key_id = Some(kid.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
-        let header =
-            Header { typ: Some(ASSERTION_TYPE.into()), kid: Some(kid), ..Header::new(algorithm) };
-        Ok(Self { stored, header, encoding, public })
+        let header = Header {
+            typ: Some(ASSERTION_TYPE.into()),
+            kid: Some(kid.clone()),
+            ..Header::new(algorithm)
+        };
+        let header = serde_json::to_vec(&header).map_err(|_| wrong())?;
+        let header = format!("{}.", URL_SAFE_NO_PAD.encode(header));
+        Ok(Self { stored, algorithm, kid, header, pair, public })
+    }
+
+    fn sign(&self, claims: &impl Serialize) -> Result<String, SignError> {
+        let claims = serde_json::to_vec(claims)?;
+        let octets = |length: usize| length.div_ceil(3) * 4;
+        let length = self.header.len() + octets(claims.len()) + 1 + octets(SIGNATURE_BYTES);
+        let mut token = String::with_capacity(length);
+        token.push_str(&self.header);
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        let signature = self.pair.sign(token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
     }
 
     fn summary(&self) -> KeySummary {
         KeySummary {
-            kid: self.header.kid.clone().unwrap_or_default(),
+            kid: self.kid.clone(),
             algorithm: self.stored.algorithm.clone(),
             created: self.stored.created,
             retired: self.stored.retired,
         }
+    }
+}
+
+impl KeyPair {
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+        match self {
+            // Both halves at fixed length, one behind the other (RFC 7518 §3.4).
+            Self::Es256(pair) => pair.sign(&SystemRandom::new(), message),
+            Self::EdDsa(pair) => pair.try_sign(message),
+        }
+        .map_err(|_| SignError::Refused)
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "hash_threads",
             Kind::Integer { least: 1, most: 64 },
             "1",
-            "How many passwords are hashed at once.",
+            "How many passwords are hashed at once, on half of the cores at most.",
         ),
         default(
             "hash_queue",

@@ -10,7 +10,7 @@ use doorward_certs::KeyFileError;
 use doorward_certs::clients::ClientAuthorities;
 use doorward_certs::tls::TlsIdentities;
 use doorward_config::GatewayConfig;
-use doorward_plugins::{Clock, OpenError, Pipeline, Services, pipeline};
+use doorward_plugins::{Clock, OpenError, Pipeline, Services, pipeline, priority};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -79,6 +79,8 @@ impl Gate {
         let office = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("office")
+            // Workers come first; see `priority`. Threads for what blocks begin here too.
+            .on_thread_start(|| priority::give_way(priority::OFFICE))
             .enable_all()
             .build();
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;

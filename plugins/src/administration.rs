@@ -115,11 +115,11 @@ impl SessionSummary {
     /// What may be told about this one.
     pub fn of(session: &LiveSession, rules: &SessionRules) -> Self {
         Self {
-            id: session.id.clone(),
+            id: session.id.to_string(),
             account: session.principal().name.clone(),
             acr: assurance(&session.evidence).to_owned(),
-            device: session.device.clone(),
-            address: session.address.clone(),
+            device: session.device.as_ref().to_owned(),
+            address: session.address.clone().into(),
             created: session.created,
             active: session.active().unwrap_or_default(),
             expires: session.expiry(rules).0,
@@ -304,12 +304,12 @@ impl Administration {
         let Some(session) = ids
             .iter()
             .flat_map(|owner| self.sessions.list(owner, now))
-            .find(|session| session.id == id)
+            .find(|session| *session.id == *id)
         else {
             return Err(AdminError::Unknown(format!("session {id}")));
         };
         self.sessions.end(std::slice::from_ref(&session)).await?;
-        tracing::info!(event = "session_revoked", session = session.id, account = %session.principal().name);
+        tracing::info!(event = "session_revoked", session = &*session.id, account = %session.principal().name);
         Ok(Reply::Ended { ended: 1 })
     }
 

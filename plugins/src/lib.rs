@@ -15,6 +15,7 @@ mod context;
 pub mod edits;
 pub mod identity;
 mod origin;
+pub mod priority;
 mod private_place;
 mod refusal;
 mod services;

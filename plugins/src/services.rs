@@ -153,8 +153,12 @@ impl Services {
             }
         }
         self.certificates.sweep();
-        let assertions = Arc::clone(&self.assertions);
-        match tokio::task::spawn_blocking(move || assertions.maintain()).await {
+        let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
+        let maintain = move || {
+            sessions.each(|session| assertions.forget_old(session));
+            assertions.maintain()
+        };
+        match tokio::task::spawn_blocking(maintain).await {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => tracing::info!(event = "key_rotated"),
             Ok(Err(error)) => tracing::error!(event = "key_rotation_failed", %error),

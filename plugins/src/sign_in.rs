@@ -103,6 +103,12 @@ impl SignIn {
         Self { accounts, sessions, hasher, clock, turn }
     }
 
+    /// Would an attempt be refused as [`SignInError::Busy`], whatever it says? Costs nothing, so that
+    /// it can be asked before anything is read. Such an attempt is not logged.
+    pub fn is_full(&self) -> bool {
+        self.hasher.is_full()
+    }
+
     /// Verifies the password and begins a session with a new token. The session that the browser
     /// had ends, so that nobody goes on in a session that somebody else put there.
     ///
@@ -119,7 +125,7 @@ impl SignIn {
         match &result {
             Ok((_, session)) => {
                 let principal = session.principal();
-                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = session.id, factor = "password", address, request_id);
+                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = &*session.id, factor = "password", address, request_id);
             }
             // Who it was tried for is told if there is such a principal. The name as typed is not
             // logged: people type passwords into name fields.

@@ -41,13 +41,13 @@ pub(super) async fn page(
     // The one that the person looks at first, then the others as they come.
     sessions.sort_by_key(|other| other.id != session.id);
     let sessions = sessions.into_iter().map(|other| SessionRow {
-        id: other.id.clone(),
+        id: other.id.to_string(),
         device: if other.device.is_empty() {
             t.unknown_device.to_owned()
         } else {
             device::name(&other.device)
         },
-        address: other.address.clone(),
+        address: other.address.clone().into(),
         activity: t.activity(visit.now.since(other.active().unwrap_or(other.created))),
         current: other.id == session.id,
     });
@@ -99,7 +99,7 @@ pub(super) async fn end_own(
     ending.retain(|own| chosen(&own.id, id));
     let ended = desk.services.sessions.end(&ending).await;
     for own in &ending {
-        tracing::info!(event = "session_ended", session = own.id, account = %own.principal().name, request_id = visit.request_id);
+        tracing::info!(event = "session_ended", session = &*own.id, account = %own.principal().name, request_id = visit.request_id);
     }
     ended.map_err(|error| {
         tracing::error!(event = "store_write_failed", %error);

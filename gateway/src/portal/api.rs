@@ -118,7 +118,7 @@ pub(super) async fn end_others(
     State(desk): State<Arc<Desk>>,
     Extension(visit): Extension<Arc<Visit>>,
 ) -> Response {
-    let current = visit.session.as_ref().map(|session| session.id.clone()).unwrap_or_default();
+    let current = visit.session.as_ref().map(|session| session.id.to_string()).unwrap_or_default();
     match end_own(&desk, &visit, |own, current| own != current, &current).await {
         Ok(ended) => answer(&json!({"ended": ended})),
         Err(refusal) => visit.refuse(&refusal),
@@ -150,7 +150,7 @@ fn describe(desk: &Desk, session: &LiveSession) -> Value {
     let rules = desk.services.sessions.rules();
     let (expires, absolute) = session.expiry(rules);
     json!({
-        "session": session.id,
+        "session": &*session.id,
         "subject": principal.id,
         "account": principal.name.account(),
         "sub_user": principal.name.sub_user(),

@@ -22,6 +22,7 @@ mod text;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -48,6 +49,13 @@ pub const PREFIX: &str = "/.doorward/";
 
 /// The largest form or document that is read.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Where programs sign in.
+const API_SIGN_IN: &str = "/.doorward/api/v1/sign-in";
+
+/// How long a program waits for being told that the gate is busy: one that asks again at once, a
+/// thousand times over, costs a worker a few answers a second on each connection and no more.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Answers below [`PREFIX`].
 pub(crate) struct Portal(axum::Router);
@@ -126,7 +134,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/jwks.json", get(api::jwks))
         .route("/.doorward/style.css", get(pages::style))
         .route("/.doorward/api/openapi.json", get(api::openapi))
-        .route("/.doorward/api/v1/sign-in", post(api::sign_in))
+        .route(API_SIGN_IN, post(api::sign_in))
         .route("/.doorward/api/v1/sign-out", post(api::sign_out))
         .route("/.doorward/api/v1/session", get(api::session))
         .route("/.doorward/api/v1/sessions", get(api::sessions))
@@ -152,6 +160,13 @@ pub(crate) async fn visit(
 ) -> Result<http::Response<Source>, Refusal> {
     cx.decided_by = "portal";
     let gate = &worker.gate;
+    let signs_in = cx.path() == API_SIGN_IN && cx.head.method == Method::POST;
+    if signs_in && gate.services.sign_in.is_full() {
+        // Nothing of it is read, and the office does not hear of it: a crowd at the door must not
+        // take the time of those inside. A person's form gets its page, with what they typed.
+        tokio::time::sleep(BUSY_PAUSE).await;
+        return Err(Refusal::new(Problem::Busy));
+    }
     let (body, progress) = RequestBody::new(body, BODY_BYTES_MAX, worker, false);
     let body = body.collect().await.map_err(|_| {
         let problem = progress.and_then(|progress| progress.problem.get());

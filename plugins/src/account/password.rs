@@ -1,19 +1,23 @@
 //! Passwords: Argon2id (RFC 9106) on few threads, behind a bounded queue.
 //!
-//! Hashing is expensive on purpose. So it runs on blocking threads of the office, never where
-//! requests are carried; so many at once, so many waiting, and the next one is told to come back.
-//! A name that does not exist costs the same hash as one that does.
+//! Hashing is expensive on purpose. So it runs on threads of its own, which give way to all others,
+//! and on half of the cores at most; so many at once, so many waiting, and the next one is told to
+//! come back. A name that does not exist costs the same hash as one that does.
 //!
 //! Not here: who may guess how often (`lockout`).
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use doorward_config::{PasswordHashing, Secret};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization;
+
+use crate::priority;
 
 /// The longest password that is hashed, in bytes; a longer one is wrong.
 const BYTES_MAX: usize = 4096;
@@ -23,11 +27,15 @@ pub struct PasswordHasher {
     rules: PasswordHashing,
     params: Params,
     /// Places in the queue, those being hashed included.
-    places: Semaphore,
-    threads: Semaphore,
+    places: Arc<Semaphore>,
+    /// To the threads; each that waits here has a place. They end when this is gone.
+    queue: Sender<Job>,
     /// Hash of a password that nobody knows, verified for names that do not exist.
     decoy: String,
 }
+
+/// One password to hash or to verify.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// What a verification found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +66,12 @@ impl PasswordHasher {
     /// [`HashError::Failed`] when the parameters cannot be used together.
     pub fn new(rules: &PasswordHashing) -> Result<Arc<Self>, HashError> {
         let params = Params::new(rules.memory_kib, rules.iterations, rules.parallelism, None);
+        let threads = threads(rules.threads);
         let mut hasher = Self {
             rules: rules.clone(),
             params: params.map_err(|_| HashError::Failed)?,
-            places: Semaphore::new(rules.queue + rules.threads),
-            threads: Semaphore::new(rules.threads),
+            places: Arc::new(Semaphore::new(rules.queue + threads)),
+            queue: start(threads).map_err(|_| HashError::Failed)?,
             decoy: String::new(),
         };
         let mut nobody_knows = [0; 32];
@@ -97,14 +106,27 @@ impl PasswordHasher {
         password: &Secret,
         work: impl FnOnce(&Self, &[u8]) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let _place = self.places.try_acquire().map_err(|_| HashError::Busy)?;
-        let _thread = self.threads.acquire().await.map_err(|_| HashError::Failed)?;
+        // Free again when the work is done, even if nobody waits for it any more.
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HashError::Busy)?;
         let hasher = Arc::clone(self);
         // Composed and decomposed letters look alike to the person who types them.
         let password = Secret::new(password.expose().nfc().collect());
-        let hashing =
-            tokio::task::spawn_blocking(move || work(&hasher, password.expose().as_bytes()));
-        hashing.await.map_err(|_| HashError::Failed)?
+        let (answer, answered) = oneshot::channel();
+        let job = move || {
+            if !answer.is_closed() {
+                // Whoever asked may have gone meanwhile.
+                let _ = answer.send(work(&hasher, password.expose().as_bytes()));
+            }
+            drop(place);
+        };
+        self.queue.send(Box::new(job)).map_err(|_| HashError::Failed)?;
+        // It panicked if there is no answer.
+        answered.await.map_err(|_| HashError::Failed)?
+    }
+
+    /// Would the next password be refused as [`HashError::Busy`]? Costs nothing.
+    pub fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
     }
 
     fn hash_now(&self, password: &[u8]) -> Result<String, HashError> {
@@ -158,6 +180,34 @@ impl PasswordHasher {
             )
             .map_err(|_| HashError::Failed),
         }
+    }
+}
+
+/// How many hash at once: as many as are wanted, but half of the cores are for others.
+fn threads(wanted: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    wanted.min(cores / 2).max(1)
+}
+
+/// Starts the threads that hash.
+fn start(threads: usize) -> std::io::Result<Sender<Job>> {
+    let (queue, jobs) = channel::<Job>();
+    let jobs = Arc::new(Mutex::new(jobs));
+    for number in 0..threads {
+        let jobs = Arc::clone(&jobs);
+        let thread = std::thread::Builder::new().name(format!("hashing-{number}"));
+        thread.spawn(move || hash_all(&jobs))?;
+    }
+    Ok(queue)
+}
+
+fn hash_all(jobs: &Mutex<Receiver<Job>>) {
+    priority::give_way(priority::HASHING);
+    loop {
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // Whoever asked learns of a panic; the thread is for the others too.
+        let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 
@@ -264,7 +314,36 @@ mod tests {
     #[tokio::test]
     async fn f20_a_full_queue_refuses_at_once() {
         let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
-        let _all = hasher.places.acquire_many(3).await.unwrap();
+        let all = hasher.places.acquire_many(3).await.unwrap();
+        assert!(hasher.is_full());
         assert_eq!(hasher.verify(&secret("x"), None).await, Err(HashError::Busy));
+        drop(all);
+        assert!(!hasher.is_full());
+        assert_eq!(hasher.verify(&secret("x"), None).await, Ok(Verdict::Wrong));
+    }
+
+    #[tokio::test]
+    async fn f20_whoever_gives_up_waiting_frees_the_place_and_no_panic_ends_the_hashing() {
+        let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
+        let password = secret("x");
+        let broken = hasher.run(&password, |_, _| -> Result<(), _> { panic!("no memory") });
+        assert_eq!(broken.await, Err(HashError::Failed));
+        let (hold, held) = channel::<()>();
+        let other = Arc::clone(&hasher);
+        let first = tokio::spawn(async move {
+            other.run(&secret("x"), move |_, _| Ok(held.recv().is_err())).await
+        });
+        tokio::task::yield_now().await;
+        let second = hasher.verify(&password, None);
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, second).await.is_err());
+        drop(hold);
+        assert_eq!(first.await.unwrap(), Ok(true));
+        let _all = hasher.places.acquire_many(3).await.unwrap();
+    }
+
+    #[test]
+    fn half_of_the_cores_are_for_others() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!((threads(1), threads(usize::MAX)), (1, (cores / 2).max(1)));
     }
 }

@@ -98,16 +98,16 @@ impl Assertions {
     ) -> Result<HeaderValue, PluginError> {
         let now = self.clock.wall();
         let mut cached = session.assertions.lock().unwrap_or_else(PoisonError::into_inner);
-        let reuse = self.lifetime.div_f32(2.0).min(Duration::from_secs(60));
-        if let Some(found) = cached.iter().find(|found| found.upstream == upstream) {
-            // A clock that was set back makes `signed` lie ahead; then it is signed anew.
-            let fresh = now >= found.signed && now.since(found.signed) < reuse;
-            if fresh && Arc::ptr_eq(&found.principal, principal) {
-                return Ok(found.value.clone());
-            }
+        if let Some(found) = cached.iter().find(|found| found.upstream == upstream)
+            && self.is_fresh(found, now)
+            && Arc::ptr_eq(&found.principal, principal)
+        {
+            return Ok(found.value.clone());
         }
         let value = self.sign(session, principal, upstream, now)?;
         cached.retain(|found| found.upstream != upstream);
+        // Most sessions meet one upstream: no place is kept for more.
+        cached.reserve_exact(1);
         cached.push(CachedAssertion {
             upstream,
             value: value.clone(),
@@ -115,6 +115,23 @@ impl Assertions {
             principal: Arc::clone(principal),
         });
         Ok(value)
+    }
+
+    /// Forgets assertions of a session that would be signed anew. Of a session that is not in use
+    /// nothing is left of them then.
+    pub(crate) fn forget_old(&self, session: &LiveSession) {
+        let now = self.clock.wall();
+        let mut cached = session.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cached.is_empty() {
+            cached.retain(|found| self.is_fresh(found, now));
+            cached.shrink_to_fit();
+        }
+    }
+
+    fn is_fresh(&self, cached: &CachedAssertion, now: Timestamp) -> bool {
+        let reuse = self.lifetime.div_f32(2.0).min(Duration::from_secs(60));
+        // A clock that was set back makes `signed` lie ahead; then it is signed anew.
+        now >= cached.signed && now.since(cached.signed) < reuse
     }
 
     fn sign(
@@ -246,7 +263,7 @@ pub(super) mod tests {
             (&seen["auth_time"], &seen["acr"], &seen["amr"][0]),
             (&at.secs().into(), &"aal1".into(), &"pwd".into())
         );
-        assert_eq!((&seen["aud"], &seen["sid"]), (&"console".into(), &session.id.as_str().into()));
+        assert_eq!((&seen["aud"], &seen["sid"]), (&"console".into(), &(*session.id).into()));
 
         sessions.refresh(&crate::account::PrincipalRecord { groups: vec![], ..record });
         let third = assertions.of(&session, &session.principal(), 0).unwrap();
@@ -256,5 +273,13 @@ pub(super) mod tests {
             "a group that was taken away is gone at once"
         );
         assert!(assertions.of(&session, &session.principal(), 7).is_err());
+
+        assertions.clock.advance(Duration::from_secs(59));
+        assertions.forget_old(&session);
+        assert_eq!(assertions.of(&session, &session.principal(), 0).unwrap(), third);
+        assertions.clock.advance(Duration::from_secs(1));
+        assertions.forget_old(&session);
+        let cached = session.assertions.lock().unwrap();
+        assert_eq!(cached.capacity(), 0, "an idle session goes back to its small size");
     }
 }

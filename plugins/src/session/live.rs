@@ -5,16 +5,20 @@
 //! and written every [`FLUSH_EVERY`]; after a crash a session counts as older by at most that,
 //! never as newer.
 //!
-//! Bounds: `total_max` sessions in all, `parallel_max` for one person.
+//! Bounds: `total_max` sessions in all, `parallel_max` for one person. A session that is not in use
+//! takes some 300 octets and its share of its principal; one that is in use besides, for about a
+//! minute, the assertions that its upstreams get, some 800 octets each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use doorward_config::{Secret, Session as Rules};
 
+use super::one::Owner;
+use super::table::Table;
+use super::texts::Texts;
 use super::token::{self, TokenHash};
 use super::{LiveSession, NewSession, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
@@ -23,8 +27,6 @@ use crate::store::{AccountStore, SessionStore, StoreError};
 
 /// How often activity is written. Well below the promised 5 s, so that a slow write keeps it.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(3);
-
-const SHARDS: usize = 64;
 
 /// How many sessions are written in one transaction, which has to be done within the deadline of
 /// the store.
@@ -53,8 +55,9 @@ pub struct Sessions {
     rules: Rules,
     clock: Clock,
     store: Arc<dyn SessionStore>,
-    shards: Vec<RwLock<HashMap<TokenHash, Arc<LiveSession>>>>,
-    people: Mutex<HashMap<String, Person>>,
+    table: Table,
+    texts: Texts,
+    people: Mutex<HashMap<Arc<str>, Person>>,
     count: AtomicUsize,
     /// Active since the last write.
     noted: Mutex<Vec<Arc<LiveSession>>>,
@@ -65,7 +68,7 @@ pub struct Sessions {
 
 /// Somebody with sessions, oldest first.
 struct Person {
-    principal: Arc<ArcSwap<Principal>>,
+    owner: Arc<Owner>,
     sessions: Vec<Arc<LiveSession>>,
 }
 
@@ -84,7 +87,8 @@ impl Sessions {
             rules: rules.clone(),
             clock,
             store,
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            table: Table::new(),
+            texts: Texts::default(),
             people: Mutex::default(),
             count: AtomicUsize::new(0),
             noted: Mutex::default(),
@@ -96,25 +100,35 @@ impl Sessions {
             Timestamp(now.0.saturating_sub(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
         };
         sessions.store.prune(before(rules.absolute), before(rules.idle_max)).await?;
-        let owners: HashMap<_, _> =
-            accounts.list().await?.into_iter().map(|owner| (owner.id.clone(), owner)).collect();
+        // One record after the other: all at once they would take more than the sessions do.
+        let mut owners = HashMap::new();
+        accounts
+            .each(&mut |owner| {
+                if owner.is_active() {
+                    let owner = Owner::of(&owner);
+                    owners.insert(Arc::clone(&owner.id), owner);
+                }
+            })
+            .await?;
         let mut stale = Vec::new();
-        for record in sessions.store.load().await? {
-            // A clock that was set back must not prolong anything, however often.
-            let ahead = record.created.max(record.active).since(now) > CLOCK_ERROR_MAX;
-            let usable = !ahead && !record.is_by_certificate();
-            let owner =
-                owners.get(&record.principal_id).filter(|owner| owner.is_active() && usable);
-            let Some(owner) = owner else {
-                stale.push(record.token_hash);
-                continue;
-            };
-            let session = sessions.insert(record, owner);
-            if !session.observe(now, rules, false) {
-                sessions.remove(&session);
-                stale.push(session.token_hash);
-            }
-        }
+        sessions
+            .store
+            .each(&mut |record| {
+                // A clock that was set back must not prolong anything, however often.
+                let ahead = record.created.max(record.active).since(now) > CLOCK_ERROR_MAX;
+                let usable = !ahead && !record.is_by_certificate();
+                let owner = owners.get(&*record.principal_id).filter(|_| usable);
+                let Some(owner) = owner else {
+                    stale.push(record.token_hash);
+                    return;
+                };
+                let session = sessions.insert(record, || Arc::clone(owner));
+                if !session.observe(now, rules, false) {
+                    sessions.remove(&session);
+                    stale.push(session.token_hash);
+                }
+            })
+            .await?;
         sessions.forget(stale).await?;
         Ok(Arc::new(sessions))
     }
@@ -137,9 +151,8 @@ impl Sessions {
         now: Timestamp,
         counts: bool,
     ) -> Option<Arc<LiveSession>> {
-        let session =
-            self.shard(hash).read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()?;
-        (session.scope == scope && self.is_live(&session, now, counts)).then_some(session)
+        let session = self.table.get(hash)?;
+        (&*session.scope == scope && self.is_live(&session, now, counts)).then_some(session)
     }
 
     /// Is this session live? If it `counts`, it has been active.
@@ -169,7 +182,6 @@ impl Sessions {
         let now = self.clock.now();
         let record = SessionRecord {
             token_hash,
-            id: token::public_id(&token_hash),
             principal_id: new.principal.id.clone(),
             scope: new.scope.to_owned(),
             evidence: new.evidence,
@@ -179,7 +191,8 @@ impl Sessions {
             active: now,
         };
         let mut ending = self.surplus(&new.principal.id, now);
-        if let Some(replaced) = new.replaces.and_then(|session| self.get(&session.token_hash)) {
+        if let Some(replaced) = new.replaces.and_then(|session| self.table.get(&session.token_hash))
+        {
             ending.push(replaced);
         }
         let hashes: Vec<_> = ending.iter().map(|session| session.token_hash).collect();
@@ -187,7 +200,7 @@ impl Sessions {
         for session in &ending {
             self.remove(session);
         }
-        Ok((token, self.insert(record, new.principal)))
+        Ok((token, self.insert(record, || Owner::of(new.principal))))
     }
 
     /// Sessions that have to make room for one more of this person, longest unused first.
@@ -210,7 +223,7 @@ impl Sessions {
 
     /// The principals that have sessions.
     pub fn principal_ids(&self) -> Vec<String> {
-        lock(&self.people).keys().cloned().collect()
+        lock(&self.people).keys().map(|id| id.as_ref().to_owned()).collect()
     }
 
     /// Ends sessions. In this process they are over at once, whatever the store says.
@@ -261,12 +274,12 @@ impl Sessions {
     pub fn refresh(&self, record: &PrincipalRecord) {
         let now = self.clock.now();
         let people = lock(&self.people);
-        let Some(person) = people.get(&record.id) else { return };
+        let Some(person) = people.get(&*record.id) else { return };
         // What has expired since `expire` must not come back by a longer idle time either.
         for session in &person.sessions {
             session.observe(now, &self.rules, false);
         }
-        person.principal.store(Arc::new(Principal::from(record)));
+        person.owner.principal.store(Arc::new(Principal::from(record)));
     }
 
     /// Writes activity, and ends that the store has not heard of yet.
@@ -307,38 +320,40 @@ impl Sessions {
     pub async fn sweep(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let mut expired = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            expired.extend(
-                shard.values().filter(|session| !session.observe(now, &self.rules, false)).cloned(),
-            );
-        }
+        self.table.each(|session| {
+            if !session.observe(now, &self.rules, false) {
+                expired.push(Arc::clone(session));
+            }
+        });
         self.end(&expired).await?;
+        self.texts.sweep();
         Ok(expired.len())
     }
 
-    fn shard(&self, hash: &TokenHash) -> &RwLock<HashMap<TokenHash, Arc<LiveSession>>> {
-        let [first, ..] = hash;
-        #[expect(clippy::indexing_slicing, reason = "the remainder is below the number of shards")]
-        &self.shards[usize::from(*first) % SHARDS]
+    /// Shows every session in memory, some of which may be over.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&LiveSession)) {
+        self.table.each(|session| visit(session));
     }
 
-    fn get(&self, hash: &TokenHash) -> Option<Arc<LiveSession>> {
-        self.shard(hash).read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
-    }
-
-    fn insert(&self, record: SessionRecord, owner: &PrincipalRecord) -> Arc<LiveSession> {
+    /// Adds a session, of an owner like this unless its principal has sessions already.
+    fn insert(
+        &self,
+        record: SessionRecord,
+        owner: impl FnOnce() -> Arc<Owner>,
+    ) -> Arc<LiveSession> {
         let mut people = lock(&self.people);
-        let person = people.entry(owner.id.clone()).or_insert_with(|| Person {
-            principal: Arc::new(ArcSwap::from_pointee(Principal::from(owner))),
-            sessions: Vec::new(),
-        });
-        let session = LiveSession::from_record(record, Arc::clone(&person.principal));
+        let person = match people.get_mut(&*record.principal_id) {
+            Some(person) => person,
+            None => {
+                let owner = owner();
+                let id = Arc::clone(&owner.id);
+                people.entry(id).or_insert(Person { owner, sessions: Vec::new() })
+            }
+        };
+        let session = LiveSession::from_record(record, Arc::clone(&person.owner), &self.texts);
         person.sessions.push(Arc::clone(&session));
         drop(people);
-        let mut shard =
-            self.shard(&session.token_hash).write().unwrap_or_else(PoisonError::into_inner);
-        shard.insert(session.token_hash, Arc::clone(&session));
+        self.table.insert(Arc::clone(&session));
         self.count.fetch_add(1, Ordering::Relaxed);
         session
     }
@@ -346,17 +361,14 @@ impl Sessions {
     /// Ends `session` in memory; a request that looks it up from here on does not find it.
     fn remove(&self, session: &Arc<LiveSession>) {
         session.end();
-        let mut shard =
-            self.shard(&session.token_hash).write().unwrap_or_else(PoisonError::into_inner);
-        if shard.remove(&session.token_hash).is_some() {
+        if self.table.remove(&session.token_hash) {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
-        drop(shard);
         let mut people = lock(&self.people);
-        if let Some(person) = people.get_mut(&session.principal_id) {
+        if let Some(person) = people.get_mut(&session.owner.id) {
             person.sessions.retain(|held| !Arc::ptr_eq(held, session));
             if person.sessions.is_empty() {
-                people.remove(&session.principal_id);
+                people.remove(&session.owner.id);
             }
         }
     }

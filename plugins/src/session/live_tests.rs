@@ -5,6 +5,7 @@ use crate::account::tests::record;
 use crate::context::tests::config;
 use crate::session::{Evidence, Method};
 use crate::store::SqliteStore;
+use crate::store::conformance::all;
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -77,8 +78,12 @@ async fn reload(scratch: &Scratch, extra: &str) -> Arc<Sessions> {
 }
 
 pub(crate) async fn begin(sessions: &Sessions) -> Arc<LiveSession> {
+    begin_for(sessions, "alice").await
+}
+
+async fn begin_for(sessions: &Sessions, name: &str) -> Arc<LiveSession> {
     let new = NewSession {
-        principal: &record("alice"),
+        principal: &record(name),
         evidence: vec![Evidence { method: Method::Password, at: START }],
         scope: "host",
         device: "test",
@@ -148,7 +153,7 @@ async fn e18_a_further_session_ends_the_one_unused_for_longest() {
         .map(|session| sessions.find(&session.token_hash, "host", now, false).is_some())
         .into();
     assert_eq!(live, [true, false, true]);
-    assert_eq!((sessions.count(), scratch.store.load().await.unwrap().len()), (2, 2));
+    assert_eq!((sessions.count(), all(&*scratch.store).await.len()), (2, 2));
     let (full, _scratch) = sessions_under("total_max = 1").await;
     begin(&full).await;
     let new = NewSession {
@@ -180,7 +185,7 @@ async fn o01_after_a_restart_activity_that_was_not_written_counts_as_older() {
     };
     assert_eq!([live(&written), live(&unwritten), live(&ended)], [true, false, false]);
     assert_eq!(restarted.sweep().await.unwrap(), 1);
-    assert_eq!(scratch.store.load().await.unwrap().len(), 1);
+    assert_eq!(all(&*scratch.store).await.len(), 1);
 }
 
 #[tokio::test]
@@ -288,6 +293,104 @@ proptest! {
                         sessions = reload(&scratch, extra).await;
                     }
                 }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// What may happen among several people; a number names one of the sessions so far.
+#[derive(Clone, Debug)]
+enum Change {
+    Begin(&'static str),
+    End(usize),
+    EndAll(&'static str),
+    Expire,
+    Restart,
+}
+
+const PEOPLE: [&str; 3] = ["alice", "bob", "carol"];
+
+fn change() -> impl Strategy<Value = Change> {
+    let person = || proptest::sample::select(&PEOPLE[..]);
+    prop_oneof![
+        6 => person().prop_map(Change::Begin),
+        3 => any::<usize>().prop_map(Change::End),
+        1 => person().prop_map(Change::EndAll),
+        1 => Just(Change::Expire),
+        1 => Just(Change::Restart),
+    ]
+}
+
+/// A session of the model: whose, and what was told of it.
+struct Told {
+    name: &'static str,
+    hash: TokenHash,
+    id: String,
+}
+
+impl Told {
+    fn of(name: &'static str, session: &LiveSession) -> Self {
+        Self { name, hash: session.token_hash, id: session.id.to_string() }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However sessions come and go: found by hash, listed by person and counted, they are those
+    /// of a plain list, and whose and what they were.
+    #[test]
+    fn sessions_of_several_people_follow_a_plain_list(changes in proptest::collection::vec(change(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let extra = "idle = \"15m\"\nparallel_max = 100";
+            let (mut sessions, scratch) = sessions_under(extra).await;
+            scratch.store.add(&record("bob")).await.unwrap();
+            scratch.store.add(&record("carol")).await.unwrap();
+            let (mut live, mut over) = (Vec::<Told>::new(), Vec::<Told>::new());
+            for change in changes {
+                let now = scratch.clock.now();
+                match change {
+                    Change::Begin(name) => live.push(Told::of(name, &*begin_for(&sessions, name).await)),
+                    Change::End(number) if !live.is_empty() => {
+                        let told = live.remove(number % live.len());
+                        let found = sessions.find(&told.hash, "host", now, true).unwrap();
+                        sessions.end(&[found]).await.unwrap();
+                        over.push(told);
+                    }
+                    Change::End(_) => {}
+                    Change::EndAll(name) => {
+                        sessions.end(&sessions.list(&format!("id-of-{name}"), now)).await.unwrap();
+                        over.extend(live.extract_if(.., |told| told.name == name));
+                    }
+                    Change::Expire => {
+                        scratch.clock.advance(minutes(15));
+                        prop_assert_eq!(sessions.sweep().await.unwrap(), live.len());
+                        over.append(&mut live);
+                    }
+                    Change::Restart => sessions = reload(&scratch, extra).await,
+                }
+                let now = scratch.clock.now();
+                prop_assert_eq!(sessions.count(), live.len());
+                for told in &live {
+                    let found = sessions.find(&told.hash, "host", now, false).unwrap();
+                    prop_assert_eq!(&*found.id, told.id.as_str());
+                    let principal = found.principal();
+                    prop_assert_eq!(principal.name.account(), told.name);
+                    prop_assert_eq!((&*found.device, &*found.address), ("test", "192.0.2.1"));
+                    prop_assert_eq!(found.evidence.len(), 1);
+                }
+                prop_assert!(over.iter().all(|told| sessions.find(&told.hash, "host", now, true).is_none()));
+                for name in PEOPLE {
+                    let mut listed: Vec<_> = sessions.list(&format!("id-of-{name}"), now).iter().map(|session| session.id.to_string()).collect();
+                    let mut expected: Vec<_> = live.iter().filter(|told| told.name == name).map(|told| told.id.clone()).collect();
+                    listed.sort();
+                    expected.sort();
+                    prop_assert_eq!(listed, expected);
+                }
+                let people = PEOPLE.iter().filter(|name| live.iter().any(|told| told.name == **name));
+                prop_assert_eq!(sessions.principal_ids().len(), people.count());
             }
             Ok(())
         })?;

@@ -6,6 +6,7 @@
 //! - [`token`]: what the cookie carries, and the form in which it is kept.
 //! - [`cookie`]: reading and writing the `Cookie` field.
 //! - `one`: a session, and the state machine of its life.
+//! - `table`, `texts`: sessions by their hash, and what many of them say.
 //! - [`live`]: the sessions in memory, found and written behind to the store.
 //!
 //! Not here: what a route demands (`access`), and how a session begins (`sign_in`, `certificate`).
@@ -14,6 +15,8 @@ pub mod cookie;
 pub mod live;
 mod one;
 mod plugin;
+mod table;
+mod texts;
 pub mod token;
 
 use serde::{Deserialize, Serialize};
@@ -31,8 +34,6 @@ pub(crate) use plugin::Usage;
 pub struct SessionRecord {
     /// SHA-256 of its token.
     pub token_hash: TokenHash,
-    /// Its public id.
-    pub id: String,
     /// Whom it is for.
     pub principal_id: String,
     /// The host, or the cookie domain, at which it is worth something.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use doorward_config::Session as Rules;
 
-use super::token::TokenHash;
+use super::texts::Texts;
+use super::token::{SessionId, TokenHash, public_id};
 use super::{Evidence, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::Timestamp;
@@ -21,32 +22,50 @@ use crate::identity::CachedAssertion;
 const ENDED: u64 = 0;
 
 /// One session that is, or was, live.
+///
+/// There may be a million. What it says of itself takes 192 octets with the counters around it,
+/// and besides only its evidence and its address; what others say too is shared with them.
 #[derive(Debug)]
 pub struct LiveSession {
     pub(super) token_hash: TokenHash,
     /// Its public id.
-    pub id: String,
-    pub(super) principal_id: String,
-    principal: Arc<ArcSwap<Principal>>,
-    pub(super) scope: String,
+    pub id: SessionId,
+    /// Is it in the list of what has to be written?
+    pub(super) noted: AtomicBool,
+    pub(super) owner: Arc<Owner>,
+    pub(super) scope: Arc<str>,
     /// What was proven, oldest first.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Box<[Evidence]>,
     /// What the client said it is, shortened.
-    pub device: String,
+    pub device: Arc<str>,
     /// Where the client signed in from.
-    pub address: String,
+    pub address: Box<str>,
     /// When it began.
     pub created: Timestamp,
     active: AtomicU64,
-    /// Is it in the list of what has to be written?
-    pub(super) noted: AtomicBool,
+    /// What upstreams were told lately; empty for a session that is not in use.
     pub(crate) assertions: Mutex<Vec<CachedAssertion>>,
+}
+
+/// Whom sessions are for: one for all sessions of a principal.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) id: Arc<str>,
+    /// As of now.
+    pub(super) principal: ArcSwap<Principal>,
+}
+
+impl Owner {
+    pub(super) fn of(record: &PrincipalRecord) -> Arc<Self> {
+        let principal = ArcSwap::from_pointee(Principal::from(record));
+        Arc::new(Self { id: record.id.as_str().into(), principal })
+    }
 }
 
 impl LiveSession {
     /// Whom it is for, as of now.
     pub fn principal(&self) -> Arc<Principal> {
-        self.principal.load_full()
+        self.owner.principal.load_full()
     }
 
     /// When it was last active; `None` if it has ended.
@@ -70,7 +89,7 @@ impl LiveSession {
     }
 
     fn idle(&self, rules: &Rules) -> Duration {
-        self.principal.load().idle.unwrap_or(rules.idle)
+        self.owner.principal.load().idle.unwrap_or(rules.idle)
     }
 
     /// Is it live at `now`? If so and if `counts`, it has been active. If it has expired, it has
@@ -99,19 +118,20 @@ impl LiveSession {
         }
     }
 
+    /// The session of `record`, of which `texts` holds what others share.
     pub(super) fn from_record(
         record: SessionRecord,
-        principal: Arc<ArcSwap<Principal>>,
+        owner: Arc<Owner>,
+        texts: &Texts,
     ) -> Arc<Self> {
         Arc::new(Self {
             token_hash: record.token_hash,
-            id: record.id,
-            principal_id: record.principal_id,
-            principal,
-            scope: record.scope,
-            evidence: record.evidence,
-            device: record.device,
-            address: record.address,
+            id: public_id(&record.token_hash),
+            owner,
+            scope: texts.of(&record.scope),
+            evidence: record.evidence.into(),
+            device: texts.of(&record.device),
+            address: record.address.into(),
             created: record.created,
             active: AtomicU64::new(record.active.0.max(1)),
             noted: AtomicBool::new(false),
@@ -135,4 +155,15 @@ pub struct NewSession<'a> {
     pub address: String,
     /// The session that the browser had before, which ends.
     pub replaces: Option<&'a LiveSession>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_small() {
+        let counters = 2 * size_of::<usize>();
+        assert!(size_of::<LiveSession>() + counters <= 192, "{}", size_of::<LiveSession>());
+    }
 }

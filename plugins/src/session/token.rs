@@ -4,6 +4,9 @@
 //! memory keep only its SHA-256, so that a stolen store opens no session. The public id of a
 //! session is a hash of that hash: it can be shown and logged, and leads back to neither.
 
+use std::fmt;
+use std::ops::Deref;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine;
@@ -40,12 +43,43 @@ pub fn hash(text: &[u8]) -> Option<TokenHash> {
     }
 }
 
-/// The public id of the session with this token hash: 22 characters of base64url.
-pub fn public_id(hash: &TokenHash) -> String {
-    let mut labelled = b"doorward session id ".to_vec();
-    labelled.extend_from_slice(hash);
+/// The public id of a session: 22 characters of base64url. A `str` in use; held in place, because
+/// there is one for each of very many sessions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SessionId([u8; 22]);
+
+impl Deref for SessionId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Base64 is ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// The public id of the session with this token hash.
+pub fn public_id(hash: &TokenHash) -> SessionId {
+    let mut labelled = [0; 52];
+    let (label, rest) = labelled.split_at_mut(20);
+    label.copy_from_slice(b"doorward session id ");
+    rest.copy_from_slice(hash);
     let id = sha256(&labelled);
-    URL_SAFE_NO_PAD.encode(id.first_chunk::<16>().unwrap_or(&[0; 16]))
+    let mut text = [b'A'; 22];
+    // Sixteen octets are 22 characters, always.
+    let _ = URL_SAFE_NO_PAD.encode_slice(id.first_chunk::<16>().unwrap_or(&[0; 16]), &mut text);
+    SessionId(text)
 }
 
 fn sha256(bytes: &[u8]) -> TokenHash {
@@ -109,6 +143,6 @@ mod tests {
         let (token, hash) = issue().unwrap();
         let id = public_id(&hash);
         assert_eq!(id.len(), 22);
-        assert!(!token.expose().contains(&id) && !URL_SAFE_NO_PAD.encode(hash).contains(&id));
+        assert!(!token.expose().contains(&*id) && !URL_SAFE_NO_PAD.encode(hash).contains(&*id));
     }
 }

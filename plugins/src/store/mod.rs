@@ -7,7 +7,7 @@
 //! Every backend passes [`conformance`](self) tests; see `conformance.rs`.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -55,6 +55,10 @@ pub trait AccountStore: Send + Sync {
     /// All that are not deleted, by name.
     async fn list(&self) -> Result<Vec<PrincipalRecord>, StoreError>;
 
+    /// Shows all that are not deleted, in no order, without holding many at once.
+    async fn each(&self, visit: &mut (dyn FnMut(PrincipalRecord) + Send))
+    -> Result<(), StoreError>;
+
     /// All principals of an account that are not deleted.
     async fn list_account(&self, account_id: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
 
@@ -75,8 +79,9 @@ pub trait AccountStore: Send + Sync {
 /// Live state: who is signed in.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
-    /// All sessions, live or not.
-    async fn load(&self) -> Result<Vec<SessionRecord>, StoreError>;
+    /// Shows all sessions, live or not, in no order, without holding many at once: there may be a
+    /// million. Those that begin or end meanwhile may be among them, or not.
+    async fn each(&self, visit: &mut (dyn FnMut(SessionRecord) + Send)) -> Result<(), StoreError>;
 
     /// Forgets sessions that were begun, or last active, before these times.
     async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError>;

@@ -12,6 +12,7 @@ use std::fs::OpenOptions;
 use std::future::Future;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::account::name::{Name, NameKey};
 use crate::account::{PrincipalRecord, State, Verification};
 use crate::clock::Timestamp;
 use crate::session::SessionRecord;
-use crate::session::token::TokenHash;
+use crate::session::token::{TokenHash, public_id};
 
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -37,7 +38,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const MIGRATIONS: [(i64, &str, &str); 1] =
     [(1, "accounts and sessions", include_str!("migrations/0001_accounts_and_sessions.sql"))];
 
-const PRINCIPAL: &str = "SELECT p.id, p.account_id, a.name, p.sub_user, p.display_name, p.email, p.role_list, \
+/// How many rows are in memory at once where all are read.
+const PART: i64 = 2000;
+
+const PRINCIPAL: &str = "SELECT p.rowid, p.id, p.account_id, a.name, p.sub_user, p.display_name, p.email, p.role_list, \
      p.group_list, p.state, a.state AS account_state, a.idle_secs, a.verification, p.created_ms, p.password_hash \
      FROM principal p JOIN account a ON a.id = p.account_id ";
 
@@ -145,6 +149,26 @@ impl SqliteStore {
         self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await
     }
 
+    /// Shows every row of a query that takes the last row's number and how many may come next.
+    /// As long as it takes: a start with a million sessions is slow, not wrong.
+    async fn in_parts(
+        &self,
+        sql: impl Into<String>,
+        mut visit: impl FnMut(&SqliteRow) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let sql = Arc::new(sql.into());
+        let mut last = i64::MIN;
+        loop {
+            let query = sqlx::query(sqlx::AssertSqlSafe(Arc::clone(&sql))).bind(last).bind(PART);
+            let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
+            rows.iter().try_for_each(&mut visit)?;
+            match rows.last() {
+                None => return Ok(()),
+                Some(row) => last = row.try_get("rowid").map_err(failed)?,
+            }
+        }
+    }
+
     async fn one(
         &self,
         condition: &'static str,
@@ -237,6 +261,17 @@ impl AccountStore for SqliteStore {
         self.many("WHERE p.state <> 'deleted' AND a.state <> 'deleted' ORDER BY a.name_key, p.sub_user_key", &[]).await
     }
 
+    async fn each(
+        &self,
+        visit: &mut (dyn FnMut(PrincipalRecord) + Send),
+    ) -> Result<(), StoreError> {
+        let sql = format!(
+            "{PRINCIPAL}WHERE p.rowid > ? AND p.state <> 'deleted' AND a.state <> 'deleted' \
+             ORDER BY p.rowid LIMIT ?"
+        );
+        self.in_parts(sql, |row| principal(row).map(&mut *visit)).await
+    }
+
     async fn list_account(&self, account_id: &str) -> Result<Vec<PrincipalRecord>, StoreError> {
         self.many(
             "WHERE p.account_id = ? AND p.state <> 'deleted' ORDER BY p.sub_user_key",
@@ -295,10 +330,9 @@ impl AccountStore for SqliteStore {
 
 #[async_trait]
 impl SessionStore for SqliteStore {
-    async fn load(&self) -> Result<Vec<SessionRecord>, StoreError> {
-        // As long as it takes: a start with a million sessions is slow, not wrong.
-        let rows = sqlx::query("SELECT * FROM session").fetch_all(&self.readers).await;
-        rows.map_err(failed)?.iter().map(session).collect()
+    async fn each(&self, visit: &mut (dyn FnMut(SessionRecord) + Send)) -> Result<(), StoreError> {
+        let sql = "SELECT rowid, * FROM session WHERE rowid > ? ORDER BY rowid LIMIT ?";
+        self.in_parts(sql, |row| session(row).map(&mut *visit)).await
     }
 
     async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError> {
@@ -321,7 +355,7 @@ impl SessionStore for SqliteStore {
             }
             sqlx::query("INSERT INTO session (token_hash, id, principal_id, scope, evidence, device, address, created_ms, active_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
                 .bind(session.token_hash.as_slice())
-                .bind(&session.id)
+                .bind(&*public_id(&session.token_hash))
                 .bind(&session.principal_id)
                 .bind(&session.scope)
                 .bind(evidence)
@@ -397,7 +431,6 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
     let hash: Vec<u8> = row.try_get("token_hash").map_err(failed)?;
     Ok(SessionRecord {
         token_hash: hash.try_into().map_err(|_| StoreError::Corrupt("session"))?,
-        id: text("id")?,
         principal_id: text("principal_id")?,
         scope: text("scope")?,
         evidence: serde_json::from_str(&text("evidence")?)
