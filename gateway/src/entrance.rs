@@ -124,6 +124,9 @@ async fn carry_http1(
     let limits = &config.limits;
     let owner = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
+        // Now, and not when the answer is first asked for: the library reads on before that, and a
+        // client that has sent its end would seem to want nothing.
+        owner.watch.begin();
         serve(Rc::clone(&worker), Rc::clone(&owner), request)
     });
     let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
@@ -157,6 +160,7 @@ async fn carry_http2(
     let limits = &config.limits;
     let owner = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
+        owner.watch.begin();
         serve(Rc::clone(&worker), Rc::clone(&owner), request)
     });
     let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));

@@ -29,7 +29,6 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
-    peer.watch.begin();
     let refused = peer.admit(worker.gate.services.config.limits.requests_per_connection);
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);

@@ -22,6 +22,7 @@ mod edits;
 mod entry;
 mod faults;
 mod framing;
+mod half_close;
 mod identity_headers;
 mod limits;
 mod log;

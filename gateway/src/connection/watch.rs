@@ -113,6 +113,10 @@ impl Watch {
     pub(crate) fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.since.set(self.ticks.get());
+        if self.half_closed.get().is_some() {
+            // The end that the client has sent counts now, and nobody reads on by himself.
+            self.wake();
+        }
     }
 
     /// The order that holds; the driver's task is woken when another one comes.
