@@ -18,6 +18,7 @@ mod assertion;
 mod authority;
 mod backends;
 mod config_examples;
+mod corpora;
 mod edits;
 mod entry;
 mod faults;
