@@ -132,13 +132,13 @@ fn expected(sent: &Stream<'_>) -> Vec<(String, Vec<u8>, Vec<u8>)> {
     whole.map(|one| (one.method.into(), origin_form(one.target), one.body.clone())).collect()
 }
 
-/// Path and query of a target (RFC 9112 §3.2).
+/// Path and query of a target (RFC 9112 §3.2), whatever its scheme: the gate serves the host, and
+/// nothing that it judges depends on the scheme.
 fn origin_form(target: &[u8]) -> Vec<u8> {
-    let lower = target.to_ascii_lowercase();
-    let mut schemes = [&b"http://"[..], b"https://"].into_iter();
-    let scheme = schemes.find(|scheme| lower.starts_with(scheme));
-    let Some(scheme) = scheme else { return target.to_vec() };
-    let rest = &target[scheme.len()..];
+    let colon = target.windows(3).position(|three| three == b"://");
+    let scheme = |colon: &usize| !target[..*colon].contains(&b'/');
+    let Some(colon) = colon.filter(scheme) else { return target.to_vec() };
+    let rest = &target[colon + 3..];
     match rest.iter().position(|octet| matches!(octet, b'/' | b'?')) {
         None => b"/".to_vec(),
         Some(at) if rest[at] == b'?' => [b"/", &rest[at..]].concat(),
@@ -204,7 +204,8 @@ impl Record {
     /// Holds a request against what may come from its client.
     fn note(&mut self, message: &Message<'_>) {
         if let Err(fault) = self.judge(message) {
-            self.wrong.push(format!("{fault}: {message:?}"));
+            let target = message.target.escape_ascii();
+            self.wrong.push(format!("{fault}: {} {target} {:?}", message.method, message.fields));
         }
     }
 

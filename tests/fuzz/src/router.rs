@@ -240,10 +240,21 @@ fn check_fields(cx: &RequestContext, before: &Parts) {
     let host = parse_host(headers[HOST].to_str().unwrap());
     assert_eq!(host.as_deref(), Some(&*cx.host));
     for name in headers.keys().map(http::HeaderName::as_str) {
-        let hop = ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
-        assert!(!hop.contains(&name) && !name.starts_with("proxy-auth"), "{name}");
+        let hop = [
+            "connection",
+            "keep-alive",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authorization",
+        ];
+        assert!(!hop.contains(&name), "{name}");
         let ours = name == "x-forwarded-prefix" && cx.route.edits.replace_prefix.is_some();
-        let said = name.starts_with("x-forwarded-") || name.starts_with("x-original-");
+        let said = name.starts_with("x-forwarded-")
+            || ["x-original-url", "x-original-uri", "x-original-method"].contains(&name);
         assert!(ours || !(said || name == "forwarded" || name == "x-real-ip"), "{name}");
     }
     if let Some(told) = headers.get("x-forwarded-prefix") {
