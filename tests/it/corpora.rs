@@ -2,6 +2,8 @@
 //!
 //! Only targets that reach the product by its public API; they are the same files.
 
+#![expect(unreachable_pub, reason = "it is reachable where the fuzz targets use it")]
+
 use std::path::Path;
 
 #[path = "../fuzz/src/cookie.rs"]
