@@ -45,11 +45,14 @@ pub struct Rig {
     _scratch: Scratch,
 }
 
+/// Method, target and body of a request.
+type Sent = (String, Vec<u8>, Vec<u8>);
+
 /// What the console may get, and what was wrong with what it got.
 #[derive(Default)]
 struct Record {
-    /// By address of the client: method, target and body of each request that was not seen yet.
-    expected: HashMap<IpAddr, Vec<(String, Vec<u8>, Vec<u8>)>>,
+    /// By address of the client: the requests that were not seen yet.
+    expected: HashMap<IpAddr, Vec<Sent>>,
     wrong: Vec<String>,
 }
 
@@ -126,8 +129,8 @@ impl Drop for Rig {
     }
 }
 
-/// What may arrive of what was sent: method, path with query, and body of whole requests.
-fn expected(sent: &Stream<'_>) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+/// What may arrive of what was sent: whole requests, by path and query.
+fn expected(sent: &Stream<'_>) -> Vec<Sent> {
     let whole = sent.messages.iter().filter(|message| message.whole);
     whole.map(|one| (one.method.into(), origin_form(one.target), one.body.clone())).collect()
 }
@@ -240,7 +243,7 @@ impl Record {
         let client = std::str::from_utf8(client).ok().and_then(|client| client.parse().ok());
         let client: IpAddr = client.ok_or("more than the client")?;
         let left = self.expected.get_mut(&client).ok_or("nobody who asks")?;
-        let same = |sent: &(String, Vec<u8>, Vec<u8>)| {
+        let same = |sent: &Sent| {
             (&*sent.0, &*sent.1, &*sent.2) == (message.method, message.target, &*message.body)
         };
         // In order: what was passed over was refused, and cannot come any more.
