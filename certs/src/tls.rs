@@ -83,11 +83,10 @@ impl TlsIdentities {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Self>::clone(self));
-        config.alpn_protocols = if http2 {
-            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-        } else {
-            vec![b"http/1.1".to_vec()]
-        };
+        // Some clients of HTTP/1.0 say so; one that offers nothing known would be turned away.
+        let protocols: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
+        let offered = protocols.iter().skip(usize::from(!http2));
+        config.alpn_protocols = offered.map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }

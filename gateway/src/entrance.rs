@@ -48,7 +48,7 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
         if !is_trusted(peer.address().ip(), &listener.trusted_proxies) {
             return;
         }
-        let reading = tokio::time::timeout(limit, read_preamble(&mut stream));
+        let reading = Box::pin(tokio::time::timeout(limit, read_preamble(&mut stream)));
         let Some(Ok(Some(client))) = unless_ending(reading, &peer).await else { return };
         if let Some(client) = client {
             peer.set_address(client);
@@ -65,18 +65,20 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             };
             spoken
         };
+        // Each way is boxed by itself: a resting connection is not as large as the largest.
         return match is_http2 {
-            true => carry_http2(worker, stream, peer).await,
-            false => carry_http1(worker, stream, peer).await,
+            true => Box::pin(carry_http2(worker, stream, peer)).await,
+            false => Box::pin(carry_http1(worker, stream, peer)).await,
         };
     };
     let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
-    let Some(Ok(Ok(stream))) = unless_ending(handshake, &peer).await else { return };
+    let Some(Ok(Ok(stream))) = Box::pin(unless_ending(handshake, &peer)).await else { return };
+    let stream = Box::new(stream);
     let session = stream.get_ref().1;
     if session.alpn_protocol() == Some(b"h2") {
-        carry_http2(worker, stream, peer).await;
+        Box::pin(carry_http2(worker, stream, peer)).await;
     } else {
-        carry_http1(worker, stream, peer).await;
+        Box::pin(carry_http1(worker, stream, peer)).await;
     }
 }
 
@@ -115,38 +117,50 @@ async fn speaks_http2(stream: &mut Prefixed<TcpStream>) -> bool {
     speaks
 }
 
+/// Speaks HTTP/1. A connection that rests keeps neither buffers nor parser: they come back with
+/// its next request, so that ten thousand that rest cost little.
 async fn carry_http1(
     worker: Rc<Worker>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: Rc<Peer>,
 ) {
     let config = Arc::clone(&worker.gate.services.config);
-    let limits = &config.limits;
-    let owner = Rc::clone(&peer);
-    let service = service_fn(move |request: Request<Incoming>| {
-        // Now, and not when the answer is first asked for: the library reads on before that, and a
-        // client that has sent its end would seem to want nothing.
-        owner.watch.begin();
-        serve(Rc::clone(&worker), Rc::clone(&owner), request)
-    });
-    let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
-    let mut connection = http1::Builder::new()
-        // The sweep keeps the time.
-        .header_read_timeout(None)
-        .max_buf_size(limits.header_bytes.max(8192))
-        .max_headers(limits.header_count)
-        .serve_connection(TokioIo::new(stream), service);
-    if !drive(&mut connection, &peer, http1::Connection::graceful_shutdown).await {
-        return;
-    }
-    let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner().into_inner();
-    match peer.take_tunnel() {
-        Some(tunnel) => carry(&mut stream, &parts.read_buf, tunnel, &peer).await,
-        None if peer.may_have_more() => {
-            let _ = unless_ending(tokio::time::timeout(LINGER, linger(stream)), &peer).await;
+    let mut stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
+    loop {
+        let (worker, owner) = (Rc::clone(&worker), Rc::clone(&peer));
+        let service = service_fn(move |request: Request<Incoming>| {
+            serve(Rc::clone(&worker), Rc::clone(&owner), request)
+        });
+        let connection = http1::Builder::new()
+            // The sweep keeps the time.
+            .header_read_timeout(None)
+            .max_buf_size(config.limits.header_bytes.max(8192))
+            .max_headers(config.limits.header_count)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = Box::new(connection);
+        let end = drive(&mut *connection, &peer, http1::Connection::graceful_shutdown).await;
+        if end == End::Ordered {
+            return;
         }
-        None => {}
+        let parts = connection.into_parts();
+        stream = parts.io.into_inner();
+        if end == End::Rest && parts.read_buf.is_empty() {
+            let woken = unless_ending(poll_fn(|cx| stream.poll_wake(cx)), &peer).await;
+            peer.watch.set_resting(false);
+            match woken {
+                Some(true) => continue,
+                Some(false) | None => return,
+            }
+        }
+        let mut stream = stream.into_inner();
+        return match peer.take_tunnel() {
+            Some(tunnel) => Box::pin(carry(&mut stream, &parts.read_buf, tunnel, &peer)).await,
+            None if peer.may_have_more() => {
+                let lingering = Box::pin(tokio::time::timeout(LINGER, linger(stream)));
+                unless_ending(lingering, &peer).await;
+            }
+            None => {}
+        };
     }
 }
 
@@ -160,7 +174,6 @@ async fn carry_http2(
     let limits = &config.limits;
     let owner = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        owner.watch.begin();
         serve(Rc::clone(&worker), Rc::clone(&owner), request)
     });
     let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
@@ -172,17 +185,28 @@ async fn carry_http2(
     drive(&mut connection, &peer, http2::Connection::graceful_shutdown).await;
 }
 
-/// Drives a connection to its end, or to the end that its watch orders. Says whether it came to
-/// its own.
+/// How the driving of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It came to its own end.
+    Own,
+    /// Its watch ordered it to close.
+    Ordered,
+    /// It has nothing to do for now.
+    Rest,
+}
+
+/// Drives a connection to its end, or to the end that its watch orders.
 async fn drive<C: Future + Unpin>(
     connection: &mut C,
     peer: &Peer,
     graceful_shutdown: fn(Pin<&mut C>),
-) -> bool {
+) -> End {
     let mut draining = false;
     poll_fn(|cx| {
         match peer.watch.order(cx) {
-            Order::Close => return Poll::Ready(false),
+            Order::Close => return Poll::Ready(End::Ordered),
+            Order::Rest => return Poll::Ready(End::Rest),
             Order::Drain if !draining => {
                 draining = true;
                 graceful_shutdown(Pin::new(connection));
@@ -190,7 +214,7 @@ async fn drive<C: Future + Unpin>(
             Order::Carry | Order::Drain => {}
         }
         // How a client ends its connection is its own affair.
-        Pin::new(&mut *connection).poll(cx).map(|_| true)
+        Pin::new(&mut *connection).poll(cx).map(|_| End::Own)
     })
     .await
 }
@@ -199,7 +223,7 @@ async fn drive<C: Future + Unpin>(
 async fn unless_ending<F: Future>(work: F, peer: &Peer) -> Option<F::Output> {
     let mut work = pin!(work);
     poll_fn(|cx| match peer.watch.order(cx) {
-        Order::Carry => work.as_mut().poll(cx).map(Some),
+        Order::Carry | Order::Rest => work.as_mut().poll(cx).map(Some),
         Order::Close | Order::Drain => Poll::Ready(None),
     })
     .await

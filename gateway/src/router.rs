@@ -260,6 +260,8 @@ impl Router {
             return Ok(known);
         }
         let host = raw.to_str().ok().and_then(parse_host).ok_or(Problem::BadRequest)?;
+        // A copy: what is remembered must not keep the whole buffer of the head.
+        let raw = HeaderValue::from_bytes(raw.as_bytes()).map_err(|_| Problem::BadRequest)?;
         let authority = Authority { upstream: self.config.upstream_for(&host), raw, host };
         peer.remember_authority(&authority);
         Ok(authority)

@@ -29,6 +29,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
+    peer.watch.begin();
     let refused = peer.admit(worker.gate.services.config.limits.requests_per_connection);
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
@@ -50,7 +51,7 @@ pub(crate) async fn serve(
             None => match cx.upstream {
                 // Large, and rarer: it must not make the future of every request larger.
                 None => Box::pin(portal::visit(&worker, cx, &audience, body)).await,
-                Some(upstream) => forward(&worker, cx, peer, upstream, body).await,
+                Some(upstream) => forward(&worker, cx, (peer, version), upstream, body).await,
             },
         },
     };
@@ -69,7 +70,7 @@ pub(crate) async fn serve(
 async fn forward(
     worker: &Rc<Worker>,
     cx: &mut RequestContext,
-    peer: &Peer,
+    (peer, version): (&Peer, Version),
     upstream: usize,
     body: Incoming,
 ) -> Result<Response<Source>, Refusal> {
@@ -98,7 +99,7 @@ async fn forward(
         session: cx.session.as_ref(),
         streaming,
         time: limits.exchange_time.filter(|_| !streaming),
-        interim: &|response| tell(peer, response),
+        interim: &|response| tell(peer, version, response),
     };
     let answered = pool.forward(call).await;
     cx.decided_by = "upstream";
@@ -118,13 +119,13 @@ async fn forward(
     }
 }
 
-/// Tells the client of an interim response. It is no decision and sets nothing; `100 Continue` is
-/// the gate's own to say.
-fn tell(peer: &Peer, mut response: Response<()>) {
+/// Tells the client of an interim response, unless it speaks HTTP/1.0, which has none (RFC 9110
+/// §15.2). It is no decision and sets nothing; `100 Continue` is the gate's own to say.
+fn tell(peer: &Peer, version: Version, mut response: Response<()>) {
     let headers = response.headers_mut();
     remove_hop_by_hop(headers);
     headers.remove(SET_COOKIE);
-    if response.status() != StatusCode::CONTINUE {
+    if response.status() != StatusCode::CONTINUE && version != Version::HTTP_10 {
         peer.tell(response.status(), response.headers());
     }
 }

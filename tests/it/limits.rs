@@ -166,6 +166,33 @@ async fn a_head_has_a_time_however_it_drips() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_rested_is_served_as_before() {
+    let upstream = Upstream::start().await;
+    let gate = gate(&upstream, "header_time = \"2s\"").await;
+    let mut resting = Vec::new();
+    for begun in [head("GET /", ""), String::new()] {
+        let mut stream = connect(&gate, &begun).await;
+        if !begun.is_empty() {
+            assert!(raw::message(&mut stream).await.0.starts_with("HTTP/1.1 200"));
+        }
+        resting.push(stream);
+    }
+    // As long as it takes to let go of a slow one.
+    raw::rest(&mut connect(&gate, "GET / HT").await).await;
+    for mut stream in resting {
+        let (first, second) = (head("GET /a", ""), head("GET /b", "connection: close\r\n"));
+        let octets = first + &second;
+        let (begin, end) = octets.split_at(5);
+        for piece in [begin, end] {
+            stream.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(raw::statuses(&raw::rest(&mut stream).await), [200, 200]);
+    }
+    assert_eq!(upstream.count(), 5);
+}
+
+#[tokio::test]
 async fn a_connection_without_requests_has_a_time_and_one_with_them_has_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gate = TestGate::with_config(&format!(

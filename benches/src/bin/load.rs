@@ -1,12 +1,11 @@
-//! The load bench: what one request costs each proxy in CPU time, side by side.
+//! The load bench: what a request costs each proxy, side by side.
 //!
-//! Starts a small nginx as the upstream, then every peer in front of it, one
-//! worker each, and sends the same keep-alive GET through them in turn with
-//! `wrk`. A round measures each peer once; the order moves on by one each
-//! round, so a slow minute of the machine falls on all of them. The figure is
-//! the peer's own user and system time from `/proc`, divided by the requests
-//! that `wrk` counted and that the upstream confirms. `benches/run` builds and
-//! installs what this needs.
+//! Starts a small nginx as the upstream, then the peers of each scenario in
+//! front of it, one worker each, and sends the same load through them in turn
+//! (`trial.rs`). The figure is the peer's own user and system time from `/proc`,
+//! divided by the requests that the load generator counted and that the upstream
+//! confirms. Two scenarios measure something else: `idle` memory, `signin`
+//! latency. `benches/run` builds and installs what this needs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,12 +20,16 @@
 mod configs;
 #[path = "load/doorward.rs"]
 mod doorward;
+#[path = "load/figures.rs"]
+mod figures;
+#[path = "load/generators.rs"]
+mod generators;
 #[path = "load/http.rs"]
 mod http;
+#[path = "load/idle.rs"]
+mod idle;
 #[path = "load/machine.rs"]
 mod machine;
-#[path = "load/measure.rs"]
-mod measure;
 #[path = "load/options.rs"]
 mod options;
 #[path = "load/peers.rs"]
@@ -35,16 +38,32 @@ mod peers;
 mod process;
 #[path = "load/report.rs"]
 mod report;
-#[path = "load/wrk.rs"]
-mod wrk;
+#[path = "load/scenarios.rs"]
+mod scenarios;
+#[path = "load/sessions.rs"]
+mod sessions;
+#[path = "load/signin.rs"]
+mod signin;
+#[path = "load/site.rs"]
+mod site;
+#[path = "load/tls.rs"]
+mod tls;
+#[path = "load/trial.rs"]
+mod trial;
 
 use std::process::ExitCode;
 
-use measure::Bench;
 use options::Options;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flood, port] = arguments.as_slice()
+        && flood == signin::FLOOD
+    {
+        signin::flood(port.parse().expect("a port"));
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::parse(arguments.into_iter().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
             println!("{}", options::USAGE);
@@ -57,7 +76,7 @@ fn main() -> ExitCode {
     };
     let json = options.json;
     let markdown = options.markdown;
-    let report = Bench::start(options).run();
+    let report = scenarios::run(&options);
     if json {
         println!("{}", report.json());
     } else if markdown {

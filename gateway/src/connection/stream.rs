@@ -4,6 +4,7 @@
 //! watch is told what happens. Over HTTP/2 only the last of these.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Peer;
 use crate::guard::{Rest, Scan};
+
+/// How much is read at once of what wakes a resting connection.
+const WAKE_BYTES: usize = 4096;
 
 /// Pieces of an answer that are no longer than this together are sent as one.
 const JOINED_BYTES_MAX: usize = 2048;
@@ -96,6 +100,19 @@ impl<S> Watched<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Waits for octets without keeping any room for them. False: there will be none.
+    pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut room = [MaybeUninit::uninit(); WAKE_BYTES];
+        let mut buf = ReadBuf::uninit(&mut room);
+        let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut buf));
+        // Whatever was let through before stands in front.
+        let octets = [buf.filled(), &self.passed].concat();
+        self.passed = octets.into();
+        Poll::Ready(read.is_ok() && (self.broken || !self.passed.is_empty()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -124,9 +141,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
                 this.ended = buf.filled().len() == before;
             }
             if this.ended {
-                let waits = this.peer.watch.is_busy()
+                let guard = this.peer.guard.borrow();
+                let waits = guard.heads() > this.peer.watch.finished()
                     && this.held.is_empty()
-                    && this.peer.guard.borrow().is_between_messages();
+                    && guard.is_between_messages();
                 if !waits {
                     return Poll::Ready(Ok(()));
                 }
@@ -195,7 +213,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.peer.watch.note_flush();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -166,7 +166,7 @@ async fn run(
     let (mut carried, mut quiet_since) = (0, tunnel.clock.now());
     poll_fn(|cx| {
         match peer.watch.order(cx) {
-            Order::Carry => {}
+            Order::Carry | Order::Rest => {}
             Order::Close => return Poll::Ready(Ok(End::Done)),
             Order::Drain => return Poll::Ready(Ok(End::ShuttingDown)),
         }

@@ -13,6 +13,9 @@ use doorward_config::Limits;
 
 use crate::deadline::TICK;
 
+/// A connection without a request for so many ticks gives back what it needs for one.
+const RESTLESS_TICKS: u32 = 4;
+
 /// How long a connection without requests may take to end when it is asked to.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -22,12 +25,18 @@ pub(crate) struct Watch {
     /// Requests and responses of HTTP/1 follow one another; those of HTTP/2 do not.
     multiplexed: Cell<bool>,
     in_flight: Cell<u32>,
+    /// Requests whose answers are over.
+    finished: Cell<u64>,
     /// Since when it has no request, or since when its head is coming in.
     since: Cell<u32>,
     /// A part of a head has come in.
     head_begun: Cell<bool>,
     /// Since when the client has sent its end while an answer was under way, and taken nothing.
     half_closed: Cell<Option<u32>>,
+    /// Nothing that was written waits to leave.
+    flushed: Cell<bool>,
+    /// It is to give back what it needs for a request, or has done so.
+    resting: Cell<bool>,
     /// Another protocol is spoken; whoever carries it keeps the time.
     switched: Cell<bool>,
     write_stalled: Cell<Option<u32>>,
@@ -65,6 +74,8 @@ pub(crate) enum Order {
     Close,
     /// Finish what is under way, and take nothing new.
     Drain,
+    /// Give back what a request needs: there is none.
+    Rest,
 }
 
 impl Watch {
@@ -74,8 +85,11 @@ impl Watch {
             ticks,
             multiplexed: Cell::new(false),
             in_flight: Cell::new(0),
+            finished: Cell::new(0),
             head_begun: Cell::new(false),
             half_closed: Cell::new(None),
+            flushed: Cell::new(true),
+            resting: Cell::new(false),
             switched: Cell::new(false),
             write_stalled: Cell::new(None),
             offers: RefCell::default(),
@@ -97,10 +111,16 @@ impl Watch {
     /// A request's head is complete.
     pub(crate) fn begin(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
+        self.resting.set(false);
+    }
+
+    /// How many answers are over.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.get()
     }
 
     /// Is there a request whose answer is not over?
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
     }
 
@@ -112,9 +132,10 @@ impl Watch {
     /// A request's response is over.
     pub(crate) fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.finished.set(self.finished.get() + 1);
         self.since.set(self.ticks.get());
         if self.half_closed.get().is_some() {
-            // The end that the client has sent counts now, and nobody reads on by himself.
+            // Now the library may hear of the client's end.
             self.wake();
         }
     }
@@ -128,7 +149,25 @@ impl Watch {
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             waker.replace(cx.waker().clone());
         }
-        if self.draining.get().is_some() { Order::Drain } else { Order::Carry }
+        match () {
+            () if self.draining.get().is_some() => Order::Drain,
+            () if self.resting.get() && self.may_rest() => Order::Rest,
+            () => Order::Carry,
+        }
+    }
+
+    /// It gives back what it needs for a request, or has got it again.
+    pub(crate) fn set_resting(&self, resting: bool) {
+        self.resting.set(resting);
+    }
+
+    /// Has it nothing to do, in either direction?
+    fn may_rest(&self) -> bool {
+        !self.is_busy()
+            && !self.multiplexed.get()
+            && !self.switched.get()
+            && !self.head_begun.get()
+            && self.flushed.get()
     }
 
     /// Watches over a further answer, if the connection has several at once.
@@ -167,6 +206,15 @@ impl Watch {
             self.doomed.set(true);
             self.wake();
         }
+        self.sweep_rest();
+    }
+
+    /// Lets a connection that has nothing to do give back what it needs for a request.
+    fn sweep_rest(&self) {
+        let quiet = self.ticks.get().wrapping_sub(self.since.get()) >= RESTLESS_TICKS;
+        if quiet && self.may_rest() && !self.resting.replace(true) {
+            self.wake();
+        }
     }
 
     /// Lets the connection finish what is under way.
@@ -200,8 +248,14 @@ impl Watch {
         self.half_closed.set(self.half_closed.get().or(Some(self.ticks.get())));
     }
 
+    /// All that was written has left.
+    pub(super) fn note_flush(&self) {
+        self.flushed.set(true);
+    }
+
     /// A write was tried.
     pub(super) fn note_write(&self, stalled: bool) {
+        self.flushed.set(false);
         let tick = self.ticks.get();
         self.write_stalled.set(if stalled {
             self.write_stalled.get().or(Some(tick))

@@ -128,6 +128,11 @@ impl Guard {
         Scan { pass, rest: Rest::None }
     }
 
+    /// How many heads were let through, one that was refused included.
+    pub fn heads(&self) -> u64 {
+        self.heads
+    }
+
     /// Why the request of this number, counted from 1, is refused.
     pub fn refusal(&self, number: u64) -> Option<Problem> {
         self.refused.filter(|_| number == self.heads)

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Call, FOR_EVER, Lease, Pool, http1, http2};
 use crate::body::BodyError;
-use crate::deadline::{Deadline, ticks};
+use crate::deadline::{Deadline, is_due, ticks};
 
 /// A response body that drives its connection, and gives it back when it is over.
 pub(crate) struct UpstreamBody {
@@ -93,6 +93,10 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.end.is_some_and(|end| is_due(end, this.pool.deadlines.now())) {
+            this.source = Source::Over;
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
         let frame = match &mut this.source {
             Source::Http1(exchange) => {
                 exchange.poll_frame(cx).map_err(|cause| BodyError::Upstream(cause.to_string()))

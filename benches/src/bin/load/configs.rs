@@ -5,6 +5,8 @@
 //! per connection are lifted where there are any, so that no peer pays for
 //! reconnecting.
 
+use crate::tls::Certificate;
+
 /// The name every request asks for.
 pub(crate) const HOST: &str = "bench.example";
 
@@ -12,13 +14,21 @@ pub(crate) const HOST: &str = "bench.example";
 pub(crate) const BODY: &str = "The quick brown fox jumps over the lazy dog. \
     Pack my box with five dozen liquor jugs. 0123456789 ab.";
 
+/// The path of the large body.
+pub(crate) const LARGE: &str = "/large";
+
+/// The path that answers with what reached the upstream.
+pub(crate) const ECHO: &str = "/echo";
+
 /// Where a peer listens, and what it leads to.
 #[derive(Clone, Copy)]
-pub(crate) struct Route {
+pub(crate) struct Route<'a> {
     pub(crate) port: u16,
     pub(crate) upstream: u16,
     /// How many upstream connections nginx keeps: as many as can be busy at once.
     pub(crate) connections: u32,
+    /// What it presents if it talks TLS. Only nginx and Doorward are told to.
+    pub(crate) certificate: Option<&'a Certificate>,
 }
 
 /// The parts that every nginx here shares; temporary files stay in its own directory.
@@ -27,7 +37,7 @@ daemon off;
 worker_processes 1;
 pid nginx.pid;
 error_log error.log;
-events { worker_connections 4096; }
+events { worker_connections 12000; }
 ";
 const NGINX_HTTP: &str = "
     client_body_temp_path body;
@@ -48,13 +58,16 @@ const NGINX_PROXY: &str = r#"
 pub(crate) fn upstream(port: u16) -> String {
     format!(
         r#"{NGINX}
+user root;
 http {{{NGINX_HTTP}
     access_log off;
+    sendfile on;
     default_type text/plain;
     server {{
         listen 127.0.0.1:{port};
         location / {{ return 200 "{BODY}"; }}
-        location = /echo {{
+        location = {LARGE} {{ root .; }}
+        location = {ECHO} {{
             return 200 "user=$http_x_auth_user&remote=$http_remote_user&assertion=$http_x_doorward_assertion&host=$http_host&protocol=$server_protocol&nth=$connection_requests";
         }}
         location = /auth {{
@@ -68,8 +81,14 @@ http {{{NGINX_HTTP}
     )
 }
 
-fn nginx_server(route: Route, log: &str, locations: &str) -> String {
-    let Route { port, upstream, connections } = route;
+fn nginx_server(route: Route<'_>, log: &str, locations: &str) -> String {
+    let Route { port, upstream, connections, certificate } = route;
+    // TLS 1.3 only; all else about TLS and HTTP/2 as nginx has it by default.
+    let (flags, tls) = certificate.map_or_else(Default::default, |Certificate { chain, key }| {
+        let (chain, key) = (chain.display(), key.display());
+        let files = format!("ssl_certificate {chain};\n        ssl_certificate_key {key};");
+        (" ssl http2", format!("        {files}\n        ssl_protocols TLSv1.3;"))
+    });
     format!(
         "{NGINX}
 http {{{NGINX_HTTP}
@@ -81,7 +100,8 @@ http {{{NGINX_HTTP}
         keepalive_timeout 1h;
     }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{flags};
+{tls}
 {locations}
     }}
 }}
@@ -89,19 +109,20 @@ http {{{NGINX_HTTP}
     )
 }
 
-/// nginx as a plain reverse proxy.
-pub(crate) fn nginx(route: Route, log: &str) -> String {
+/// nginx as a plain reverse proxy; `extra` goes into its location.
+pub(crate) fn nginx(route: Route<'_>, log: &str, extra: &str) -> String {
     let locations = format!(
         "        location / {{
             proxy_pass http://bench;{NGINX_PROXY}
             proxy_set_header X-Auth-User alice;
+            {extra}
         }}"
     );
     nginx_server(route, log, &locations)
 }
 
 /// nginx asking an auth server first, and passing its answer's user on.
-pub(crate) fn nginx_auth(route: Route) -> String {
+pub(crate) fn nginx_auth(route: Route<'_>) -> String {
     let locations = format!(
         r#"        location / {{
             auth_request /auth;
@@ -147,7 +168,7 @@ backend upstream
 }
 
 /// HAProxy as an HTTP proxy, its log on standard output.
-pub(crate) fn haproxy(route: Route) -> String {
+pub(crate) fn haproxy(route: Route<'_>) -> String {
     let frontend = format!(
         "    bind 127.0.0.1:{}
     http-request set-header X-Auth-User alice",
@@ -157,12 +178,12 @@ pub(crate) fn haproxy(route: Route) -> String {
 }
 
 /// HAProxy passing bytes; its log has a line per connection.
-pub(crate) fn haproxy_tcp(route: Route) -> String {
+pub(crate) fn haproxy_tcp(route: Route<'_>) -> String {
     haproxy_server("tcp", route.upstream, &format!("    bind 127.0.0.1:{}", route.port), "")
 }
 
 /// Envoy with its router alone; what it adds of its own accord is turned off where it can be.
-pub(crate) fn envoy(route: Route) -> String {
+pub(crate) fn envoy(route: Route<'_>) -> String {
     let socket = |port: u16| serde_json::json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
     let router = serde_json::json!({
         "name": "envoy.filters.http.router",
@@ -225,16 +246,20 @@ pub(crate) fn envoy(route: Route) -> String {
     config.to_string()
 }
 
-/// Doorward with one worker; its log is on standard output.
-pub(crate) fn doorward(route: Route, operations: u16) -> String {
-    let Route { port, upstream, .. } = route;
+/// Doorward with one worker; its log is on standard output. `extra` is further tables.
+pub(crate) fn doorward(route: Route<'_>, operations: u16, extra: &str) -> String {
+    let Route { port, upstream, certificate, .. } = route;
+    let tls = certificate.map_or_else(String::new, |Certificate { chain, key }| {
+        let (chain, key) = (chain.display(), key.display());
+        format!("[[listener.tls]]\nchain_file = \"{chain}\"\nkey_file = \"{key}\"\n")
+    });
     format!(
         r#"public_url = "https://{HOST}"
 workers = 1
 
 [[listener]]
 address = "127.0.0.1:{port}"
-
+{tls}
 [upstream.bench]
 address = "http://127.0.0.1:{upstream}"
 
@@ -243,6 +268,8 @@ path = "doorward.db"
 
 [operations]
 address = "127.0.0.1:{operations}"
+
+{extra}
 "#
     )
 }

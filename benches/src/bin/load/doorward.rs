@@ -6,12 +6,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::http::Client;
+use crate::http::{Client, Endpoint};
 
 /// The account that is signed in, as `Remote-User` names it.
 pub(crate) const ACCOUNT: &str = "bench";
 const PASSWORD: &str = "correct horse battery staple";
-const COOKIE: &str = "__Host-doorward";
+/// Where names and passwords go.
+pub(crate) const SIGN_IN: &str = "/.doorward/api/v1/sign-in";
+/// The name of the session cookie.
+pub(crate) const COOKIE: &str = "__Host-doorward";
 
 /// A cookie of the same length, for a run without Doorward.
 pub(crate) fn stand_in() -> String {
@@ -41,10 +44,10 @@ pub(crate) fn ready(operations: u16) -> bool {
 }
 
 /// Signs in and returns the session cookie.
-pub(crate) fn sign_in(port: u16) -> String {
+pub(crate) fn sign_in(endpoint: &Endpoint) -> String {
     let body = serde_json::json!({ "account": ACCOUNT, "password": PASSWORD }).to_string();
-    let mut client = Client::connect(port).expect("Doorward accepts a connection");
-    let answer = client.post("/.doorward/api/v1/sign-in", &body).expect("Doorward answers");
+    let mut client = Client::open(endpoint).expect("Doorward accepts a connection");
+    let answer = client.post(SIGN_IN, &body).expect("Doorward answers");
     assert_eq!(answer.status, 200, "sign-in: {}", answer.body);
     answer
         .headers("set-cookie")

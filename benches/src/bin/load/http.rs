@@ -6,11 +6,27 @@ use std::{
     time::Duration,
 };
 
-use crate::configs::HOST;
+use crate::{configs::HOST, tls};
+
+/// Where a proxy answers.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) port: u16,
+    /// How to talk TLS to it, if it does.
+    pub(crate) tls: Option<tls::Connector>,
+}
+
+/// Octets both ways, in the clear or not.
+pub(crate) trait Stream: Read + Write + Send {
+    /// Says that nothing more will come.
+    fn end(&mut self) {}
+}
+
+impl Stream for TcpStream {}
 
 /// One keep-alive connection.
 pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 /// What came back.
@@ -21,11 +37,26 @@ pub(crate) struct Response {
 }
 
 impl Client {
-    /// Connects to a port on loopback.
+    /// Connects to a port on loopback, in the clear.
     pub(crate) fn connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Self::open(&Endpoint { port, tls: None })
+    }
+
+    /// Connects to an endpoint; the TLS handshake happens with the first request.
+    pub(crate) fn open(endpoint: &Endpoint) -> io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, endpoint.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &endpoint.tls {
+            None => Box::new(stream),
+            Some(connector) => connector.connect(stream)?,
+        };
+        Ok(Self { stream: BufReader::with_capacity(1024, stream) })
+    }
+
+    /// Closes the connection in good order.
+    pub(crate) fn close(mut self) {
+        self.stream.get_mut().end();
     }
 
     /// A GET with a cookie, as the load sends it.
@@ -42,8 +73,10 @@ impl Client {
         ))
     }
 
-    fn send(&mut self, request: &str) -> io::Result<Response> {
+    /// Sends a request as it is, and reads the answer.
+    pub(crate) fn send(&mut self, request: &str) -> io::Result<Response> {
         self.stream.get_mut().write_all(request.as_bytes())?;
+        self.stream.get_mut().flush()?;
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| malformed(&status_line))?;

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, process::Command};
 
-use crate::{measure::Site, peers::Peer};
+use crate::{peers::Peer, site::Site};
 
 /// Clock ticks that all cores together have been at work since boot.
 pub(crate) fn busy_ticks() -> u64 {
@@ -23,10 +23,12 @@ fn busy(total: &str) -> Option<u64> {
 
 /// The processor, its cores and the kernel.
 pub(crate) fn describe() -> String {
-    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("a processor of unknown model", |(_, model)| model);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Not those that this process has left itself.
+    let cores = processors.lines().filter(|line| line.starts_with("processor\t")).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{model}, {cores} cores, Linux {}", kernel.trim())
 }

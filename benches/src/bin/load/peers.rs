@@ -3,9 +3,10 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
-    configs, doorward, http,
-    measure::Site,
-    process::{Server, Spec},
+    configs, doorward,
+    http::{Client, Endpoint},
+    process::{self, Server, Spec},
+    site::Site,
 };
 
 /// One way of standing in front of the upstream.
@@ -72,74 +73,143 @@ impl Peer {
         if self == Self::NginxAuth { 2 } else { 1 }
     }
 
-    /// Starts the peer in a directory of its own, answering on `port`.
-    pub(crate) fn start(self, site: &Site, port: u16) -> Running {
-        let directory = site.scratch.join(self.name());
+    /// Writes what the peer needs into a directory of its own, and chooses its ports.
+    pub(crate) fn install(self, site: &Site, setup: &Setup<'_>) -> Installed {
+        let directory = site.scratch.join(setup.name);
         fs::create_dir(&directory).expect("a directory for the peer");
-        let mut access_log = directory.join("access.log");
-        let route = configs::Route { port, upstream: site.upstream, connections: site.connections };
-        let mut program = PathBuf::from("haproxy");
-        let config = directory.join("peer.conf");
+        let [port, operations] = process::free_ports();
+        let route = configs::Route {
+            port,
+            upstream: site.upstream,
+            connections: site.connections,
+            certificate: setup.tls.then_some(&site.certificate),
+        };
         let text = match self {
-            Self::Nginx => configs::nginx(route, ""),
-            Self::NginxBuffered => configs::nginx(route, " buffer=64k flush=1s"),
+            Self::Nginx => configs::nginx(route, "", setup.extra),
+            Self::NginxBuffered => configs::nginx(route, " buffer=64k flush=1s", setup.extra),
             Self::NginxAuth => configs::nginx_auth(route),
             Self::Haproxy => configs::haproxy(route),
             Self::HaproxyTcp => configs::haproxy_tcp(route),
             Self::Envoy => configs::envoy(route),
-            Self::Doorward => configs::doorward(route, site.operations),
+            Self::Doorward => configs::doorward(route, operations, setup.extra),
         };
-        fs::write(&config, text).expect("the peer's configuration");
-        let config = config.to_str().expect("a path in UTF-8");
-        let arguments = match self {
+        let path = directory.join("peer.conf");
+        fs::write(&path, text).expect("the peer's configuration");
+        let config = path.to_str().expect("a path in UTF-8");
+        let (program, log, arguments) = match self {
             Self::Nginx | Self::NginxBuffered | Self::NginxAuth => {
-                program = "nginx".into();
-                vec!["-p", ".", "-e", "error.log", "-c", config]
+                ("nginx".into(), "access.log", vec!["-p", ".", "-e", "error.log", "-c", config])
             }
             Self::Haproxy | Self::HaproxyTcp => {
-                access_log = directory.join("stdout.log");
-                vec!["-db", "-f", config]
+                ("haproxy".into(), "stdout.log", vec!["-db", "-f", config])
             }
-            Self::Envoy => {
-                program.clone_from(&site.envoy);
-                vec!["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
-            }
+            Self::Envoy => (
+                site.envoy.clone(),
+                "access.log",
+                vec!["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"],
+            ),
             Self::Doorward => {
-                access_log = directory.join("stdout.log");
-                program.clone_from(&site.doorward);
                 doorward::add_account(&site.doorward, &directory, config);
-                vec!["serve", "--config", config]
+                (site.doorward.clone(), "stdout.log", vec!["serve", "--config", config])
             }
         };
+        Installed {
+            peer: self,
+            name: setup.name.to_owned(),
+            program,
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+            endpoint: site.endpoint(port, setup.tls),
+            operations,
+            access_log: directory.join(log),
+            directory,
+        }
+    }
+
+    /// Installs the peer and launches it.
+    pub(crate) fn start(self, site: &Site, setup: &Setup<'_>) -> Running {
+        self.install(site, setup).launch(site)
+    }
+}
+
+/// How a scenario wants its peer.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// Names its directory; different for every contender.
+    pub(crate) name: &'a str,
+    /// Talks TLS to clients, nginx with HTTP/2 too. Only nginx and Doorward can be told so.
+    pub(crate) tls: bool,
+    /// nginx: further directives of the location. Doorward: further tables.
+    pub(crate) extra: &'a str,
+}
+
+/// A peer that could be launched.
+pub(crate) struct Installed {
+    peer: Peer,
+    name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    pub(crate) directory: PathBuf,
+    endpoint: Endpoint,
+    operations: u16,
+    /// Where its access log goes.
+    access_log: PathBuf,
+}
+
+impl Installed {
+    /// Starts it and waits until it answers.
+    pub(crate) fn launch(self, site: &Site) -> Running {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let server = Server::start(&Spec {
-            name: self.name(),
-            program: &program,
+            name: &self.name,
+            program: &self.program,
             arguments: &arguments,
-            directory: &directory,
+            directory: &self.directory,
             cores: site.cores.proxy.as_deref(),
         });
-        server.wait_until("it accepts connections", || http::Client::connect(port).is_ok());
-        if self == Self::Doorward {
-            server.wait_until("/readyz is 200", || doorward::ready(site.operations));
+        let port = self.endpoint.port;
+        server.wait_until("it accepts connections", || Client::connect(port).is_ok());
+        if self.peer == Peer::Doorward {
+            server.wait_until("/readyz is 200", || doorward::ready(self.operations));
         }
-        Running { peer: self, server, port, access_log }
+        Running { server, installed: self }
     }
 }
 
 /// A peer that answers.
 pub(crate) struct Running {
-    pub(crate) peer: Peer,
     pub(crate) server: Server,
-    pub(crate) port: u16,
-    /// Where its access log goes.
-    pub(crate) access_log: PathBuf,
+    installed: Installed,
 }
 
 impl Running {
-    /// Stops the peer and counts the lines of its access log.
-    pub(crate) fn stop(self) -> u64 {
+    /// Which one it is.
+    pub(crate) fn peer(&self) -> Peer {
+        self.installed.peer
+    }
+
+    /// Where it answers.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.installed.endpoint
+    }
+
+    /// The session cookie of somebody who signs in, or something as long if nobody can.
+    pub(crate) fn cookie(&self) -> String {
+        match self.peer() {
+            Peer::Doorward => doorward::sign_in(self.endpoint()),
+            _ => doorward::stand_in(),
+        }
+    }
+
+    /// Stops the peer, to be launched again.
+    pub(crate) fn stop(self) -> Installed {
         drop(self.server);
-        let log = fs::File::open(&self.access_log).expect("the access log");
+        self.installed
+    }
+
+    /// Stops the peer and counts the lines of its access log.
+    pub(crate) fn finish(self) -> u64 {
+        let installed = self.stop();
+        let log = fs::File::open(&installed.access_log).expect("the access log");
         count_lines(log)
     }
 }

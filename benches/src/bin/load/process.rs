@@ -10,7 +10,7 @@ use std::{
 
 /// How to start a server.
 pub(crate) struct Spec<'a> {
-    pub(crate) name: &'static str,
+    pub(crate) name: &'a str,
     pub(crate) program: &'a Path,
     pub(crate) arguments: &'a [&'a str],
     /// Its working directory, and where its output goes.
@@ -21,7 +21,7 @@ pub(crate) struct Spec<'a> {
 
 /// A running server, stopped when dropped.
 pub(crate) struct Server {
-    name: &'static str,
+    name: String,
     child: Child,
     errors: PathBuf,
 }
@@ -41,12 +41,13 @@ impl Server {
             .stderr(output("stderr.log"))
             .spawn()
             .expect("the server starts");
-        Self { name: spec.name, child, errors: spec.directory.join("stderr.log") }
+        Self { name: spec.name.to_owned(), child, errors: spec.directory.join("stderr.log") }
     }
 
     /// Waits for `ready`; a server that dies or never gets there ends the bench.
     pub(crate) fn wait_until(&self, what: &str, ready: impl Fn() -> bool) {
-        let outcome = within(Duration::from_secs(20), || {
+        // As long as loading a million sessions may take on a busy machine.
+        let outcome = within(Duration::from_secs(120), || {
             if ready() {
                 return Some(true);
             }
@@ -67,6 +68,40 @@ impl Server {
             total.system += stat.system;
         }
         total
+    }
+
+    /// The memory of the process and all below it in bytes: what is theirs alone, and their share
+    /// of what is shared. The kernel's buffers are not part of it.
+    pub(crate) fn memory(&self) -> u64 {
+        assert!(self.runs(), "{} died", self.name);
+        let share = |pid: u32| {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            proportional_share(&rollup)
+        };
+        family(self.child.id()).into_iter().filter_map(|(pid, _)| share(pid)).sum()
+    }
+
+    /// Its memory once it has come to rest: five readings in a row within half a percent.
+    pub(crate) fn memory_at_rest(&self) -> u64 {
+        let mut readings = Vec::new();
+        let rest = within(Duration::from_secs(20), || {
+            pause(Duration::from_millis(190));
+            readings.push(self.memory());
+            let last = readings.last_chunk::<5>()?;
+            let (least, most) = (last.iter().min()?, last.iter().max()?);
+            (most - least <= most / 200).then_some(last[4])
+        });
+        rest.unwrap_or_else(|| panic!("the memory of {} does not come to rest", self.name))
+    }
+
+    /// How many sockets the process and all below it have open.
+    pub(crate) fn sockets(&self) -> usize {
+        let of = |pid: u32| {
+            let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+            let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+            Some(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+        };
+        family(self.child.id()).into_iter().filter_map(|(pid, _)| of(pid)).sum()
     }
 
     fn runs(&self) -> bool {
@@ -122,6 +157,29 @@ impl Cores {
         }
         Self { proxy, others: Some(others.join(",")) }
     }
+}
+
+/// Keeps this process and what it starts on these cores, unless it is told otherwise.
+pub(crate) fn pin_self(cores: &str) {
+    let own = std::process::id().to_string();
+    let arguments = ["--all-tasks", "--cpu-list", "--pid", cores, &own];
+    let output = Command::new("taskset").args(arguments).output().expect("taskset runs");
+    assert!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// How many files this process may open, and so may those that it starts.
+pub(crate) fn files_max() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").expect("this process's limits");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()).expect("a limit of files");
+    soft.parse().unwrap_or(usize::MAX)
+}
+
+/// The line `Pss:` of a `smaps_rollup`, in bytes.
+fn proportional_share(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// `0-2,5` as its members.
@@ -265,6 +323,13 @@ mod tests {
     fn finds_itself_in_its_family() {
         let own = std::process::id();
         assert!(family(own).iter().any(|(pid, _)| *pid == own));
+    }
+
+    #[test]
+    fn reads_the_share_of_memory() {
+        let rollup = "5500-7fff ---p 00000000 00:00 0 [rollup]\nRss:  9 kB\nPss:       12 kB\n";
+        assert_eq!(proportional_share(rollup), Some(12 << 10));
+        assert!(files_max() > 0);
     }
 
     #[test]

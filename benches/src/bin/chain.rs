@@ -1,0 +1,121 @@
+//! The way of a request without its sockets, to be counted in instructions.
+//!
+//! `chain REQUESTS` opens the services on a fresh store, signs somebody in, and lets this many
+//! requests pass: the router finds the route, the plugins judge the request and write what the
+//! upstream is told, and edit the response. `benches/instructions` runs it below callgrind with
+//! two counts, and the difference is the price of a request, without what the start cost.
+//!
+//! Not here: HTTP itself, and what the router does with fields, neither of which can be reached
+//! without a connection.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a bench that cannot run should stop, and says why"
+)]
+
+use std::{
+    hint::black_box,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use doorward::Router;
+use doorward_config::{GatewayConfig, Secret};
+use doorward_plugins::{
+    Client, Clock, RequestContext, RequestId, Services,
+    administration::{AccountChange, Request},
+    pipeline,
+    sign_in::{Credentials, Origin},
+};
+
+const HOST: &str = "console.example.com";
+const PASSWORD: &str = "correct horse battery staple";
+const PATH: &str = "/api/orders";
+
+/// A few routes, and hashes that are cheap: what they cost is not asked here.
+const CONFIG: &str = r#"
+public_url = "https://console.example.com"
+[[listener]]
+address = "127.0.0.1:0"
+[upstream.console]
+address = "http://127.0.0.1:9"
+[[route]]
+path = "/assets/**"
+access = "public"
+[[route]]
+path = "/admin/**"
+groups = ["operators"]
+[[route]]
+path = "/api/**"
+groups = ["staff"]
+[store]
+path = "chain.db"
+"#;
+
+fn main() -> ExitCode {
+    let Some(requests) = std::env::args().nth(1).and_then(|count| count.parse::<u64>().ok()) else {
+        eprintln!("usage: chain REQUESTS");
+        return ExitCode::from(2);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = std::env::temp_dir().join(format!("doorward-chain-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    runtime.block_on(pass(&folder, requests));
+    std::fs::remove_dir_all(&folder).unwrap();
+    ExitCode::SUCCESS
+}
+
+/// Lets requests pass, each of which must get through.
+async fn pass(folder: &Path, requests: u64) {
+    let config = Arc::new(GatewayConfig::parse(CONFIG, folder).unwrap());
+    let services = Services::open(Arc::clone(&config), Clock::machine()).await.unwrap();
+    let token = sign_in(&services).await;
+    let cookie = format!("theme=dark; __Host-doorward={}; lang=en", token.expose());
+    let router = Router::new(&config, "chain").unwrap();
+    let chain = pipeline(&services);
+    for number in 0..requests {
+        let (route, upstream) = router.explain(HOST, PATH, "GET").unwrap();
+        let head = http::Request::get("/api/orders?page=2")
+            .header("host", HOST)
+            .header("accept", "application/json")
+            .header("user-agent", "bench")
+            .header("cookie", &cookie);
+        let (head, ()) = head.body(()).unwrap().into_parts();
+        let peer = SocketAddr::from(([192, 0, 2, 1], 4711));
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let client = Client { address, peer, trusted_peer: false, secure: true };
+        let now = services.clock.now();
+        let mut cx = RequestContext::new(head, client, route, RequestId::new(1, number), now);
+        (cx.host, cx.upstream) = (HOST.into(), upstream);
+        assert!(chain.on_request(&mut cx).await.is_none(), "request {number} was refused");
+        assert!(cx.head.headers.contains_key("x-doorward-assertion"), "nothing was told");
+        let (mut answer, ()) = http::Response::new(()).into_parts();
+        chain.on_response(&cx, &mut answer);
+        black_box((cx, answer));
+    }
+}
+
+async fn sign_in(services: &Services) -> Secret {
+    let change = AccountChange { groups: Some(vec!["staff".into()]), ..AccountChange::default() };
+    let add = Request::AccountAdd {
+        name: "alice".into(),
+        password: PASSWORD.into(),
+        change: Box::new(change),
+    };
+    services.administration.execute(add).await.unwrap();
+    let credentials = Credentials {
+        account: "alice".into(),
+        sub_user: String::new(),
+        password: Secret::new(PASSWORD.into()),
+    };
+    let origin = Origin {
+        scope: HOST,
+        device: "bench",
+        address: "192.0.2.1".into(),
+        session: None,
+        request_id: "1",
+    };
+    services.sign_in.attempt(&credentials, origin).await.unwrap().0
+}
