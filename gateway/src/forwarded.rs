@@ -106,8 +106,10 @@ pub(crate) fn fields(
     let proto = if client.secure { "https" } else { "http" };
     let mut chain = String::new();
     if client.trusted_peer {
-        for hop in hops(headers).into_iter().flatten() {
-            chain.push_str(&format!("{hop}, "));
+        // What cannot be read ends the chain here as it does for `client`: who reads the rest must
+        // not take for the client whoever stands before it.
+        for hop in hops(headers).into_iter().rev().take(HOPS_MAX).map_while(|hop| hop) {
+            chain.insert_str(0, &format!("{hop}, "));
         }
     }
     chain.push_str(&peer.to_string());
@@ -261,6 +263,24 @@ mod tests {
             (&written[PROTO], &written[HOST]),
             (&"https".parse().unwrap(), &"a.example:8443".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn d08_nobody_before_an_unreadable_hop_is_told_of() {
+        for (name, value) in [
+            ("x-forwarded-for", "6.6.6.6, unknown"),
+            ("x-forwarded-for", "6.6.6.6, a, 10.0.0.2"),
+            ("forwarded", "for=6.6.6.6, for=_hidden, for=10.0.0.2"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+            let trusted = ["10.0.0.0/8".parse().unwrap()];
+            let judged = client(&headers, "10.0.0.1:1".parse().unwrap(), false, &trusted);
+            let fields = fields(&judged, &"a.example".parse().unwrap(), &headers).unwrap();
+            let told: HeaderMap = fields.iter().cloned().collect();
+            let again = client(&told, "10.0.0.9:1".parse().unwrap(), false, &trusted);
+            assert_eq!(again.address, judged.address, "{value}: {told:?}");
+        }
     }
 
     #[test]

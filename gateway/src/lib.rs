@@ -16,6 +16,9 @@ mod deadline;
 pub mod demo;
 mod entrance;
 mod forwarded;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 pub mod guard;
 mod listener;

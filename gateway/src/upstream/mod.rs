@@ -42,6 +42,8 @@ use http1::{Cause, Exchange, Link};
 pub(crate) use address::Upstream;
 pub(crate) use body::UpstreamBody;
 pub(crate) use connect::UpstreamStream;
+#[cfg(feature = "fuzzing")]
+pub(crate) use http1::fuzzing;
 
 /// Whom a connection was announced to be for (PROXY protocol): the client, and where it came in.
 pub(crate) type Announced = (SocketAddr, SocketAddr);

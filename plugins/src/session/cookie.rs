@@ -138,11 +138,12 @@ pub fn sets_ours(set_cookie: &[u8]) -> bool {
 }
 
 /// Name and value of one piece of a cookie field. A browser sends a nameless cookie without `=`,
-/// which some servers read as a name, so both readings are covered.
+/// which some servers read as a name, so both readings are covered; and `=name=value` is the
+/// nameless cookie whose value looks like ours, however many equal signs stand in front.
 fn split_piece(piece: &[u8]) -> (&[u8], &[u8]) {
+    let start = piece.iter().position(|byte| !matches!(byte, b'=' | b' ' | b'\t'));
+    let piece = piece.get(start.unwrap_or(piece.len())..).unwrap_or_default();
     match piece.iter().position(|byte| *byte == b'=') {
-        // "=name=value" is the nameless cookie whose value looks like ours.
-        Some(0) => split_piece(piece.get(1..).unwrap_or_default()),
         Some(equals) => (
             piece.get(..equals).unwrap_or_default().trim_ascii(),
             piece.get(equals + 1..).unwrap_or_default(),
@@ -229,6 +230,7 @@ mod tests {
         check(&["__Host-doorward=TOKEN; __Host-doorward=TOKEN"], false, None);
         check(&["__host-doorward=TOKEN; a=1"], false, Some("a=1"));
         check(&["=__Host-doorward=TOKEN; a=1"], false, Some("a=1"));
+        check(&["= = __HOST-doorward=TOKEN; = __Host-doorward; a=1"], false, Some("a=1"));
         check(&["__Host-doorward-form=x; __Secure-doorward=y; a=1"], false, Some("a=1"));
         check(&["__Host-doorward"], false, None);
         check(&["__Host-doorward =TOKEN;c=d"], true, Some("c=d"));
@@ -240,6 +242,13 @@ mod tests {
         check(&["a=1", "b=2"], false, Some("a=1; b=2"));
         check(&["a=1;b=2"], false, Some("a=1;b=2"));
         check(&[], false, None);
+    }
+
+    #[test]
+    fn as_many_equal_signs_as_fit_cost_no_stack() {
+        let many = "=".repeat(1 << 20);
+        check(&[&format!("{many}__Host-doorward=TOKEN; a=1")], false, Some("a=1"));
+        check(&[&many], false, Some(&many));
     }
 
     #[test]

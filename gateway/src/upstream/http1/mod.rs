@@ -11,6 +11,8 @@
 //!
 //! Bounds: [`HEAD_BYTES_MAX`], [`FIELDS_MAX`], [`INTERIM_MAX`].
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod request;
 mod response;
 
