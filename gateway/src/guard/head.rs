@@ -123,11 +123,11 @@ impl Head {
 
     fn read_request_line(&mut self, line: &[u8], limits: &Limits) -> Result<(), Problem> {
         let mut words = line.split(|byte| *byte == b' ');
-        let (method, target, version) =
-            match (words.next(), words.next(), words.next(), words.next()) {
-                (Some(method), Some(target), Some(version), None) => (method, target, version),
-                _ => return Err(Problem::BadRequest),
-            };
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(Problem::BadRequest);
+        };
         let is_token = !method.is_empty() && method.iter().all(|byte| is_token(*byte));
         let is_target = !target.is_empty()
             && target.iter().all(|byte| *byte > b' ' && !matches!(byte, b'#' | 0x7f));
@@ -203,32 +203,22 @@ pub(super) fn read_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// May the octet stand in a token (RFC 9110 §5.6.2)?
 pub(super) fn is_token(byte: u8) -> bool {
-    const TOKEN: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            let c = byte as u8;
-            table[byte] = c.is_ascii_alphanumeric()
-                || matches!(
-                    c,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                );
-            byte += 1;
-        }
-        table
-    };
-    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }

@@ -59,6 +59,10 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Connections {
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection goes from hand to hand; its box is made once"
+    )]
     idle: RefCell<Vec<Box<Link>>>,
     shared: http2::Shared,
 }
@@ -352,8 +356,7 @@ impl Pool {
             let mut link = match self.upstream.rules.proxy_protocol {
                 None => idle.pop()?,
                 Some(_) => {
-                    let same = |link: &Box<Link>| link.announced == announced;
-                    let place = idle.iter().rposition(same)?;
+                    let place = idle.iter().rposition(|link| link.announced == announced)?;
                     idle.remove(place)
                 }
             };

@@ -99,7 +99,7 @@ impl CertificateSessions {
             Ok((_, false)) => {}
             Ok((session, true)) => {
                 let principal = session.principal();
-                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = session.id, factor = "certificate", certificate, address, request_id);
+                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = &*session.id, factor = "certificate", certificate, address, request_id);
             }
             // The name stands in a certificate that was verified: it is nobody's typing.
             Err(SignInError::Reject) => {

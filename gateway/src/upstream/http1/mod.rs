@@ -173,7 +173,7 @@ impl Exchange {
     fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
         loop {
             if let Some(head) = response::take_head(&mut self.link.read)? {
-                return Poll::Ready(self.accept(head));
+                return Poll::Ready(self.accept(&head));
             }
             if ready!(self.link.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(closed()));
@@ -182,8 +182,8 @@ impl Exchange {
         }
     }
 
-    fn accept(&mut self, head: Bytes) -> Result<Response<()>, Cause> {
-        let Head { response, framing, keep_alive } = response::parse(&head, self.is_head)?;
+    fn accept(&mut self, head: &Bytes) -> Result<Response<()>, Cause> {
+        let Head { response, framing, keep_alive } = response::parse(head, self.is_head)?;
         if response.status().is_informational() {
             self.interim += 1;
             if self.interim > INTERIM_MAX {
