@@ -155,7 +155,8 @@ async fn carry_http1(
         }
         let parts = connection.into_parts();
         stream = parts.io.into_inner();
-        if end == End::Rest && parts.read_buf.is_empty() {
+        if end == End::Rest {
+            stream.put_back(&parts.read_buf);
             let woken = unless_ending(poll_fn(|cx| stream.poll_wake(cx)), &peer).await;
             peer.watch.set_resting(false);
             match woken {

@@ -56,6 +56,13 @@ impl<S> Watched<S> {
         self.inner
     }
 
+    /// What was let through and not used after all stands in front again.
+    pub(crate) fn put_back(&mut self, octets: &[u8]) {
+        if !octets.is_empty() {
+            self.passed = [octets, &self.passed].concat().into();
+        }
+    }
+
     fn noting<T>(&self, result: Poll<T>) -> Poll<T> {
         self.peer.watch.note_write(result.is_pending());
         result
@@ -103,6 +110,9 @@ impl<S> Watched<S> {
 impl<S: AsyncRead + Unpin> Watched<S> {
     /// Waits for octets without keeping any room for them. False: there will be none.
     pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.passed.is_empty() {
+            return Poll::Ready(true);
+        }
         let mut room = [MaybeUninit::uninit(); WAKE_BYTES];
         let mut buf = ReadBuf::uninit(&mut room);
         let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut buf));
