@@ -56,7 +56,7 @@ impl Entry {
     }
 
     fn record(&self) {
-        self.peer.watch.end();
+        self.peer.watch.end(self.complete);
         let now = self.worker.gate.services.clock.now();
         let status = self.status.map_or(GAVE_UP, |status| status.as_u16());
         self.worker.metrics.record(status, now.since(self.cx.received));

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use crate::access_log::Entry;
 use crate::connection::Offer;
 use crate::deadline::{Deadline, TICK};
+use crate::router::is_field;
 use crate::trailers;
 use crate::upstream::UpstreamBody;
 use crate::worker::Worker;
@@ -35,6 +36,9 @@ pub(crate) enum BodyError {
     /// The session that the answer was for has ended.
     #[error("the session has ended")]
     SessionOver,
+    /// A field after the body is none.
+    #[error("what follows the body is no field")]
+    Malformed,
     /// The client sent more than it may.
     #[error("the request body is too large")]
     TooLarge,
@@ -131,8 +135,11 @@ impl StreamBody {
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(frame) => {
-                self.progress.complete.set(true);
                 let mut trailers = frame.into_trailers().unwrap_or_default();
+                if !trailers.iter().all(is_field) {
+                    return self.refuse(Problem::BadRequest, BodyError::Malformed);
+                }
+                self.progress.complete.set(true);
                 self.worker.gate.pipeline.on_trailers(&mut trailers);
                 trailers::filter(&mut trailers);
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers))));

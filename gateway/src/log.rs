@@ -70,7 +70,8 @@ impl LogSink {
 
     /// Sends events to this sink as JSON lines, from `level` up. Called once, by `main`.
     pub fn install(&self, level: &str) {
-        let filter = EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=warn,rustls=warn"));
+        // Of HTTP/2 the errors only: a client can have a warning written for each of its frames.
+        let filter = EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=error,rustls=warn"));
         let subscriber = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)

@@ -2,18 +2,45 @@
 //!
 //! Header blocks are literals without indexing and without Huffman coding (RFC 7541 §6.2.2), so
 //! that every octet of a field stands in the frame as the test wrote it.
+//!
+//! - [`request`]: one request, and what becomes of it.
+//! - [`exchange`]: any frames, and all that is said to them.
+//! - [`Frames`]: a conversation, frame by frame.
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::DEADLINE;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GO_AWAY: u8 = 7;
+
+/// Frame types (RFC 9113 §6).
+pub const DATA: u8 = 0;
+/// Opens a stream, or ends it with trailers.
+pub const HEADERS: u8 = 1;
+/// A place in a tree that nobody uses any more.
+pub const PRIORITY: u8 = 2;
+/// `RST_STREAM`.
+pub const RESET: u8 = 3;
+/// Parameters of the connection.
+pub const SETTINGS: u8 = 4;
+/// An echo is asked for.
+pub const PING: u8 = 6;
+/// The connection is about to end.
+pub const GO_AWAY: u8 = 7;
+/// More may be sent.
+pub const WINDOW_UPDATE: u8 = 8;
+/// More of a header block.
+pub const CONTINUATION: u8 = 9;
+
+/// Flag of DATA and HEADERS: nothing more comes on this stream.
+pub const END_STREAM: u8 = 1;
+/// Flag of SETTINGS and PING: this is the answer to one.
+pub const ACK: u8 = 1;
+/// Flag of HEADERS and CONTINUATION: the header block is over.
+pub const END_HEADERS: u8 = 4;
+
+/// What [`exchange`] asks to have echoed when everything else was sent.
+const LAST_WORD: &[u8] = b"the end!";
 
 /// What became of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,17 +53,190 @@ pub enum Outcome {
     Closed,
 }
 
+/// One frame as it came.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Its type.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its stream; 0: the connection.
+    pub stream: u32,
+    /// What it carries.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The number of four octets that stands at this place of the payload.
+    #[must_use]
+    pub fn number(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
+    }
+}
+
+/// What was said to the frames of [`exchange`].
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The connection went on: the last echo came.
+    pub survived: bool,
+    /// Why the connection was ended.
+    pub go_away: Option<u32>,
+    /// Streams that were reset, and why.
+    pub resets: Vec<(u32, u32)>,
+    /// Streams that were answered.
+    pub answered: Vec<u32>,
+    /// The gate's settings.
+    pub settings: Vec<(u16, u32)>,
+}
+
 /// Sends one request with these fields, in this order, on a fresh connection; `body` may be empty.
 ///
 /// # Panics
 /// When nothing comes of it within [`DEADLINE`].
 pub async fn request(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     fields: &[(&str, &str)],
     body: &[u8],
 ) -> Outcome {
-    let mut octets = PREFACE.to_vec();
-    frame(&mut octets, SETTINGS, 0, 0, &[]);
+    let mut octets = Vec::new();
+    let flags = if body.is_empty() { END_HEADERS | END_STREAM } else { END_HEADERS };
+    frame(&mut octets, HEADERS, flags, 1, &block(fields));
+    if !body.is_empty() {
+        frame(&mut octets, DATA, END_STREAM, 1, body);
+    }
+    outcome(stream, &octets).await
+}
+
+/// Sends these frames on a fresh connection, and gives what becomes of the first stream that
+/// anything is said about.
+///
+/// # Panics
+/// As [`request`].
+pub async fn outcome(stream: impl AsyncRead + AsyncWrite + Unpin, octets: &[u8]) -> Outcome {
+    let mut frames = Frames::open(stream).await;
+    frames.write(octets).await;
+    loop {
+        let Some(frame) = frames.next().await else { return Outcome::Closed };
+        match frame.kind {
+            HEADERS => return Outcome::Status(status(&frame.payload)),
+            RESET => return Outcome::Reset,
+            GO_AWAY => return Outcome::Closed,
+            _ => {}
+        }
+    }
+}
+
+/// Sends these frames on a fresh connection, taking all that is said meanwhile, until the
+/// connection is over or everything was read by the gate.
+///
+/// # Panics
+/// When neither happens within [`DEADLINE`].
+pub async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, octets: &[u8]) -> Told {
+    let Frames { mut reading, mut writing } = Frames::open(stream).await;
+    let mut last = Vec::new();
+    frame(&mut last, PING, 0, 0, LAST_WORD);
+    let sending = async {
+        // The gate may go away before it has read everything.
+        let _ = writing.write_all(octets).await;
+        let _ = writing.write_all(&last).await;
+        // The other end stays open until the listening is over.
+        std::future::pending::<()>().await;
+    };
+    let listening = async {
+        let mut told = Told::default();
+        while let Some(frame) = read(&mut reading).await {
+            match frame.kind {
+                HEADERS => told.answered.push(frame.stream),
+                RESET => told.resets.push((frame.stream, frame.number(0))),
+                GO_AWAY => told.go_away = Some(frame.number(4)),
+                SETTINGS => told.settings.extend(frame.payload.chunks_exact(6).map(|one| {
+                    let value = u32::from_be_bytes(one[2..].try_into().unwrap());
+                    (u16::from_be_bytes([one[0], one[1]]), value)
+                })),
+                PING if frame.payload == LAST_WORD => {
+                    told.survived = true;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        told
+    };
+    let both = async {
+        tokio::select! {
+            told = listening => told,
+            () = sending => unreachable!(),
+        }
+    };
+    tokio::time::timeout(DEADLINE, both).await.expect("an end in time")
+}
+
+/// A conversation, frame by frame.
+pub struct Frames<S> {
+    reading: ReadHalf<S>,
+    writing: WriteHalf<S>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// Begins one, with settings that change nothing.
+    pub async fn open(stream: S) -> Self {
+        let (reading, writing) = tokio::io::split(stream);
+        let mut frames = Self { reading, writing };
+        let mut octets = PREFACE.to_vec();
+        frame(&mut octets, SETTINGS, 0, 0, &[]);
+        frames.write(&octets).await;
+        frames
+    }
+
+    /// Sends these octets. The gate may go away before it has read everything; what it said before
+    /// is what counts.
+    pub async fn write(&mut self, octets: &[u8]) {
+        let _ = self.writing.write_all(octets).await;
+    }
+
+    /// The next frame, settings and pings answered; `None`: the connection is over.
+    ///
+    /// # Panics
+    /// When none comes within [`DEADLINE`].
+    pub async fn next(&mut self) -> Option<Frame> {
+        let reading = tokio::time::timeout(DEADLINE, read(&mut self.reading));
+        let found = reading.await.expect("a frame in time")?;
+        if matches!(found.kind, SETTINGS | PING) && found.flags & ACK == 0 {
+            let mut octets = Vec::new();
+            let echo: &[u8] = if found.kind == PING { &found.payload } else { &[] };
+            frame(&mut octets, found.kind, ACK, 0, echo);
+            self.write(&octets).await;
+        }
+        Some(found)
+    }
+
+    /// The next frame of this type.
+    ///
+    /// # Panics
+    /// When none comes within [`DEADLINE`], or before the connection is over.
+    pub async fn next_of(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.next().await.expect("the connection goes on");
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+}
+
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let [a, b, c, kind, flags, number @ ..] = head;
+    let mut payload = vec![0; usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)];
+    stream.read_exact(&mut payload).await.ok()?;
+    let [a, b, c, d] = number;
+    Some(Frame { kind, flags, stream: u32::from_be_bytes([a, b, c, d]), payload })
+}
+
+/// A header block of these fields.
+#[must_use]
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -45,41 +245,7 @@ pub async fn request(
             block.extend_from_slice(text);
         }
     }
-    let (end_headers, end_stream) = (4, 1);
-    let flags = if body.is_empty() { end_headers | end_stream } else { end_headers };
-    frame(&mut octets, HEADERS, flags, 1, &block);
-    if !body.is_empty() {
-        frame(&mut octets, DATA, end_stream, 1, body);
-    }
-    // The gate may go away before it has read everything; what it said before is what counts.
-    let _ = stream.write_all(&octets).await;
-    tokio::time::timeout(DEADLINE, outcome(&mut stream)).await.expect("an outcome in time")
-}
-
-async fn outcome(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Outcome {
-    loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).await.is_err() {
-            return Outcome::Closed;
-        }
-        let size = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let mut payload = vec![0; size];
-        if stream.read_exact(&mut payload).await.is_err() {
-            return Outcome::Closed;
-        }
-        match head[3] {
-            HEADERS => return Outcome::Status(status(&payload)),
-            RESET => return Outcome::Reset,
-            GO_AWAY => return Outcome::Closed,
-            kind @ (SETTINGS | PING) if head[4] & 1 == 0 => {
-                let mut octets = Vec::new();
-                let echo: &[u8] = if kind == PING { &payload } else { &[] };
-                frame(&mut octets, kind, 1, 0, echo);
-                let _ = stream.write_all(&octets).await;
-            }
-            _ => {}
-        }
-    }
+    block
 }
 
 /// The status at the beginning of a header block: an entry of the static table, or a literal
@@ -114,7 +280,11 @@ fn digits(coded: &[u8]) -> u16 {
     number
 }
 
-fn frame(octets: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+/// Adds a frame to `octets`.
+///
+/// # Panics
+/// When its payload is longer than anybody sends.
+pub fn frame(octets: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
     octets.extend_from_slice(&size[1..]);
     octets.extend_from_slice(&[kind, flags]);

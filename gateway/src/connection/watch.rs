@@ -16,6 +16,10 @@ use crate::deadline::TICK;
 /// A connection without a request for so many ticks gives back what it needs for one.
 const RESTLESS_TICKS: u32 = 4;
 
+/// So many requests may be reset on one HTTP/2 connection before it matters what share they are; a
+/// browser that leaves a page resets what it still waits for.
+const GIVEN_UP_MAX: u64 = 200;
+
 /// How long a connection without requests may take to end when it is asked to.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -27,6 +31,8 @@ pub(crate) struct Watch {
     in_flight: Cell<u32>,
     /// Requests whose answers are over.
     finished: Cell<u64>,
+    /// Those of them that the client did not wait for.
+    given_up: Cell<u64>,
     /// Since when it has no request, or since when its head is coming in.
     since: Cell<u32>,
     /// A part of a head has come in.
@@ -86,6 +92,7 @@ impl Watch {
             multiplexed: Cell::new(false),
             in_flight: Cell::new(0),
             finished: Cell::new(0),
+            given_up: Cell::new(0),
             head_begun: Cell::new(false),
             half_closed: Cell::new(None),
             flushed: Cell::new(true),
@@ -129,8 +136,16 @@ impl Watch {
         self.switched.set(true);
     }
 
-    /// A request's response is over.
-    pub(crate) fn end(&self) {
+    /// A request's response is over, or nobody waits for it any more. A client that opens requests
+    /// only to reset them makes work for nothing (CVE-2023-44487), and is closed.
+    pub(crate) fn end(&self, complete: bool) {
+        if !complete && self.multiplexed.get() {
+            let given_up = self.given_up.get() + 1;
+            self.given_up.set(given_up);
+            if given_up >= GIVEN_UP_MAX && given_up.saturating_mul(2) > self.finished.get() {
+                self.doom();
+            }
+        }
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.finished.set(self.finished.get() + 1);
         self.since.set(self.ticks.get());

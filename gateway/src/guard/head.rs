@@ -202,7 +202,7 @@ pub(super) fn read_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// May the octet stand in a token (RFC 9110 §5.6.2)?
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -22,6 +22,7 @@ use doorward_config::Limits;
 use doorward_plugins::Problem;
 
 use chunks::Chunks;
+pub(crate) use head::is_token;
 use head::{Framing, Head, Read};
 
 /// What a refused head is replaced by, if nothing of it can be told.

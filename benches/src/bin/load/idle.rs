@@ -34,7 +34,8 @@ const KIB_MAX_TLS: f64 = 32.0;
 
 /// Doorward's limits, out of the way: by default it holds as many connections, and closes them
 /// after 75 s.
-const LIMITS: &str = "[limits]\nconnections = 20000\nconnections_per_address = 20000\nkeep_alive = \"30m\"\n";
+const LIMITS: &str =
+    "[limits]\nconnections = 20000\nconnections_per_address = 20000\nkeep_alive = \"30m\"\n";
 
 struct Found {
     name: &'static str,
