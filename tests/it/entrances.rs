@@ -157,6 +157,37 @@ async fn d07_interim_responses_reach_the_client_after_the_decision() {
 }
 
 #[tokio::test]
+async fn d07_an_interim_response_never_lands_within_another_answer() {
+    let large = vec![b'x'; 8_000_000];
+    let body = large.clone();
+    let upstream = Upstream::replying(move |request| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".to_vec();
+        let answer = [head.as_bytes(), &body].concat();
+        Some(if request.line() == "GET /2" { [hints, answer].concat() } else { answer })
+    })
+    .await;
+    let gate = gate(&upstream, "", "").await;
+    let mut stream = TcpStream::connect(gate.address()).await.unwrap();
+    let line = |path: &str, fields: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: {PUBLIC_HOST}\r\n{fields}\r\n")
+    };
+    let octets = line("/1", "") + &line("/2", "") + &line("/3", "connection: close\r\n");
+    stream.write_all(octets.as_bytes()).await.unwrap();
+    // Nothing is read until the console has been asked for the first.
+    eventually("the first", async || upstream.count() >= 1).await;
+    for number in 1..=3 {
+        let mut head = raw::message(&mut stream).await;
+        if head.0.starts_with("HTTP/1.1 103 ") {
+            assert_eq!(number, 2);
+            head = raw::message(&mut stream).await;
+        }
+        assert!(head.0.starts_with("HTTP/1.1 200 "), "{}", head.0);
+        assert!(head.1 == large, "the body of {number} is not what the console sent");
+    }
+}
+
+#[tokio::test]
 async fn o10_connections_of_one_address_have_a_number() {
     let upstream = Upstream::start().await;
     let gate = gate(&upstream, "", "connections_per_address = 2").await;

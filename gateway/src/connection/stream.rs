@@ -36,6 +36,10 @@ pub(crate) struct Watched<S> {
     ended: bool,
     /// What came after what was let through cannot be read.
     broken: bool,
+    /// All that the library has written has left it.
+    between_answers: bool,
+    /// A part of an interim response has been written.
+    interim_begun: bool,
 }
 
 impl<S> Watched<S> {
@@ -48,6 +52,8 @@ impl<S> Watched<S> {
             passed: Bytes::new(),
             ended: false,
             broken: false,
+            between_answers: true,
+            interim_begun: false,
         }
     }
 
@@ -63,7 +69,8 @@ impl<S> Watched<S> {
         }
     }
 
-    fn noting<T>(&self, result: Poll<T>) -> Poll<T> {
+    fn noting<T>(&mut self, result: Poll<T>) -> Poll<T> {
+        self.between_answers = false;
         self.peer.watch.note_write(result.is_pending());
         result
     }
@@ -171,16 +178,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Watched<S> {
-    /// Writes what goes in front of the answer. The library asks for this when nothing of its own
-    /// waits to be written, so that it never lands within another answer.
+    /// Writes what goes in front of the answer. Only when all that was written before has left is
+    /// this the place for it: else it would land within another answer, and is left out.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut interim = self.peer.interim.borrow_mut();
+        if !self.interim_begun && !self.between_answers {
+            interim.clear();
+        }
         while !interim.is_empty() {
             let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &interim))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             interim.drain(..count);
+            self.interim_begun = !interim.is_empty();
         }
         Poll::Ready(Ok(()))
     }
@@ -222,6 +233,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The library has nothing left to write.
+        self.between_answers = true;
         ready!(self.poll_interim(cx))?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.peer.watch.note_flush();
