@@ -145,6 +145,10 @@ fn switch(
     let Some(protocol) = wanted.as_ref().zip(spoken).filter(|pair| same(*pair)) else {
         return Err(refuse(cx, Problem::BadGateway));
     };
+    // It was read as a request, which it may have been: it is not the new protocol's.
+    if peer.has_sent_more() {
+        return Err(refuse(cx, Problem::BadRequest));
+    }
     let services = &worker.gate.services;
     peer.switch(Tunnel {
         upstream: stream,

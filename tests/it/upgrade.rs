@@ -177,6 +177,22 @@ async fn d09_what_is_sent_before_the_switch_is_a_request_or_nothing() {
 }
 
 #[tokio::test]
+async fn d09_what_is_sent_before_the_switch_never_enters_the_tunnel() {
+    let (gate, console) = gate().await;
+    let more = format!("GET /plain HTTP/1.1\r\nhost: {PUBLIC_HOST}\r\n\r\n");
+    for early in ["\u{1}\u{2}\0\0", "GET /plain", &more] {
+        let mut client = TcpStream::connect(gate.address()).await.unwrap();
+        client.write_all((handshake("/open/socket", "", "") + early).as_bytes()).await.unwrap();
+        let (mut server, _) = console.accept().await.unwrap();
+        raw::message(&mut server).await;
+        server.write_all(SWITCHED).await.unwrap();
+        let (answer, _) = raw::message(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{early:?}: {answer}");
+        assert_eq!(raw::rest(&mut server).await, "", "{early:?}");
+    }
+}
+
+#[tokio::test]
 async fn d09_a_console_that_switches_to_something_else_is_502() {
     let other = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
     for octets in [&other[..], b"HTTP/1.1 101 Switching Protocols\r\n\r\n"] {

@@ -135,6 +135,12 @@ impl Peer {
         self.tunnel.take()
     }
 
+    /// Has the client sent anything beyond the requests that were taken?
+    pub(crate) fn has_sent_more(&self) -> bool {
+        let guard = self.guard.borrow();
+        guard.heads() > self.served.get() || !guard.is_between_messages()
+    }
+
     /// Has the client perhaps sent what nobody has read?
     pub(crate) fn may_have_more(&self) -> bool {
         let guard = self.guard.borrow();
