@@ -155,8 +155,11 @@ async fn carry_http1(
         }
         let parts = connection.into_parts();
         stream = parts.io.into_inner();
+        // A copy: the buffer behind it is large, and mostly there is nothing in it.
+        let unread = parts.read_buf.to_vec();
+        drop(parts.read_buf);
         if end == End::Rest {
-            stream.put_back(&parts.read_buf);
+            stream.put_back(&unread);
             let woken = unless_ending(poll_fn(|cx| stream.poll_wake(cx)), &peer).await;
             peer.watch.set_resting(false);
             match woken {
@@ -166,7 +169,7 @@ async fn carry_http1(
         }
         let mut stream = stream.into_inner();
         return match peer.take_tunnel() {
-            Some(tunnel) => Box::pin(carry(&mut stream, &parts.read_buf, tunnel, &peer)).await,
+            Some(tunnel) => Box::pin(carry(&mut stream, &unread, tunnel, &peer)).await,
             None if peer.may_have_more() => {
                 let lingering = Box::pin(tokio::time::timeout(LINGER, linger(stream)));
                 unless_ending(lingering, &peer).await;

@@ -252,8 +252,8 @@ impl Watch {
 
     /// Octets of a head have come in that is not whole, or it is whole now.
     pub(super) fn note_head(&self, is_partial: bool) {
-        let begins = is_partial && !self.head_begun.replace(is_partial);
-        if begins && !self.is_busy() {
+        let was_partial = self.head_begun.replace(is_partial);
+        if is_partial && !was_partial && !self.is_busy() {
             self.since.set(self.ticks.get());
         }
     }
