@@ -171,8 +171,11 @@ async fn a_connection_that_has_rested_is_served_as_before() {
     let gate = gate(&upstream, "header_time = \"2s\"").await;
     let mut resting = Vec::new();
     for begun in [head("GET /", ""), String::new()] {
-        let mut stream = connect(&gate, &begun).await;
+        // A head that comes in two parts is over when it is whole.
+        let (begin, end) = begun.split_at(begun.len().min(10));
+        let mut stream = connect(&gate, begin).await;
         if !begun.is_empty() {
+            stream.write_all(end.as_bytes()).await.unwrap();
             assert!(raw::message(&mut stream).await.0.starts_with("HTTP/1.1 200"));
         }
         resting.push(stream);
