@@ -1,9 +1,9 @@
 //! One HTTP/1.1 connection to an upstream, and one exchange on it.
 //!
 //! Ours, and not hyper's: the task of the request writes, reads and decides here, without the
-//! channels and the second task that a general client needs. That was half of what a request cost
-//! (benches/README.md), and it shows exactly what has left and what has come, which is what
-//! [`Failure`] tells the pool: whether the request may be tried on another connection.
+//! channels and the second task that a general client needs. They took over a third of a request's
+//! instructions (benches/README.md has what was saved); and only here does it show what has left and
+//! what has come, which [`Failure`] tells the pool: may the request be tried elsewhere?
 //!
 //! Reading of responses is strict: a length that is none or that there are two of, a coding beside
 //! a length, a line that is folded or that has control octets are failures, and the connection is
