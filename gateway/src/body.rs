@@ -55,8 +55,6 @@ pub(crate) enum RequestBody {
 
 /// A body that is still coming in.
 pub(crate) struct StreamBody {
-    /// What was taken before and not sent.
-    first: Bytes,
     incoming: Incoming,
     bytes_left: u64,
     worker: Rc<Worker>,
@@ -90,7 +88,6 @@ impl RequestBody {
         }
         let progress = Rc::<Progress>::default();
         let body = Self::Stream(Box::new(StreamBody {
-            first: Bytes::new(),
             incoming,
             bytes_left: bytes_max,
             pace: (!streaming).then(|| (worker.deadlines.now(), 0)),
@@ -105,21 +102,10 @@ impl RequestBody {
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
-
-    /// The same with a piece of it that was taken and not sent.
-    pub(crate) fn with_first(mut self, piece: Bytes) -> Self {
-        if let Self::Stream(stream) = &mut self {
-            stream.first = piece;
-        }
-        self
-    }
 }
 
 impl StreamBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if !self.first.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
-        }
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => return self.poll_pause(cx),
             Poll::Ready(None) => {
@@ -200,7 +186,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(stream) => stream.first.is_empty() && stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.incoming.is_end_stream(),
         }
     }
 

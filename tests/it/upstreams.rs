@@ -122,6 +122,37 @@ async fn d16_an_idempotent_request_without_a_body_outlives_a_pooled_connection()
 }
 
 #[tokio::test]
+async fn d16_what_kills_a_connection_is_not_tried_on_every_pooled_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gate = gate(&[format!("http://{}", listener.local_addr().unwrap())], "").await;
+    let request = format!("GET / HTTP/1.1\r\nhost: {PUBLIC_HOST}\r\nconnection: close\r\n\r\n");
+    let ask = || tokio::spawn(raw::send(gate.address(), request.clone()));
+    let (mut asking, mut pooled) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        asking.push(ask());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        raw::message(&mut stream).await;
+        pooled.push(stream);
+    }
+    for (stream, asking) in pooled.iter_mut().zip(asking) {
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        assert_eq!(raw::statuses(&asking.await.unwrap()), [204]);
+    }
+    let fatal = ask();
+    let (mut a, mut b, mut c) = (pooled.remove(0), pooled.remove(0), pooled.remove(0));
+    // Whichever it comes on dies of it.
+    tokio::select! {
+        _ = a.read_u8() => drop(a),
+        _ = b.read_u8() => drop(b),
+        _ = c.read_u8() => drop(c),
+    }
+    let (mut fresh, _) = listener.accept().await.unwrap();
+    raw::message(&mut fresh).await;
+    drop(fresh);
+    assert_eq!(raw::statuses(&fatal.await.unwrap()), [502]);
+}
+
+#[tokio::test]
 async fn o17_health_checks_take_an_address_out_and_in_again() {
     let sick = Arc::new(AtomicBool::new(true));
     let is_sick = Arc::clone(&sick);

@@ -137,13 +137,13 @@ impl Watch {
     }
 
     /// A request's response is over, or nobody waits for it any more. A client that opens requests
-    /// only to reset them makes work for nothing (CVE-2023-44487), and is closed.
+    /// only to reset them makes work for nothing (CVE-2023-44487), and is told to go.
     pub(crate) fn end(&self, complete: bool) {
         if !complete && self.multiplexed.get() {
             let given_up = self.given_up.get() + 1;
             self.given_up.set(given_up);
             if given_up >= GIVEN_UP_MAX && given_up.saturating_mul(2) > self.finished.get() {
-                self.doom();
+                self.drain();
             }
         }
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
@@ -234,7 +234,7 @@ impl Watch {
 
     /// Lets the connection finish what is under way.
     pub(crate) fn drain(&self) {
-        self.draining.set(Some(self.ticks.get()));
+        self.draining.set(self.draining.get().or(Some(self.ticks.get())));
         self.wake();
     }
 

@@ -173,8 +173,10 @@ impl Pool {
         call: &mut Call<'_>,
         lease: Lease,
     ) -> Result<Answered, Failed> {
+        let mut was_sent = false;
         loop {
-            let pooled = self.take(lease.address(), call.announced);
+            // What killed one connection is not tried on all of them.
+            let pooled = if was_sent { None } else { self.take(lease.address(), call.announced) };
             let fresh = pooled.is_none();
             let link = match pooled {
                 Some(link) => link,
@@ -198,6 +200,7 @@ impl Pool {
             let died = matches!(cause, Cause::Io(_)) && !answered;
             let safe = !sent || (call.body.is_empty() && call.outgoing.head.method.is_idempotent());
             if died && safe && !fresh {
+                was_sent |= sent;
                 continue;
             }
             if let Some(problem) =

@@ -78,9 +78,9 @@ impl Sending {
         self.state = State::GivenUp;
     }
 
-    /// The body with what was taken of it and not written.
+    /// The body. Nothing was taken of it unless the head has been written.
     pub(super) fn into_body(self) -> RequestBody {
-        self.body.with_first(self.piece)
+        self.body
     }
 
     /// Writes what can be written.
