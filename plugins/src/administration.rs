@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::name::Name;
 use crate::account::password::{PasswordHasher, verify_new};
 use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
+use crate::audit::{Audit, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
 use crate::session::{LiveSession, Sessions, assurance};
@@ -160,6 +161,7 @@ pub struct Administration {
     pub(crate) hasher: Arc<PasswordHasher>,
     pub(crate) rules: AccountRules,
     pub(crate) clock: Clock,
+    pub(crate) audit: Arc<Audit>,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -230,7 +232,7 @@ impl Administration {
         record.password_hash = self.hash(&password).await?;
         let _turn = self.turn.lock().await;
         self.accounts.add(&record).await?;
-        tracing::info!(event = "user_created", account = %record.name, principal = record.id);
+        self.note(EventKind::UserCreated, &record);
         Ok(Reply::Account(Box::new(record)))
     }
 
@@ -247,7 +249,7 @@ impl Administration {
         for member in self.accounts.list_account(&record.account_id).await? {
             self.sessions.refresh(&member);
         }
-        tracing::info!(event = "user_updated", account = %record.name, principal = record.id);
+        self.note(EventKind::UserUpdated, &record);
         Ok(Reply::Account(Box::new(record)))
     }
 
@@ -268,7 +270,8 @@ impl Administration {
             None => record.account_state = state,
             Some(_) => record.state = state,
         }
-        tracing::info!(event = "user_state", account = %record.name, principal = record.id, state = state.as_str());
+        let event = Event::new(EventKind::UserState).principal(&record.id).account(&record.name);
+        self.audit.record(&event.with("state", state.as_str()));
         Ok(Reply::Account(Box::new(record)))
     }
 
@@ -280,7 +283,7 @@ impl Administration {
         self.accounts.set_password(&record.id, &hash).await?;
         // Whoever knew the old password may be signed in with it.
         self.end_all(&record.id).await?;
-        tracing::info!(event = "authn_password_change", account = %record.name, principal = record.id);
+        self.note(EventKind::PasswordChange, &record);
         Ok(Reply::Account(Box::new(record)))
     }
 
@@ -309,7 +312,8 @@ impl Administration {
             return Err(AdminError::Unknown(format!("session {id}")));
         };
         self.sessions.end(std::slice::from_ref(&session)).await?;
-        tracing::info!(event = "session_revoked", session = &*session.id, account = %session.principal().name);
+        let event = Event::new(EventKind::SessionRevoked).session(&session.id);
+        self.audit.record(&event.account(&session.principal().name));
         Ok(Reply::Ended { ended: 1 })
     }
 
@@ -325,8 +329,13 @@ impl Administration {
         let keys = rotated
             .map_err(|error| AdminError::Failed(error.to_string()))?
             .map_err(|error| AdminError::Failed(error.to_string()))?;
-        tracing::info!(event = "key_rotated", kid = keys.last().map(|key| key.kid.as_str()));
+        let kid = keys.last().map_or("", |key| key.kid.as_str());
+        self.audit.record(&Event::new(EventKind::KeyRotated).with("kid", kid));
         Ok(Reply::Keys { keys })
+    }
+
+    fn note(&self, kind: EventKind, record: &PrincipalRecord) {
+        self.audit.record(&Event::new(kind).principal(&record.id).account(&record.name));
     }
 
     async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {

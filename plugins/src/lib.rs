@@ -9,6 +9,7 @@
 pub mod access;
 pub mod account;
 pub mod administration;
+pub mod audit;
 pub mod certificate;
 mod clock;
 mod context;

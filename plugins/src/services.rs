@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
+use crate::audit::Audit;
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::identity::Assertions;
@@ -34,6 +35,8 @@ pub struct Services {
     pub sessions: Arc<Sessions>,
     /// Signs what the console is told.
     pub assertions: Arc<Assertions>,
+    /// Takes what happens.
+    pub audit: Arc<Audit>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
     /// Turns client certificates into sessions.
@@ -87,6 +90,7 @@ impl Services {
         aws_lc_rs::rand::fill(&mut fresh).map_err(|_| HashError::Failed)?;
         let form_key = accounts.secret("form-key", &fresh).await.map_err(failed)?;
         let turn = Arc::default();
+        let audit = Arc::new(Audit::default());
         let administration = Administration {
             accounts: Arc::clone(&accounts),
             sessions: Arc::clone(&sessions),
@@ -94,6 +98,7 @@ impl Services {
             hasher: Arc::clone(&hasher),
             rules: config.accounts.clone(),
             clock: clock.clone(),
+            audit: Arc::clone(&audit),
             turn: Arc::clone(&turn),
         };
         let certificates = Arc::new(CertificateSessions::new(
@@ -108,6 +113,7 @@ impl Services {
             clock,
             sessions,
             assertions,
+            audit,
             sign_in,
             certificates,
             administration,

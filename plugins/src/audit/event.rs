@@ -1,0 +1,165 @@
+//! One thing that happened, and its name.
+
+use std::fmt::Display;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What it was.
+    pub kind: EventKind,
+    /// Id of the principal that it is about, as far as it is known.
+    pub principal: Option<String>,
+    /// Name of that principal. Never a name as somebody typed it: people type passwords into name
+    /// fields.
+    pub account: Option<String>,
+    /// Public id of the session.
+    pub session: Option<String>,
+    /// Where it came from.
+    pub address: Option<String>,
+    /// Names the request in the access log.
+    pub request_id: Option<String>,
+    /// What else there is to say: a name of the code's own, and a value. Never a secret.
+    pub details: Vec<(&'static str, String)>,
+}
+
+impl Event {
+    /// An event about which nothing else is known yet.
+    pub fn new(kind: EventKind) -> Self {
+        Self {
+            kind,
+            principal: None,
+            account: None,
+            session: None,
+            address: None,
+            request_id: None,
+            details: Vec::new(),
+        }
+    }
+
+    /// About this principal, by id.
+    pub fn principal(mut self, id: impl Display) -> Self {
+        self.principal = Some(id.to_string());
+        self
+    }
+
+    /// About the principal of this name, which exists.
+    pub fn account(mut self, name: impl Display) -> Self {
+        self.account = Some(name.to_string());
+        self
+    }
+
+    /// In this session, by public id.
+    pub fn session(mut self, id: impl Display) -> Self {
+        self.session = Some(id.to_string());
+        self
+    }
+
+    /// From this address, in this request.
+    pub fn from_request(mut self, address: impl Display, request_id: impl Display) -> Self {
+        self.address = Some(address.to_string());
+        self.request_id = Some(request_id.to_string());
+        self
+    }
+
+    /// With something else to say.
+    pub fn with(mut self, name: &'static str, value: impl Display) -> Self {
+        self.details.push((name, value.to_string()));
+        self
+    }
+
+    /// Writes it to the log of the process.
+    pub(crate) fn trace(&self) {
+        let details = self.details.iter().map(|(name, value)| format!("{name}={value}"));
+        let details = details.collect::<Vec<_>>().join(" ");
+        let Self { principal, account, session, address, request_id, .. } = self;
+        let event = self.kind.name();
+        match self.kind.severity() {
+            Severity::Info => {
+                tracing::info!(event, principal, account, session, address, request_id, details)
+            }
+            Severity::Warning => {
+                tracing::warn!(event, principal, account, session, address, request_id, details)
+            }
+        }
+    }
+}
+
+/// How much attention an event deserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It belongs to the day.
+    Info,
+    /// Somebody may want to look at it.
+    Warning,
+}
+
+/// Declares the kinds with their names, so that no name is written twice.
+macro_rules! kinds {
+    ($($(#[$doc:meta])+ $kind:ident = $name:literal, $severity:ident;)+) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventKind { $($(#[$doc])+ $kind,)+ }
+
+        impl EventKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// Its name in logs.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)+ }
+            }
+
+            /// How much attention it deserves.
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$kind => Severity::$severity,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Somebody signed in.
+    LoginSuccess = "authn_login_success", Info;
+    /// A sign-in was refused for what was given.
+    LoginFail = "authn_login_fail", Info;
+    /// A sign-in could not be decided.
+    LoginUnavailable = "authn_login_unavailable", Warning;
+    /// Wrong guesses locked somebody out.
+    LoginLock = "authn_login_lock", Warning;
+    /// A lock was lifted by an administrator.
+    LoginUnlock = "authn_login_unlock", Info;
+    /// So many wrong guesses in a row that the password is good for nothing until it is reset.
+    AuthenticatorDisabled = "authn_disabled", Warning;
+    /// Somebody signed in after many wrong guesses.
+    LoginSuccessAfterFail = "authn_login_successafterfail", Warning;
+    /// A password was changed.
+    PasswordChange = "authn_password_change", Info;
+    /// A captcha was not solved, or its solution was used before.
+    CaptchaFail = "captcha_fail", Info;
+    /// A form came from somewhere else than its page.
+    CsrfRefused = "csrf_refused", Warning;
+    /// A rate limit was exceeded.
+    RateLimitExceeded = "excess_rate_limit_exceeded", Warning;
+    /// Guessing over many names was noticed.
+    CredentialStuffing = "authn_credential_stuffing", Warning;
+    /// A route refused somebody for what they may not do.
+    AuthorizationFail = "authz_fail", Warning;
+    /// An account was made.
+    UserCreated = "user_created", Info;
+    /// An account was changed.
+    UserUpdated = "user_updated", Info;
+    /// An account was enabled, disabled or deleted.
+    UserState = "user_state", Info;
+    /// A session was ended by its owner.
+    SessionEnded = "session_ended", Info;
+    /// A session was ended by an administrator.
+    SessionRevoked = "session_revoked", Info;
+    /// Sessions ended by themselves.
+    SessionExpired = "session_expired", Info;
+    /// A new signing key.
+    KeyRotated = "key_rotated", Info;
+    /// The gate began to serve.
+    SysStartup = "sys_startup", Info;
+    /// The gate stops.
+    SysShutdown = "sys_shutdown", Info;
+}
