@@ -12,8 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
-    Upstream, accounts, identity, limits, listener, operations, route, session, store, upstream,
+    Accounts, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations, Route, Session,
+    Store, Upstream, accounts, identity, limits, listener, lockout, operations, route, session,
+    store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -57,6 +58,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "How the console is told who is asking.",
         ),
         optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
+        optional("lockout", Kind::Table(&lockout::SPEC), "What wrong passwords lead to."),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "operations",
@@ -93,6 +95,8 @@ pub struct GatewayConfig {
     pub identity: Identity,
     /// Passwords and their hashing.
     pub accounts: Accounts,
+    /// What wrong guesses lead to.
+    pub lockout: Lockout,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// Health, metrics, administration and logs.
@@ -175,6 +179,7 @@ impl GatewayConfig {
             session,
             identity,
             accounts: Accounts::read(&root.table("accounts")),
+            lockout: Lockout::read(&root.table("lockout")),
             operations,
             limits,
             public_url,

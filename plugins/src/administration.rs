@@ -19,6 +19,7 @@ use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
+use crate::lockout::{Lockout, TallySummary};
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
 
@@ -43,6 +44,9 @@ pub enum Request {
     SessionRevokeAll { name: String },
     KeyList,
     KeyRotate,
+    LockList,
+    LockShow { name: String },
+    LockLift { name: String },
 }
 
 /// What to write into an account; `None` leaves as it is.
@@ -83,6 +87,11 @@ pub enum Reply {
     Keys {
         /// Newest last.
         keys: Vec<KeySummary>,
+    },
+    /// What wrong guesses have led to.
+    Locks {
+        /// By account.
+        locks: Vec<TallySummary>,
     },
     /// How many sessions were ended.
     Ended {
@@ -162,6 +171,7 @@ pub struct Administration {
     pub(crate) rules: AccountRules,
     pub(crate) clock: Clock,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) lockout: Arc<Lockout>,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -192,6 +202,12 @@ impl Administration {
             Request::SessionRevokeAll { name } => self.revoke_all(&name).await,
             Request::KeyList => Ok(Reply::Keys { keys: self.assertions.keys() }),
             Request::KeyRotate => self.rotate().await,
+            Request::LockList => self.list_locks().await,
+            Request::LockShow { name } => {
+                let record = self.find(&name).await?;
+                Ok(Reply::Locks { locks: self.lockout.show(&record).await? })
+            }
+            Request::LockLift { name } => self.lift(&name).await,
         }
     }
 
@@ -283,6 +299,8 @@ impl Administration {
         self.accounts.set_password(&record.id, &hash).await?;
         // Whoever knew the old password may be signed in with it.
         self.end_all(&record.id).await?;
+        // And what was guessed at it says nothing about the new one.
+        self.lockout.lift(&record.id).await?;
         self.note(EventKind::PasswordChange, &record);
         Ok(Reply::Account(Box::new(record)))
     }
@@ -338,7 +356,28 @@ impl Administration {
         self.audit.record(&Event::new(kind).principal(&record.id).account(&record.name));
     }
 
+    async fn list_locks(&self) -> Result<Reply, AdminError> {
+        let mut locks = Vec::new();
+        for id in self.lockout.subjects().await? {
+            if let Some(record) = self.accounts.find_id(&id).await? {
+                locks.extend(self.lockout.show(&record).await?);
+            }
+        }
+        locks.sort_by(|a, b| a.account.cmp(&b.account));
+        Ok(Reply::Locks { locks })
+    }
+
+    async fn lift(&self, name: &str) -> Result<Reply, AdminError> {
+        let record = self.find(name).await?;
+        let locks = self.lockout.show(&record).await?;
+        self.lockout.lift(&record.id).await?;
+        self.note(EventKind::LoginUnlock, &record);
+        Ok(Reply::Locks { locks })
+    }
+
+    /// Ends what somebody has from earlier sign-ins: their sessions, and the trust in their browsers.
     async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
+        self.lockout.forget_devices(principal_id).await?;
         let sessions = self.sessions.list(principal_id, self.clock.now());
         self.sessions.end(&sessions).await?;
         Ok(sessions.len())

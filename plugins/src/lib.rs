@@ -15,6 +15,7 @@ mod clock;
 mod context;
 pub mod edits;
 pub mod identity;
+pub mod lockout;
 mod origin;
 pub mod priority;
 mod private_place;

@@ -3,16 +3,22 @@
 //! Known and unknown names are alike from outside: both cost one password hash, and every reason
 //! to refuse somebody has the same answer. The reasons are told apart in the log only.
 //!
-//! Not here: how often somebody may try (`lockout`), and further factors.
+//! A guess is counted before the password is looked at, and a password that cannot be counted is not
+//! looked at; what is counted, and what follows, is `lockout`'s.
+//!
+//! Not here: further factors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorward_config::Secret;
 
 use crate::account::PrincipalRecord;
 use crate::account::name::NameKey;
 use crate::account::password::{HashError, PasswordHasher, Verdict};
+use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
+use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
 use crate::session::{BeginError, Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::store::{AccountStore, StoreError};
 
@@ -38,8 +44,23 @@ pub struct Origin<'a> {
     pub address: String,
     /// The session that the browser has now; it ends.
     pub session: Option<&'a LiveSession>,
+    /// The browser's device cookie.
+    pub device_cookie: Option<&'a str>,
+    /// Did whoever asks solve a captcha for this sign-in?
+    pub captcha_solved: bool,
     /// Names the request in the log.
     pub request_id: &'a str,
+}
+
+/// What came of a sign-in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The token of the session.
+    pub token: Secret,
+    /// The session.
+    pub session: Arc<LiveSession>,
+    /// Value and life of the browser's new device cookie.
+    pub device_cookie: Option<(String, Duration)>,
 }
 
 /// Why a sign-in produced no session.
@@ -48,6 +69,9 @@ pub enum SignInError {
     /// Too many people are signing in, or are signed in.
     #[error("no place for another sign-in")]
     Busy,
+    /// A captcha has to be solved first. Nothing was counted, and the password was not looked at.
+    #[error("a captcha is needed")]
+    Captcha,
     /// Wrong password, no such account, or one that is disabled: alike from outside.
     #[error("rejected")]
     Reject,
@@ -71,6 +95,16 @@ impl From<HashError> for SignInError {
     }
 }
 
+impl From<GuessError> for SignInError {
+    fn from(error: GuessError) -> Self {
+        match error {
+            GuessError::Busy => Self::Busy,
+            GuessError::Captcha => Self::Captcha,
+            GuessError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<BeginError> for SignInError {
     fn from(error: BeginError) -> Self {
         match error {
@@ -82,27 +116,18 @@ impl From<BeginError> for SignInError {
 
 /// Signs people in.
 pub struct SignIn {
-    accounts: Arc<dyn AccountStore>,
-    sessions: Arc<Sessions>,
-    hasher: Arc<PasswordHasher>,
-    clock: Clock,
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) hasher: Arc<PasswordHasher>,
+    pub(crate) lockout: Arc<Lockout>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clock: Clock,
     /// Held while an account is looked at for the last time and its session begins, and while an
     /// administrator changes an account: a session cannot slip in behind a change.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SignIn {
-    /// Signs in to `sessions` those whom `accounts` knows; `turn` is shared with administration.
-    pub fn new(
-        accounts: Arc<dyn AccountStore>,
-        sessions: Arc<Sessions>,
-        hasher: Arc<PasswordHasher>,
-        clock: Clock,
-        turn: Arc<tokio::sync::Mutex<()>>,
-    ) -> Self {
-        Self { accounts, sessions, hasher, clock, turn }
-    }
-
     /// Would an attempt be refused as [`SignInError::Busy`], whatever it says? Costs nothing, so that
     /// it can be asked before anything is read. Such an attempt is not logged.
     pub fn is_full(&self) -> bool {
@@ -118,49 +143,64 @@ impl SignIn {
         &self,
         credentials: &Credentials,
         origin: Origin<'_>,
-    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
-        let mut known = None;
-        let result = self.verify_and_begin(credentials, &origin, &mut known).await;
-        let (address, request_id) = (&origin.address, origin.request_id);
-        match &result {
-            Ok((_, session)) => {
-                let principal = session.principal();
-                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = &*session.id, factor = "password", address, request_id);
-            }
-            // Who it was tried for is told if there is such a principal. The name as typed is not
-            // logged: people type passwords into name fields.
-            Err(SignInError::Reject) => {
-                tracing::info!(
-                    event = "authn_login_fail",
-                    principal = known,
-                    factor = "password",
-                    address,
-                    request_id
-                )
-            }
-            Err(error) => {
-                tracing::warn!(event = "authn_login_unavailable", principal = known, %error, factor = "password", address, request_id)
-            }
-        }
+    ) -> Result<SignedIn, SignInError> {
+        let key = NameKey::of(&credentials.account, &credentials.sub_user);
+        let found = self.accounts.find(&key).await;
+        let known = found.as_ref().ok().and_then(Option::as_ref).cloned();
+        let result = match found {
+            Ok(found) => self.guess(credentials, &origin, &key, found).await,
+            Err(error) => Err(error.into()),
+        };
+        self.note(&result, known.as_ref(), &origin);
         result
     }
 
-    async fn verify_and_begin(
+    /// Counts the guess, and then looks at it.
+    async fn guess(
         &self,
         credentials: &Credentials,
         origin: &Origin<'_>,
-        known: &mut Option<String>,
-    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
-        let key = NameKey::of(&credentials.account, &credentials.sub_user);
-        let found = self.accounts.find(&key).await?;
-        *known = found.as_ref().map(|record| record.id.clone());
-        let hash = found.as_ref().map(|record| record.password_hash.clone());
-        let verdict = self.hasher.verify(&credentials.password, hash).await?;
-        let Some(record) =
-            found.filter(PrincipalRecord::is_active).filter(|_| verdict != Verdict::Wrong)
-        else {
+        key: &NameKey,
+        found: Option<PrincipalRecord>,
+    ) -> Result<SignedIn, SignInError> {
+        let (cookie, solved) = (origin.device_cookie, origin.captcha_solved);
+        let turn = self.lockout.turn(Guess::Password, key, found.as_ref(), cookie, solved).await?;
+        // A guess that nobody has time for is not counted.
+        let place = self.hasher.place()?;
+        let attempt = self.lockout.count(turn, solved).await?;
+        // A guess that is wrong already costs a hash like any other.
+        let candidate = found.filter(|_| attempt.admission == Admission::Check);
+        let hash = candidate.as_ref().map(|record| record.password_hash.clone());
+        let verdict = self.hasher.verify(place, &credentials.password, hash).await?;
+        let right = candidate.filter(|record| record.is_active() && verdict != Verdict::Wrong);
+        let Some(record) = right else {
+            self.note_wrong(&attempt, origin);
             return Err(SignInError::Reject);
         };
+        let (token, session) = self.begin(&record, credentials, verdict, origin).await?;
+        if self.lockout.is_remarkable(&attempt) {
+            let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
+            let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
+            self.audit.record(&event.from_request(&origin.address, origin.request_id));
+        }
+        // The session stands already. What was counted stays until the next sign-in, if need be.
+        let device_cookie = match self.lockout.succeed(attempt, cookie).await {
+            Ok(cookie) => cookie,
+            Err(error) => {
+                tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
+                None
+            }
+        };
+        Ok(SignedIn { token, session, device_cookie })
+    }
+
+    async fn begin(
+        &self,
+        record: &PrincipalRecord,
+        credentials: &Credentials,
+        verdict: Verdict,
+        origin: &Origin<'_>,
+    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
         let rehashed = match verdict {
             Verdict::RightButOld => self.hasher.hash(&credentials.password).await.ok(),
             Verdict::Right | Verdict::Wrong => None,
@@ -183,6 +223,42 @@ impl SignIn {
             replaces: origin.session,
         };
         Ok(self.sessions.begin(new).await?)
+    }
+
+    /// Notes what came of an attempt. The name as typed is not noted: people type passwords into
+    /// name fields. Whom it was tried for is, if there is such a principal.
+    fn note(
+        &self,
+        result: &Result<SignedIn, SignInError>,
+        known: Option<&PrincipalRecord>,
+        origin: &Origin<'_>,
+    ) {
+        let event = match result {
+            Ok(signed_in) => Event::new(EventKind::LoginSuccess).session(&signed_in.session.id),
+            Err(SignInError::Reject) => Event::new(EventKind::LoginFail),
+            Err(SignInError::Captcha) => Event::new(EventKind::LoginFail).with("reason", "captcha"),
+            Err(error) => Event::new(EventKind::LoginUnavailable).with("error", error),
+        };
+        let event = match known {
+            Some(record) => event.principal(&record.id).account(&record.name),
+            None => event,
+        };
+        let event = event.with("factor", Guess::Password.as_str());
+        self.audit.record(&event.from_request(&origin.address, origin.request_id));
+    }
+
+    /// Notes what a wrong guess led to.
+    fn note_wrong(&self, attempt: &Attempt, origin: &Origin<'_>) {
+        for (kind, so) in [
+            (EventKind::LoginLock, self.lockout.locks(attempt)),
+            (EventKind::AuthenticatorDisabled, self.lockout.disables(attempt)),
+        ] {
+            if so {
+                let event = Event::new(kind).with("factor", Guess::Password.as_str());
+                let event = attempt.describe(event);
+                self.audit.record(&event.from_request(&origin.address, origin.request_id));
+            }
+        }
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) enum Command {
     /// The keys that sign assertions.
     #[command(subcommand)]
     Key(Key),
+    /// What wrong passwords have led to.
+    #[command(subcommand)]
+    Lock(Lock),
     /// Ask a running gate whether it is ready; exit 0 if it is.
     Health {
         /// The configuration of the gate.
@@ -223,6 +226,29 @@ pub(super) enum Key {
     },
     /// Make a new key, which signs from now on; the old one stays listed while it is needed.
     Rotate {
+        #[command(flatten)]
+        gate: Gate,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lock {
+    /// List accounts with wrong passwords since the last right one, locked or not.
+    List {
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show one.
+    Show {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Forget the wrong passwords of one, which lifts the lock.
+    Lift {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
         #[command(flatten)]
         gate: Gate,
     },

@@ -84,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Account(command) => admin::account(command),
         Command::Session(command) => admin::session(command),
         Command::Key(command) => admin::key(command),
+        Command::Lock(command) => admin::lock(command),
         Command::Health { config } => health::run(&config),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -8,6 +8,8 @@
 //! transactions by itself (a full disk) and not others, and a connection that is wrong about that
 //! would acknowledge writes that never become durable.
 
+mod guesses;
+
 use std::fs::OpenOptions;
 use std::future::Future;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,8 +37,10 @@ use crate::session::token::{TokenHash, public_id};
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "accounts and sessions", include_str!("migrations/0001_accounts_and_sessions.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "accounts and sessions", include_str!("migrations/0001_accounts_and_sessions.sql")),
+    (2, "guesses and devices", include_str!("migrations/0002_guesses_and_devices.sql")),
+];
 
 /// How many rows are in memory at once where all are read.
 const PART: i64 = 2000;
