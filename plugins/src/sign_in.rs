@@ -146,10 +146,9 @@ impl SignIn {
     ) -> Result<SignedIn, SignInError> {
         let key = NameKey::of(&credentials.account, &credentials.sub_user);
         let found = self.accounts.find(&key).await;
-        let known = found.as_ref().ok().and_then(Option::as_ref).cloned();
-        let result = match found {
-            Ok(found) => self.guess(credentials, &origin, &key, found).await,
-            Err(error) => Err(error.into()),
+        let (result, known) = match found {
+            Ok(found) => (self.guess(credentials, &origin, &key, found.as_ref()).await, found),
+            Err(error) => (Err(error.into()), None),
         };
         self.note(&result, known.as_ref(), &origin);
         result
@@ -161,10 +160,12 @@ impl SignIn {
         credentials: &Credentials,
         origin: &Origin<'_>,
         key: &NameKey,
-        found: Option<PrincipalRecord>,
+        found: Option<&PrincipalRecord>,
     ) -> Result<SignedIn, SignInError> {
         let (cookie, solved) = (origin.device_cookie, origin.captcha_solved);
-        let turn = self.lockout.turn(Guess::Password, key, found.as_ref(), cookie, solved).await?;
+        let turn = self.lockout.turn(Guess::Password, key, found, cookie, solved).await?;
+        // Waiting took its time: somebody's hash may have been made anew meanwhile.
+        let found = self.accounts.find(key).await?;
         // A guess that nobody has time for is not counted.
         let place = self.hasher.place()?;
         let attempt = self.lockout.count(turn, solved).await?;
@@ -294,13 +295,17 @@ mod tests {
         let hash = old.hash(&Secret::new("correct horse".into())).await.unwrap();
         scratch.store.set_password("id-of-alice", &hash).await.unwrap();
         let hasher = PasswordHasher::new(&rules(128)).unwrap();
-        let sign_in = SignIn::new(
-            scratch.store.clone(),
-            Arc::clone(&sessions),
+        let rules = doorward_config::Lockout { lock_after: 4, ..crate::lockout::tests::rules() };
+        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
+        let sign_in = SignIn {
+            accounts: store.clone(),
+            sessions: Arc::clone(&sessions),
             hasher,
-            scratch.clock.clone(),
-            Arc::default(),
-        );
+            lockout: Arc::new(Lockout::new(&rules, store, clock.clone(), b"key")),
+            audit: Arc::default(),
+            clock,
+            turn: Arc::default(),
+        };
         Door { sign_in, sessions, scratch }
     }
 
@@ -310,7 +315,17 @@ mod tests {
             account: &str,
             password: &str,
             session: Option<&LiveSession>,
-        ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
+        ) -> Result<SignedIn, SignInError> {
+            self.attempt_with(account, password, session, None).await
+        }
+
+        async fn attempt_with(
+            &self,
+            account: &str,
+            password: &str,
+            session: Option<&LiveSession>,
+            device_cookie: Option<&str>,
+        ) -> Result<SignedIn, SignInError> {
             let credentials = Credentials {
                 account: account.into(),
                 sub_user: String::new(),
@@ -321,6 +336,8 @@ mod tests {
                 device: "test",
                 address: "192.0.2.1".into(),
                 session,
+                device_cookie,
+                captcha_solved: true,
                 request_id: "1",
             };
             self.sign_in.attempt(&credentials, origin).await
@@ -330,11 +347,10 @@ mod tests {
     #[tokio::test]
     async fn e02_every_sign_in_has_a_new_token_and_the_old_session_ends() {
         let door = door().await;
-        let (first_token, first) = door.attempt("alice", "correct horse", None).await.unwrap();
-        let (second_token, second) =
-            door.attempt("ALICE ", "correct horse", Some(&first)).await.unwrap();
-        assert_ne!(first_token, second_token);
-        assert!(first.active().is_none() && second.active().is_some());
+        let first = door.attempt("alice", "correct horse", None).await.unwrap();
+        let second = door.attempt("ALICE ", "correct horse", Some(&first.session)).await.unwrap();
+        assert_ne!(first.token, second.token);
+        assert!(first.session.active().is_none() && second.session.active().is_some());
         assert_eq!(door.sessions.count(), 1);
     }
 
@@ -368,5 +384,35 @@ mod tests {
             door.attempt("alice", "correct horse", None).await,
             Err(SignInError::Reject)
         ));
+    }
+
+    #[tokio::test]
+    async fn f04_f05_a_known_browser_has_its_own_count_until_it_guesses_too_much() {
+        let door = door().await;
+        let first = door.attempt("alice", "correct horse", None).await.unwrap();
+        let cookie = first.device_cookie.unwrap().0;
+        for _ in 0..5 {
+            assert!(door.attempt("alice", "wrong", None).await.is_err());
+        }
+        assert!(door.attempt("alice", "correct horse", None).await.is_err(), "strangers are out");
+        let again = door.attempt_with("alice", "correct horse", None, Some(&cookie)).await.unwrap();
+        assert!(
+            door.attempt_with("alice", "correct horse", None, Some(&cookie)).await.is_err(),
+            "a cookie that was replaced is worth nothing"
+        );
+        let cookie = again.device_cookie.unwrap().0;
+        for _ in 0..4 {
+            assert!(door.attempt_with("alice", "wrong", None, Some(&cookie)).await.is_err());
+        }
+        assert!(door.attempt_with("alice", "correct horse", None, Some(&cookie)).await.is_err());
+        assert!(door.attempt_with("nobody", "x", None, Some(&cookie)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn f12_right_passwords_at_once_all_sign_in() {
+        let door = door().await;
+        let attempt = || door.attempt("alice", "correct horse", None);
+        let (a, b, c, d) = tokio::join!(attempt(), attempt(), attempt(), attempt());
+        assert!([a, b, c, d].iter().all(Result::is_ok));
     }
 }

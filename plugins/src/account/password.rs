@@ -357,7 +357,9 @@ mod tests {
         let (hold, held) = channel::<()>();
         let other = Arc::clone(&hasher);
         let first = tokio::spawn(async move {
-            other.run(&secret("x"), move |_, _| Ok(held.recv().is_err())).await
+            other
+                .run(other.place().unwrap(), &secret("x"), move |_, _| Ok(held.recv().is_err()))
+                .await
         });
         tokio::task::yield_now().await;
         let second = verify(&hasher, &password, None);

@@ -398,3 +398,6 @@ impl Lockout {
         format!("?{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
     }
 }
+
+#[cfg(test)]
+pub(crate) use tally::tests;

@@ -81,7 +81,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn rules() -> Rules {
-        crate::context::tests::config("").lockout
+        crate::context::tests::config("").lockout.clone()
     }
 
     const DAY: Duration = Duration::from_secs(86_400);
