@@ -114,6 +114,11 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let gauges = [
         ("doorward_sessions", "Sessions in memory.", sessions),
         (
+            "doorward_password_checks_total",
+            "Passwords compared with somebody's hash.",
+            state.shared.services.sign_in.passwords_checked(),
+        ),
+        (
             "doorward_log_lines_dropped_total",
             "Log lines that did not fit the queue.",
             state.shared.log.dropped(),

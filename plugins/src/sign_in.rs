@@ -134,6 +134,11 @@ impl SignIn {
         self.hasher.is_full()
     }
 
+    /// How many passwords were compared with a principal's hash, right or wrong.
+    pub fn passwords_checked(&self) -> u64 {
+        self.hasher.checked()
+    }
+
     /// Verifies the password and begins a session with a new token. The session that the browser
     /// had ends, so that nobody goes on in a session that somebody else put there.
     ///
@@ -414,5 +419,48 @@ mod tests {
         let attempt = || door.attempt("alice", "correct horse", None);
         let (a, b, c, d) = tokio::join!(attempt(), attempt(), attempt(), attempt());
         assert!([a, b, c, d].iter().all(Result::is_ok));
+    }
+
+    /// Mann-Whitney's U as a normal deviate: how far apart two samples are, in standard deviations.
+    fn deviate(a: &[u128], b: &[u128]) -> f64 {
+        let mut all: Vec<_> =
+            a.iter().map(|x| (x, true)).chain(b.iter().map(|x| (x, false))).collect();
+        all.sort();
+        let ranks: usize =
+            all.iter().enumerate().filter(|(_, (_, of_a))| *of_a).map(|(rank, _)| rank + 1).sum();
+        let (n, m) = (a.len() as f64, b.len() as f64);
+        let u = ranks as f64 - n * (n + 1.0) / 2.0;
+        (u - n * m / 2.0) / (n * m * (n + m + 1.0) / 12.0).sqrt()
+    }
+
+    /// With hashes this cheap everything else that a known and an unknown name cost stands out.
+    #[tokio::test]
+    async fn f07_known_and_unknown_names_take_the_same_time() {
+        let mut door = door().await;
+        let rules = doorward_config::Lockout {
+            lock_after: u32::MAX,
+            disable_after: u32::MAX,
+            ..crate::lockout::tests::rules()
+        };
+        let (store, clock) = (door.scratch.store.clone(), door.scratch.clock.clone());
+        door.sign_in.lockout = Arc::new(Lockout::new(&rules, store, clock, b"key"));
+        // Her hash is made with the present parameters.
+        door.attempt("alice", "correct horse", None).await.unwrap();
+        let mut apart = f64::INFINITY;
+        // By chance alone one round in five thousand is as far apart as this.
+        for _ in 0..4 {
+            let mut times = [Vec::new(), Vec::new()];
+            for index in 0..2000 {
+                let name = if index % 2 == 0 { "alice" } else { "nobody" };
+                let begun = std::time::Instant::now();
+                assert!(door.attempt(name, "wrong", None).await.is_err());
+                times[index % 2].push(begun.elapsed().as_nanos());
+            }
+            apart = deviate(&times[0], &times[1]).abs();
+            if apart < 3.7 {
+                return;
+            }
+        }
+        panic!("{apart} standard deviations apart");
     }
 }

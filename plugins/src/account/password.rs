@@ -7,6 +7,7 @@
 //! Not here: who may guess how often (`lockout`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,8 @@ pub struct PasswordHasher {
     queue: Sender<Job>,
     /// Hash of a password that nobody knows, verified for names that do not exist.
     decoy: String,
+    /// How many passwords were compared with a principal's hash.
+    checked: AtomicU64,
 }
 
 /// A place in the queue. It is free again when the work is done, even if nobody waits for it.
@@ -79,6 +82,7 @@ impl PasswordHasher {
             places: Arc::new(Semaphore::new(rules.queue + threads)),
             queue: start(threads).map_err(|_| HashError::Failed)?,
             decoy: String::new(),
+            checked: AtomicU64::new(0),
         };
         let mut nobody_knows = [0; 32];
         aws_lc_rs::rand::fill(&mut nobody_knows).map_err(|_| HashError::Failed)?;
@@ -105,6 +109,7 @@ impl PasswordHasher {
         password: &Secret,
         hash: Option<String>,
     ) -> Result<Verdict, HashError> {
+        self.checked.fetch_add(u64::from(hash.is_some()), Ordering::Relaxed);
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
         self.run(place, password, move |hasher, password| Ok(hasher.verify_now(password, &hash)))
             .await
@@ -138,6 +143,11 @@ impl PasswordHasher {
         self.queue.send(Box::new(job)).map_err(|_| HashError::Failed)?;
         // It panicked if there is no answer.
         answered.await.map_err(|_| HashError::Failed)?
+    }
+
+    /// How many passwords were compared with a principal's hash, right or wrong.
+    pub fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
     }
 
     /// Would the next password be refused as [`HashError::Busy`]? Costs nothing.
