@@ -32,6 +32,7 @@ mod half_close;
 mod http2;
 mod identity_headers;
 mod limits;
+mod lockout;
 mod log;
 mod operations;
 mod order;

@@ -74,8 +74,6 @@ impl Tally {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -84,7 +82,7 @@ pub(crate) mod tests {
         crate::context::tests::config("").lockout.clone()
     }
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY_MS: u64 = 86_400_000;
 
     /// A wrong guess with a solved captcha at `hour` hours.
     fn wrong(tally: &mut Tally, hour: u64) -> Admission {
@@ -113,7 +111,7 @@ pub(crate) mod tests {
         for _ in 1..10 {
             assert_eq!(wrong(&mut tally, 23), Admission::Check);
         }
-        let just_before = Timestamp(DAY.as_millis() as u64 - 1);
+        let just_before = Timestamp(DAY_MS - 1);
         assert_eq!(tally.admit(&rules(), just_before, true), Admission::Lock);
         assert_eq!(wrong(&mut tally, 24), Admission::Check);
         assert_eq!((tally.in_window, tally.in_row), (1, 11));
@@ -159,8 +157,7 @@ pub(crate) mod tests {
         }
 
         fn admit(&mut self, rules: &Rules, now: u64, solved: bool) -> Admission {
-            let window = rules.lock_for.as_millis() as u64;
-            let count = self.in_window(now, window);
+            let count = self.in_window(now, DAY_MS);
             if count >= rules.captcha_after as usize && !solved {
                 return Admission::Captcha;
             }
@@ -194,7 +191,7 @@ pub(crate) mod tests {
                 if admission == Admission::Check && right == 0 {
                     (tally, model) = (Tally::default(), Model::default());
                 }
-                let locked = model.in_window(now, rules.lock_for.as_millis() as u64)
+                let locked = model.in_window(now, DAY_MS)
                     >= rules.lock_after as usize;
                 prop_assert_eq!(tally.is_locked(&rules, Timestamp(now)), locked);
             }
