@@ -12,9 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations, Route, Session,
-    Store, Upstream, accounts, identity, limits, listener, lockout, operations, route, session,
-    store, upstream,
+    Accounts, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations, RateLimits, Route,
+    Session, Store, Upstream, accounts, identity, limits, listener, lockout, operations,
+    rate_limit, route, session, store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -59,6 +59,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
         optional("lockout", Kind::Table(&lockout::SPEC), "What wrong passwords lead to."),
+        optional("rate_limit", Kind::Table(&rate_limit::SPEC), "How often somebody may ask."),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "operations",
@@ -97,6 +98,8 @@ pub struct GatewayConfig {
     pub accounts: Accounts,
     /// What wrong guesses lead to.
     pub lockout: Lockout,
+    /// How often somebody may ask.
+    pub rate_limits: RateLimits,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// Health, metrics, administration and logs.
@@ -179,6 +182,7 @@ impl GatewayConfig {
             session,
             identity,
             accounts: Accounts::read(&root.table("accounts")),
+            rate_limits: RateLimits::read(&root.table("rate_limit")),
             lockout: Lockout::read(&root.table("lockout")),
             operations,
             limits,

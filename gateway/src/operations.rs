@@ -124,7 +124,7 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
             state.shared.log.dropped(),
         ),
     ];
-    let text = render(&state.workers, &gauges);
+    let text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
 use crate::private_place;
+use crate::rate_limit::RateLimits;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
@@ -40,6 +41,8 @@ pub struct Services {
     pub audit: Arc<Audit>,
     /// Counts wrong guesses.
     pub lockout: Arc<Lockout>,
+    /// How often somebody may ask.
+    pub rate_limits: Arc<RateLimits>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
     /// Turns client certificates into sessions.
@@ -112,6 +115,7 @@ impl Services {
             clock.clone(),
             Arc::clone(&turn),
         ));
+        let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let sign_in = SignIn {
             accounts,
             sessions: Arc::clone(&sessions),
@@ -128,6 +132,7 @@ impl Services {
             assertions,
             audit,
             lockout,
+            rate_limits,
             sign_in,
             certificates,
             administration,

@@ -76,7 +76,7 @@ pub(super) async fn end_session(
     if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
         tracing::warn!(
             event = "csrf_refused",
-            address = visit.address,
+            address = %visit.address,
             request_id = visit.request_id
         );
         return visit.refuse(&Refusal::new(Problem::CrossSite));

@@ -12,6 +12,8 @@ use doorward_plugins::{Problem, Refusal};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
+use crate::refusal::add_fields;
+
 use super::pages::{SignInPage, render};
 use super::text::Texts;
 use super::{Desk, Visit, add_cookie, return_to};
@@ -70,7 +72,7 @@ pub(super) async fn submit(
     if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
         tracing::warn!(
             event = "csrf_refused",
-            address = visit.address,
+            address = %visit.address,
             request_id = visit.request_id
         );
         return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, "", t.form_expired);
@@ -80,7 +82,12 @@ pub(super) async fn submit(
         sub_user: fields.sub_user.clone(),
         password,
     };
-    match attempt(&desk, &visit, &credentials).await {
+    let admitted = desk.services.rate_limits.sign_in(visit.address, &visit.request_id);
+    let result = match admitted {
+        Ok(()) => attempt(&desk, &visit, &credentials).await,
+        Err(refusal) => Err(refusal),
+    };
+    match result {
         Ok(signed_in) => {
             // 303: the browser must not send the password again.
             let mut response = Redirect::to(return_to::verify(&fields.return_to)).into_response();
@@ -91,12 +98,11 @@ pub(super) async fn submit(
             let error = match refusal.problem {
                 Problem::SignInFailed => t.rejected,
                 Problem::Busy => t.busy,
+                Problem::TooManyRequests => t.too_often,
                 _ => t.unavailable,
             };
             let mut response = show(&desk, &visit, &fields, refusal.problem.status(), "", error);
-            if let Some(after) = refusal.retry_after {
-                response.headers_mut().insert(http::header::RETRY_AFTER, after.as_secs().into());
-            }
+            add_fields(&refusal, response.headers_mut());
             response
         }
     }
@@ -111,7 +117,7 @@ pub(super) async fn attempt(
     let origin = Origin {
         scope: &visit.scope,
         device: &visit.device,
-        address: visit.address.clone(),
+        address: visit.address.to_string(),
         session: visit.session.as_deref(),
         device_cookie: visit.cookies.device.as_deref(),
         captcha_solved: true,
