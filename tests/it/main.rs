@@ -40,6 +40,7 @@ mod pages;
 mod path;
 mod process;
 mod proxy;
+mod rate_limit;
 mod session;
 mod sign_in;
 mod smuggling;

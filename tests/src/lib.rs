@@ -34,7 +34,7 @@ pub mod webdriver;
 
 pub use browser::{Answer, Browser};
 pub use events::{Events, events};
-pub use gate::{PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
+pub use gate::{MANY_SIGN_INS, PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
 pub use scratch::Scratch;
 pub use upstream::{Recorded, Upstream};
 
