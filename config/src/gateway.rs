@@ -13,8 +13,8 @@ use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations, RateLimits, Route,
-    Session, Store, Upstream, accounts, identity, limits, listener, lockout, operations,
-    rate_limit, route, session, store, upstream,
+    Session, Store, Stuffing, Upstream, accounts, identity, limits, listener, lockout, operations,
+    rate_limit, route, session, store, stuffing, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -60,6 +60,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
         optional("lockout", Kind::Table(&lockout::SPEC), "What wrong passwords lead to."),
         optional("rate_limit", Kind::Table(&rate_limit::SPEC), "How often somebody may ask."),
+        optional(
+            "stuffing",
+            Kind::Table(&stuffing::SPEC),
+            "What guessing over many names leads to.",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "operations",
@@ -100,6 +105,8 @@ pub struct GatewayConfig {
     pub lockout: Lockout,
     /// How often somebody may ask.
     pub rate_limits: RateLimits,
+    /// What guessing over many names leads to.
+    pub stuffing: Stuffing,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// Health, metrics, administration and logs.
@@ -183,6 +190,7 @@ impl GatewayConfig {
             identity,
             accounts: Accounts::read(&root.table("accounts")),
             rate_limits: RateLimits::read(&root.table("rate_limit")),
+            stuffing: Stuffing::read(&root.table("stuffing")),
             lockout: Lockout::read(&root.table("lockout")),
             operations,
             limits,

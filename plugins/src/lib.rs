@@ -25,6 +25,7 @@ mod services;
 pub mod session;
 pub mod sign_in;
 pub mod store;
+pub mod stuffing;
 pub mod upgrade;
 
 use std::sync::Arc;

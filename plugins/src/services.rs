@@ -23,6 +23,7 @@ use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
 use crate::store::{AccountStore, SqliteStore, StoreError};
+use crate::stuffing::Stuffing;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -121,6 +122,7 @@ impl Services {
             sessions: Arc::clone(&sessions),
             hasher,
             lockout: Arc::clone(&lockout),
+            stuffing: Stuffing::new(&config.stuffing),
             audit: Arc::clone(&audit),
             clock: clock.clone(),
             turn,

@@ -8,6 +8,7 @@
 //!
 //! Not here: further factors.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
 use crate::session::{BeginError, Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::store::{AccountStore, StoreError};
+use crate::stuffing::{Stuffing, Suspicion, Try};
 
 /// What somebody typed.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub struct Origin<'a> {
     /// What the client says it is.
     pub device: &'a str,
     /// Where the client is.
-    pub address: String,
+    pub address: IpAddr,
     /// The session that the browser has now; it ends.
     pub session: Option<&'a LiveSession>,
     /// The browser's device cookie.
@@ -72,6 +74,9 @@ pub enum SignInError {
     /// A captcha has to be solved first. Nothing was counted, and the password was not looked at.
     #[error("a captcha is needed")]
     Captcha,
+    /// So much was guessed that nothing is looked at, for this time.
+    #[error("too much was guessed")]
+    Suspect(Duration),
     /// Wrong password, no such account, or one that is disabled: alike from outside.
     #[error("rejected")]
     Reject,
@@ -120,6 +125,7 @@ pub struct SignIn {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) hasher: Arc<PasswordHasher>,
     pub(crate) lockout: Arc<Lockout>,
+    pub(crate) stuffing: Stuffing,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
     /// Held while an account is looked at for the last time and its session begins, and while an
@@ -169,10 +175,15 @@ impl SignIn {
     ) -> Result<SignedIn, SignInError> {
         let (cookie, solved) = (origin.device_cookie, origin.captcha_solved);
         let turn = self.lockout.turn(Guess::Password, key, found, cookie, solved).await?;
+        // What strangers guess is no matter of a browser that has signed in.
+        let tried = match turn.is_of_known_browser() {
+            true => None,
+            false => Some(self.suspect(key, &credentials.password, origin)?),
+        };
         // Waiting took its time: somebody's hash may have been made anew meanwhile.
         let found = self.accounts.find(key).await?;
         // A guess that nobody has time for is not counted.
-        let place = self.hasher.place()?;
+        let place = self.hasher.place(Some(origin.address))?;
         let attempt = self.lockout.count(turn, solved).await?;
         // A guess that is wrong already costs a hash like any other.
         let candidate = found.filter(|_| attempt.admission == Admission::Check);
@@ -183,11 +194,14 @@ impl SignIn {
             self.note_wrong(&attempt, origin);
             return Err(SignInError::Reject);
         };
+        if let Some(tried) = tried {
+            self.stuffing.forgive(tried);
+        }
         let (token, session) = self.begin(&record, credentials, verdict, origin).await?;
         if self.lockout.is_remarkable(&attempt) {
             let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
             let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
-            self.audit.record(&event.from_request(&origin.address, origin.request_id));
+            self.audit.record(&event.from_request(origin.address, origin.request_id));
         }
         // The session stands already. What was counted stays until the next sign-in, if need be.
         let device_cookie = match self.lockout.succeed(attempt, cookie).await {
@@ -198,6 +212,28 @@ impl SignIn {
             }
         };
         Ok(SignedIn { token, session, device_cookie })
+    }
+
+    /// Notes a stranger's try, and refuses it if it is one of too many.
+    fn suspect(
+        &self,
+        key: &NameKey,
+        password: &Secret,
+        origin: &Origin<'_>,
+    ) -> Result<Try, SignInError> {
+        let (tried, suspicion, noticed) =
+            self.stuffing.note(key, password, origin.address, self.clock.now());
+        if let Some(pattern) = noticed {
+            let event = Event::new(EventKind::CredentialStuffing);
+            let event = event.with("pattern", pattern.as_str());
+            self.audit.record(&event.from_request(origin.address, origin.request_id));
+        }
+        match suspicion {
+            _ if !self.stuffing.enforces() => Ok(tried),
+            Suspicion::Captcha if !origin.captcha_solved => Err(SignInError::Captcha),
+            Suspicion::Refuse(after) => Err(SignInError::Suspect(after)),
+            Suspicion::None | Suspicion::Captcha => Ok(tried),
+        }
     }
 
     async fn begin(
@@ -225,7 +261,7 @@ impl SignIn {
             evidence: vec![Evidence { method: Method::Password, at: self.clock.now() }],
             scope: origin.scope,
             device: origin.device,
-            address: origin.address.clone(),
+            address: origin.address.to_string(),
             replaces: origin.session,
         };
         Ok(self.sessions.begin(new).await?)
@@ -243,6 +279,9 @@ impl SignIn {
             Ok(signed_in) => Event::new(EventKind::LoginSuccess).session(&signed_in.session.id),
             Err(SignInError::Reject) => Event::new(EventKind::LoginFail),
             Err(SignInError::Captcha) => Event::new(EventKind::LoginFail).with("reason", "captcha"),
+            Err(SignInError::Suspect(_)) => {
+                Event::new(EventKind::LoginFail).with("reason", "guessing")
+            }
             Err(error) => Event::new(EventKind::LoginUnavailable).with("error", error),
         };
         let event = match known {
@@ -250,7 +289,7 @@ impl SignIn {
             None => event,
         };
         let event = event.with("factor", Guess::Password.as_str());
-        self.audit.record(&event.from_request(&origin.address, origin.request_id));
+        self.audit.record(&event.from_request(origin.address, origin.request_id));
     }
 
     /// Notes what a wrong guess led to.
@@ -262,7 +301,7 @@ impl SignIn {
             if so {
                 let event = Event::new(kind).with("factor", Guess::Password.as_str());
                 let event = attempt.describe(event);
-                self.audit.record(&event.from_request(&origin.address, origin.request_id));
+                self.audit.record(&event.from_request(origin.address, origin.request_id));
             }
         }
     }
@@ -307,6 +346,7 @@ mod tests {
             sessions: Arc::clone(&sessions),
             hasher,
             lockout: Arc::new(Lockout::new(&rules, store, clock.clone(), b"key")),
+            stuffing: Stuffing::new(&crate::context::tests::config("").stuffing),
             audit: Arc::default(),
             clock,
             turn: Arc::default(),
@@ -339,7 +379,7 @@ mod tests {
             let origin = Origin {
                 scope: "host",
                 device: "test",
-                address: "192.0.2.1".into(),
+                address: IpAddr::V4([192, 0, 2, 1].into()),
                 session,
                 device_cookie,
                 captcha_solved: true,

@@ -46,6 +46,7 @@ mod sign_in;
 mod smuggling;
 mod store;
 mod streaming;
+mod stuffing;
 mod tidy;
 mod tls;
 mod upgrade;

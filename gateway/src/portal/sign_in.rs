@@ -117,7 +117,7 @@ pub(super) async fn attempt(
     let origin = Origin {
         scope: &visit.scope,
         device: &visit.device,
-        address: visit.address.to_string(),
+        address: visit.address,
         session: visit.session.as_deref(),
         device_cookie: visit.cookies.device.as_deref(),
         captcha_solved: true,
@@ -125,6 +125,7 @@ pub(super) async fn attempt(
     };
     desk.services.sign_in.attempt(credentials, origin).await.map_err(|error| match error {
         SignInError::Reject | SignInError::Captcha => Refusal::new(Problem::SignInFailed),
+        SignInError::Suspect(after) => Refusal::after(Problem::TooManyRequests, after),
         SignInError::Busy => Refusal::new(Problem::Busy),
         SignInError::Unavailable(_) => Refusal::new(Problem::Undecided),
     })

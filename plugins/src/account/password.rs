@@ -6,6 +6,8 @@
 //!
 //! Not here: who may guess how often (`lockout`).
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::priority;
+use crate::rate_limit::client_key;
 
 /// The longest password that is hashed, in bytes; a longer one is wrong.
 const BYTES_MAX: usize = 4096;
@@ -29,6 +32,7 @@ pub struct PasswordHasher {
     params: Params,
     /// Places in the queue, those being hashed included.
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     /// To the threads; each that waits here has a place. They end when this is gone.
     queue: Sender<Job>,
     /// Hash of a password that nobody knows, verified for names that do not exist.
@@ -40,7 +44,45 @@ pub struct PasswordHasher {
 /// A place in the queue. It is free again when the work is done, even if nobody waits for it.
 #[must_use]
 pub struct Place {
+    _share: Option<Share>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// How many places each client has. No more clients than places.
+#[derive(Debug)]
+struct Shares {
+    taken: Mutex<HashMap<IpAddr, usize>>,
+    max: usize,
+}
+
+/// One place of a client.
+struct Share {
+    shares: Arc<Shares>,
+    client: IpAddr,
+}
+
+impl Shares {
+    fn take(self: &Arc<Self>, client: IpAddr) -> Result<Share, HashError> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(client).or_insert(0);
+        if *count >= self.max {
+            return Err(HashError::Busy);
+        }
+        *count += 1;
+        Ok(Share { shares: Arc::clone(self), client })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.client);
+            }
+        }
+    }
 }
 
 /// One password to hash or to verify.
@@ -76,10 +118,12 @@ impl PasswordHasher {
     pub fn new(rules: &PasswordHashing) -> Result<Arc<Self>, HashError> {
         let params = Params::new(rules.memory_kib, rules.iterations, rules.parallelism, None);
         let threads = threads(rules.threads);
+        let places = rules.queue + threads;
         let mut hasher = Self {
             rules: rules.clone(),
             params: params.map_err(|_| HashError::Failed)?,
-            places: Arc::new(Semaphore::new(rules.queue + threads)),
+            places: Arc::new(Semaphore::new(places)),
+            shares: Arc::new(Shares { taken: Mutex::default(), max: places.div_ceil(4).max(2) }),
             queue: start(threads).map_err(|_| HashError::Failed)?,
             decoy: String::new(),
             checked: AtomicU64::new(0),
@@ -90,13 +134,15 @@ impl PasswordHasher {
         Ok(Arc::new(hasher))
     }
 
-    /// A place in the queue, for one password.
+    /// A place in the queue for one password, which this client wants to be looked at. One client
+    /// has a quarter of the places at most: it cannot keep all others out.
     ///
     /// # Errors
     /// [`HashError::Busy`] when there is none.
-    pub fn place(&self) -> Result<Place, HashError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map(|permit| Place { _permit: permit }).map_err(|_| HashError::Busy)
+    pub fn place(&self, client: Option<IpAddr>) -> Result<Place, HashError> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HashError::Busy)?;
+        let share = client.map(|client| self.shares.take(client_key(client))).transpose()?;
+        Ok(Place { _share: share, _permit: permit })
     }
 
     /// Compares `password` with the hash of a principal, or with nobody's.
@@ -120,7 +166,7 @@ impl PasswordHasher {
     /// # Errors
     /// [`HashError`].
     pub async fn hash(self: &Arc<Self>, password: &Secret) -> Result<String, HashError> {
-        self.run(self.place()?, password, Self::hash_now).await
+        self.run(self.place(None)?, password, Self::hash_now).await
     }
 
     async fn run<T: Send + 'static>(
@@ -272,7 +318,7 @@ mod tests {
         password: &Secret,
         hash: Option<String>,
     ) -> Result<Verdict, HashError> {
-        hasher.verify(hasher.place()?, password, hash).await
+        hasher.verify(hasher.place(None)?, password, hash).await
     }
 
     fn secret(text: &str) -> Secret {
@@ -360,7 +406,7 @@ mod tests {
     async fn f20_whoever_gives_up_waiting_frees_the_place_and_no_panic_ends_the_hashing() {
         let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
         let password = secret("x");
-        let broken = hasher.run(hasher.place().unwrap(), &password, |_, _| -> Result<(), _> {
+        let broken = hasher.run(hasher.place(None).unwrap(), &password, |_, _| -> Result<(), _> {
             panic!("no memory")
         });
         assert_eq!(broken.await, Err(HashError::Failed));
@@ -368,7 +414,7 @@ mod tests {
         let other = Arc::clone(&hasher);
         let first = tokio::spawn(async move {
             other
-                .run(other.place().unwrap(), &secret("x"), move |_, _| Ok(held.recv().is_err()))
+                .run(other.place(None).unwrap(), &secret("x"), move |_, _| Ok(held.recv().is_err()))
                 .await
         });
         tokio::task::yield_now().await;
@@ -383,5 +429,17 @@ mod tests {
     fn half_of_the_cores_are_for_others() {
         let cores = std::thread::available_parallelism().unwrap().get();
         assert_eq!((threads(1), threads(usize::MAX)), (1, (cores / 2).max(1)));
+    }
+
+    #[test]
+    fn f20_one_client_does_not_keep_all_others_out() {
+        let hasher = PasswordHasher::new(&PasswordHashing { queue: 7, ..rules(64, None) }).unwrap();
+        let address = |text: &str| Some(text.parse().unwrap());
+        let held = ["2001:db8::1", "2001:db8::2"].map(|one| hasher.place(address(one)).unwrap());
+        assert_eq!(hasher.place(address("2001:db8::3")).err(), Some(HashError::Busy));
+        assert!(hasher.place(address("192.0.2.1")).is_ok());
+        drop(held);
+        assert!(hasher.place(address("2001:db8::3")).is_ok());
+        assert!(hasher.shares.taken.lock().unwrap().is_empty());
     }
 }

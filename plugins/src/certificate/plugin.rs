@@ -102,7 +102,11 @@ impl Plugin for SignInByCertificate {
                     Err(SignInError::Busy) => {
                         return Ok(Flow::Refuse(Refusal::new(Problem::Busy)));
                     }
-                    Err(error @ (SignInError::Captcha | SignInError::Unavailable(_))) => {
+                    Err(
+                        error @ (SignInError::Captcha
+                        | SignInError::Suspect(_)
+                        | SignInError::Unavailable(_)),
+                    ) => {
                         return Err(PluginError(Box::new(error)));
                     }
                 }

@@ -166,6 +166,13 @@ pub struct Attempt {
     _permit: OwnedSemaphorePermit,
 }
 
+impl Turn {
+    /// Has the browser signed in as this principal before, and not guessed too much since?
+    pub fn is_of_known_browser(&self) -> bool {
+        self.key.device.is_some()
+    }
+}
+
 impl Attempt {
     /// Says in `event` whom the guess was at and who is locked out by it.
     pub fn describe(&self, event: Event) -> Event {

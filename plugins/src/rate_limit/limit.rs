@@ -149,7 +149,7 @@ mod tests {
         assert!(limit.measure("a").fits);
         assert!(!limit.measure("a").fits);
         let counts = [&limit.counts.allowed, &limit.counts.near, &limit.counts.exceeded];
-        assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [5, 3, 3]);
+        assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [5, 2, 3]);
     }
 
     proptest! {
