@@ -12,8 +12,8 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
-    Upstream, accounts, identity, limits, listener, operations, route, session, store, upstream,
+    Accounts, Captcha, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
+    Upstream, accounts, captcha, identity, limits, listener, operations, route, session, store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -57,6 +57,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "How the console is told who is asking.",
         ),
         optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
+        optional(
+            "captcha",
+            Kind::Table(&captcha::SPEC),
+            "What somebody has to do, besides knowing a password, once guessing is suspected.",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "operations",
@@ -93,6 +98,8 @@ pub struct GatewayConfig {
     pub identity: Identity,
     /// Passwords and their hashing.
     pub accounts: Accounts,
+    /// How a captcha is asked.
+    pub captcha: Captcha,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// Health, metrics, administration and logs.
@@ -175,6 +182,7 @@ impl GatewayConfig {
             session,
             identity,
             accounts: Accounts::read(&root.table("accounts")),
+            captcha: Captcha::read(&root.table("captcha")),
             operations,
             limits,
             public_url,
