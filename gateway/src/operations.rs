@@ -119,7 +119,11 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
             state.shared.log.dropped(),
         ),
     ];
-    let text = render(&state.workers, &gauges);
+    let mut text = render(&state.workers, &gauges);
+    text.push_str("# HELP doorward_captcha_total Captchas that came, by what came of them.\n# TYPE doorward_captcha_total counter\n");
+    for (result, count) in state.shared.services.captcha.counts() {
+        text.push_str(&format!("doorward_captcha_total{{result=\"{result}\"}} {count}\n"));
+    }
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
 use crate::audit::Audit;
+use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::identity::Assertions;
@@ -37,6 +38,8 @@ pub struct Services {
     pub assertions: Arc<Assertions>,
     /// Takes what happens.
     pub audit: Arc<Audit>,
+    /// Asks for more than a password where guessing is suspected.
+    pub captcha: Captcha,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
     /// Turns client certificates into sessions.
@@ -89,6 +92,8 @@ impl Services {
         let mut fresh = [0; 32];
         aws_lc_rs::rand::fill(&mut fresh).map_err(|_| HashError::Failed)?;
         let form_key = accounts.secret("form-key", &fresh).await.map_err(failed)?;
+        let captcha =
+            Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let turn = Arc::default();
         let audit = Arc::new(Audit::default());
         let administration = Administration {
@@ -114,6 +119,7 @@ impl Services {
             sessions,
             assertions,
             audit,
+            captcha,
             sign_in,
             certificates,
             administration,

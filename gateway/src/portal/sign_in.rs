@@ -13,11 +13,12 @@ use doorward_plugins::{Problem, Refusal};
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::captcha::{self, CaptchaPart, Solved};
 use super::pages::{SignInPage, render};
 use super::text::Texts;
 use super::{Desk, Visit, add_cookie, return_to};
 
-const PURPOSE: &str = "sign-in";
+pub(super) const PURPOSE: &str = "sign-in";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
@@ -41,6 +42,22 @@ pub(super) struct Fields {
     /// Which form it was.
     form: String,
     code: String,
+    /// The solution of the captcha; what the widgets of providers call it besides.
+    captcha: String,
+    #[serde(rename = "h-captcha-response")]
+    h_captcha: String,
+    #[serde(rename = "g-recaptcha-response")]
+    g_recaptcha: String,
+    /// The ticket of a browser that cannot solve one. Every page that asks has it.
+    captcha_wait: String,
+}
+
+impl Fields {
+    /// What solves the captcha, if anything.
+    fn solution(&self) -> &str {
+        let fields = [&self.captcha, &self.h_captcha, &self.g_recaptcha, &self.captcha_wait];
+        fields.into_iter().find(|field| !field.is_empty()).map_or("", |field| field)
+    }
 }
 
 pub(super) async fn page(
@@ -55,7 +72,7 @@ pub(super) async fn page(
     let t = Texts::of(visit.language);
     let notice = if link.notice == "signed-out" { t.signed_out } else { "" };
     let fields = Fields { return_to: link.return_to, form: link.form, ..Fields::default() };
-    show(&desk, &visit, &fields, StatusCode::OK, notice, "")
+    show(&desk, &visit, &fields, StatusCode::OK, Told { notice, ..Told::default() })
 }
 
 pub(super) async fn submit(
@@ -74,14 +91,14 @@ pub(super) async fn submit(
             address = visit.address,
             request_id = visit.request_id
         );
-        return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, "", t.form_expired);
+        return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, Told::error(t.form_expired));
     }
     let credentials = Credentials {
         account: fields.account.clone(),
         sub_user: fields.sub_user.clone(),
         password,
     };
-    match attempt(&desk, &visit, &credentials).await {
+    match attempt(&desk, &visit, &credentials, fields.solution()).await {
         Ok((token, _)) => {
             // 303: the browser must not send the password again.
             let mut response = Redirect::to(return_to::verify(&fields.return_to)).into_response();
@@ -89,12 +106,16 @@ pub(super) async fn submit(
             response
         }
         Err(refusal) => {
+            let too_soon = refusal.retry_after.map(|left| t.too_soon(left)).unwrap_or_default();
             let error = match refusal.problem {
                 Problem::SignInFailed => t.rejected,
+                Problem::CaptchaRequired if refusal.retry_after.is_some() => &too_soon,
+                Problem::CaptchaRequired => t.captcha_required,
                 Problem::Busy => t.busy,
                 _ => t.unavailable,
             };
-            let mut response = show(&desk, &visit, &fields, refusal.problem.status(), "", error);
+            let told = Told { captcha: refusal.problem == Problem::CaptchaRequired, ..Told::error(error) };
+            let mut response = show(&desk, &visit, &fields, refusal.problem.status(), told);
             if let Some(after) = refusal.retry_after {
                 response.headers_mut().insert(http::header::RETRY_AFTER, after.as_secs().into());
             }
@@ -108,7 +129,13 @@ pub(super) async fn attempt(
     desk: &Desk,
     visit: &Visit,
     credentials: &Credentials,
+    solution: &str,
 ) -> Result<(Secret, Arc<LiveSession>), Refusal> {
+    // First of all: what is wrong with the captcha is told without touching the password.
+    let solved = captcha::solved(desk, visit, PURPOSE, solution).await?;
+    if solved == Solved::No && desk.services.captcha.is_always_asked(PURPOSE) {
+        return Err(Refusal::new(Problem::CaptchaRequired));
+    }
     let origin = Origin {
         scope: &visit.scope,
         device: &visit.device,
@@ -117,10 +144,28 @@ pub(super) async fn attempt(
         request_id: &visit.request_id,
     };
     desk.services.sign_in.attempt(credentials, origin).await.map_err(|error| match error {
-        SignInError::Reject => Refusal::new(Problem::SignInFailed),
+        SignInError::Reject => {
+            desk.services.captcha.note_failure(visit.client);
+            Refusal::new(Problem::SignInFailed)
+        }
         SignInError::Busy => Refusal::new(Problem::Busy),
         SignInError::Unavailable(_) => Refusal::new(Problem::Undecided),
     })
+}
+
+/// What the page tells, besides the form.
+#[derive(Default)]
+struct Told<'a> {
+    notice: &'a str,
+    error: &'a str,
+    /// A captcha is demanded.
+    captcha: bool,
+}
+
+impl<'a> Told<'a> {
+    fn error(error: &'a str) -> Self {
+        Self { error, ..Self::default() }
+    }
 }
 
 fn show(
@@ -128,11 +173,18 @@ fn show(
     visit: &Visit,
     fields: &Fields,
     status: StatusCode,
-    notice: &str,
-    error: &str,
+    told: Told<'_>,
 ) -> Response {
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
+    // A page that asked for it goes on asking, so that nobody has to type a password once more.
+    let asked = told.captcha
+        || !fields.solution().is_empty()
+        || desk.services.captcha.is_always_asked(PURPOSE);
+    let browser = form.fresh_cookie.as_deref().or(visit.cookies.form.as_deref());
+    let held = &fields.captcha_wait;
+    let captcha =
+        asked.then(|| CaptchaPart::of(desk, visit, PURPOSE, browser, held)).flatten();
     let place = return_to::verify(&fields.return_to);
     let page = SignInPage {
         t: Texts::of(visit.language),
@@ -142,10 +194,14 @@ fn show(
         return_to: place,
         query: &format!("&return_to={}", return_to::encode(place)),
         code,
-        notice,
-        error,
+        notice: told.notice,
+        error: told.error,
+        captcha: captcha.as_ref(),
     };
     let mut response = render(status, &page);
+    if let Some(captcha) = &captcha {
+        captcha.allow_in(&mut response);
+    }
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }
