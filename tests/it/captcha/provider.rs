@@ -1,0 +1,1 @@
+//! Providers, by a stand-in on loopback.

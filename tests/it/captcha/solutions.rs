@@ -1,0 +1,1 @@
+//! Solutions by programs: right, wrong, old, used, and somebody else's.
