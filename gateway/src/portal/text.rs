@@ -63,8 +63,8 @@ const ENGLISH: Texts = Texts {
     captcha_label: "I am a person",
     captcha_verifying: "Your browser is computing. Please wait a moment …",
     captcha_verified: "Checked.",
-    captcha_error: "The check did not work. Please press the button below again.",
-    captcha_required: "One more check is needed. Enter your password again and press the button below; your browser then computes for a moment.",
+    captcha_error: "The check did not work. Tick the box to try again.",
+    captcha_required: "One more check is needed. Enter your password again and sign in; the check below may take a moment.",
     scripts_needed: "This page needs scripts for the check that you are a person. Please allow them and open it again.",
     sign_out: "Sign out",
     sign_out_question: "Do you want to sign out on this device?",
@@ -97,8 +97,8 @@ const CHINESE: Texts = Texts {
     captcha_label: "我不是机器人",
     captcha_verifying: "浏览器正在计算，请稍候……",
     captcha_verified: "验证通过。",
-    captcha_error: "验证未完成，请再次点击下方按钮。",
-    captcha_required: "需要进行安全验证。请重新输入密码并点击下方按钮，浏览器将计算片刻。",
+    captcha_error: "验证未完成，请勾选此框重试。",
+    captcha_required: "需要进行安全验证。请重新输入密码后登录，下方的验证可能需要片刻。",
     scripts_needed: "安全验证需要运行脚本，请允许脚本后重新打开此页面。",
     sign_out: "退出登录",
     sign_out_question: "确定要在此设备上退出登录吗？",
@@ -141,7 +141,7 @@ impl Texts {
         let seconds = seconds(*left);
         match self.language {
             Language::Chinese => format!(
-                "您的浏览器未运行脚本，仍可登录：请在打开此页面至少 {seconds} 秒后再点击上方按钮。"
+                "您的浏览器未运行脚本，仍可登录：请在打开此页面至少 {seconds} 秒后再点击下方按钮。"
             ),
             Language::English => format!(
                 "Your browser runs no scripts. You can sign in all the same: press the button no sooner than {seconds} seconds after this page has opened."
