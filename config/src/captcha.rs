@@ -45,12 +45,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "\"10m\"",
             "One failure of an address is forgotten each time this has passed.",
         ),
-        default(
-            "lifetime",
-            seconds(30, 3600),
-            "\"5m\"",
-            "How long a challenge can be answered.",
-        ),
+        default("lifetime", seconds(30, 3600), "\"5m\"", "How long a challenge can be answered."),
         default(
             "without_scripts",
             Kind::Flag,

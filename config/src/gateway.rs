@@ -12,8 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Captcha, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
-    Upstream, accounts, captcha, identity, limits, listener, operations, route, session, store, upstream,
+    Accounts, Captcha, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session,
+    Store, Upstream, accounts, captcha, identity, limits, listener, operations, route, session,
+    store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {

@@ -64,7 +64,14 @@ mod tests {
             assert_eq!(ServiceUrl::parse(good).unwrap().to_string(), good);
         }
         assert_eq!(ServiceUrl::parse("https://a.example").unwrap().path, "/");
-        for bad in ["http://a.example/x", "a.example", "unix:/x", "https://a b/", "https://a/b c", "https://a/#b"] {
+        for bad in [
+            "http://a.example/x",
+            "a.example",
+            "unix:/x",
+            "https://a b/",
+            "https://a/b c",
+            "https://a/#b",
+        ] {
             assert!(ServiceUrl::parse(bad).is_err(), "{bad}");
         }
     }

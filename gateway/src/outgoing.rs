@@ -76,7 +76,8 @@ impl HttpsClient {
             .body(Full::new(Bytes::from(call.body.expose().to_owned())))
             .map_err(unreachable)?;
         let unreadable = |error: Box<dyn Error + Send + Sync>| OutgoingError::Answer(error);
-        let answer = sender.send_request(request).await.map_err(|error| unreadable(error.into()))?;
+        let answer =
+            sender.send_request(request).await.map_err(|error| unreadable(error.into()))?;
         if answer.status() != StatusCode::OK {
             return Err(OutgoingError::Status(answer.status().as_u16()));
         }

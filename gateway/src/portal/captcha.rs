@@ -4,6 +4,7 @@
 //! Not here: whether it is solved (`doorward_plugins::captcha`), and when it is demanded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -205,7 +206,11 @@ pub(super) async fn solved(
     Err(match error {
         CaptchaError::Busy => Refusal::new(Problem::Busy),
         CaptchaError::ProviderDown => Refusal::new(Problem::Undecided),
-        CaptchaError::TooSoon(left) => Refusal::after(Problem::CaptchaRequired, left),
+        CaptchaError::TooSoon(left) => {
+            // In whole seconds, none of which is too few.
+            let seconds = u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+            Refusal::after(Problem::CaptchaRequired, Duration::from_secs(seconds))
+        }
         _ => Refusal::new(Problem::CaptchaRequired),
     })
 }

@@ -114,7 +114,8 @@ pub(super) async fn submit(
                 Problem::Busy => t.busy,
                 _ => t.unavailable,
             };
-            let told = Told { captcha: refusal.problem == Problem::CaptchaRequired, ..Told::error(error) };
+            let told =
+                Told { captcha: refusal.problem == Problem::CaptchaRequired, ..Told::error(error) };
             let mut response = show(&desk, &visit, &fields, refusal.problem.status(), told);
             if let Some(after) = refusal.retry_after {
                 response.headers_mut().insert(http::header::RETRY_AFTER, after.as_secs().into());
@@ -154,7 +155,7 @@ pub(super) async fn attempt(
 }
 
 /// What the page tells, besides the form.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Told<'a> {
     notice: &'a str,
     error: &'a str,
@@ -183,8 +184,7 @@ fn show(
         || desk.services.captcha.is_always_asked(PURPOSE);
     let browser = form.fresh_cookie.as_deref().or(visit.cookies.form.as_deref());
     let held = &fields.captcha_wait;
-    let captcha =
-        asked.then(|| CaptchaPart::of(desk, visit, PURPOSE, browser, held)).flatten();
+    let captcha = asked.then(|| CaptchaPart::of(desk, visit, PURPOSE, browser, held)).flatten();
     let place = return_to::verify(&fields.return_to);
     let page = SignInPage {
         t: Texts::of(visit.language),

@@ -222,7 +222,8 @@ impl Captcha {
 
     /// Is it demanded for this purpose, whatever happened before?
     pub fn is_always_asked(&self, purpose: &str) -> bool {
-        self.rules.mode != CaptchaMode::Off && self.rules.always.iter().any(|always| always == purpose)
+        self.rules.mode != CaptchaMode::Off
+            && self.rules.always.iter().any(|always| always == purpose)
     }
 
     /// A challenge for this form, as hard as the client's failures make it.

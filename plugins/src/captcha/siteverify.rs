@@ -47,7 +47,8 @@ pub(super) async fn ask(
     let verdict: Verdict = serde_json::from_slice(&told).map_err(|error| down(&error))?;
     if !verdict.success {
         // These are about the gate or the provider, not about the person.
-        let ours = ["invalid-input-secret", "missing-input-secret", "internal-error", "bad-request"];
+        let ours =
+            ["invalid-input-secret", "missing-input-secret", "internal-error", "bad-request"];
         let code = verdict.error_codes.iter().find(|code| ours.contains(&code.as_str()));
         return Err(code.map_or(CaptchaError::Rejected, |code| down(code)));
     }

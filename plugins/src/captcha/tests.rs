@@ -160,9 +160,7 @@ async fn f10_a_full_memory_refuses_and_forgets_nothing() {
     for _ in 0..3 {
         payloads.push(text(&solved(&captcha.challenge(&form).unwrap())));
     }
-    for (payload, expected) in
-        payloads.iter().zip([Ok(()), Ok(()), Err(CaptchaError::Busy)])
-    {
+    for (payload, expected) in payloads.iter().zip([Ok(()), Ok(()), Err(CaptchaError::Busy)]) {
         assert_eq!(captcha.verify(&form, payload, &Nobody).await, expected);
     }
     let again = captcha.verify(&form, &payloads[0], &Nobody).await;

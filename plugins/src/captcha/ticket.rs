@@ -37,7 +37,8 @@ pub(super) fn issue(
 ) -> Result<(String, Ticket), Unspecified> {
     let ticket = Ticket { id: fresh_id()?, from, expires: from + lifetime };
     let Ticket { id, from, expires } = &ticket;
-    let text = format!("{BEGINNING}{}.{}.{id}.{}", from.0, expires.0, ticket.sign(key, purpose, bound));
+    let text =
+        format!("{BEGINNING}{}.{}.{id}.{}", from.0, expires.0, ticket.sign(key, purpose, bound));
     Ok((text, ticket))
 }
 

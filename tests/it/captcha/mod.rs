@@ -15,6 +15,8 @@ use doorward_tests::{Answer, Browser, PASSWORD, Setup, TestGate, Upstream};
 use http::StatusCode;
 use serde_json::json;
 
+use crate::api::Description;
+
 const CHALLENGE: &str = "/.doorward/captcha?purpose=sign-in";
 
 /// Easy enough for a test, and asked at every sign-in.
@@ -70,7 +72,9 @@ fn refused(answer: &Answer, why: &str) {
 async fn f10_a_program_gets_a_challenge_solves_it_and_signs_in() {
     let (_upstream, gate) = gate("").await;
     let mut program = gate.browser();
-    refused(&sign_in(&mut program, PASSWORD, "").await, "missing");
+    let missing = sign_in(&mut program, PASSWORD, "").await;
+    refused(&missing, "missing");
+    Description::of(&gate).await.holds("POST", "/sign-in", &missing);
     let solution = solution(&mut program).await;
     let answer = sign_in(&mut program, PASSWORD, &solution).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());

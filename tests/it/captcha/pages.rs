@@ -3,7 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use doorward_tests::webdriver::Chromium;
+use doorward_tests::webdriver::{Chromium, ENTER, TAB};
 use doorward_tests::{PASSWORD, PUBLIC_HOST, Setup, TestGate, Upstream, eventually};
 use serde_json::json;
 
@@ -48,13 +48,11 @@ impl House {
     }
 
     async fn picture(&mut self, file: &str, scheme: &str, width: u32, height: u32) {
-        let size =
-            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.browser.devtools("Emulation.setDeviceMetricsOverride", size).await;
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.browser.devtools("Emulation.setEmulatedMedia", media).await;
-        let wide =
-            self.browser.evaluate("document.documentElement.scrollWidth > innerWidth").await;
+        let wide = self.browser.evaluate("document.documentElement.scrollWidth > innerWidth").await;
         assert_eq!(wide, false, "{file} scrolls sideways");
         let picture = self.browser.devtools("Page.captureScreenshot", json!({})).await;
         let octets = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
@@ -109,6 +107,41 @@ async fn f10_k13_who_runs_no_scripts_waits_and_signs_in() {
 }
 
 #[tokio::test]
+async fn f10_k12_the_keyboard_alone_is_enough_in_chinese_too() {
+    let mut house = House::open("").await;
+    house.go("/.doorward/sign-in?lang=zh-CN").await;
+    house.says("altcha-widget label", "我不是机器人").await;
+    // The box is reached after the password, and says what it is.
+    house.browser.press(&format!("alice{TAB}{PASSWORD}{TAB}")).await;
+    let focused = "document.activeElement.closest('altcha-widget') && document.activeElement.type";
+    assert_eq!(house.browser.evaluate(focused).await, "checkbox");
+    assert_eq!(
+        house.browser.evaluate("document.activeElement.labels[0].textContent.trim()").await,
+        "我不是机器人"
+    );
+    house.browser.press(" ").await;
+    house.says("[role=status]", "验证通过").await;
+    house.browser.press(&format!("{TAB}{ENTER}")).await;
+    house.says("h1", "Console").await;
+}
+
+#[tokio::test]
+async fn f10_who_has_scripts_that_fail_waits_like_who_has_none() {
+    let mut house = House::open("").await;
+    let blocked = json!({"urls": ["*altcha*"]});
+    house.browser.devtools("Network.enable", json!({})).await;
+    house.browser.devtools("Network.setBlockedURLs", blocked).await;
+    house.go("/orders").await;
+    assert!(!house.browser.has("altcha-widget label").await);
+    house.browser.type_into("#account", "alice").await;
+    house.sign_in(PASSWORD).await;
+    house.says("[role=alert]", "wait another 30 seconds").await;
+    house.gate.clock.advance(std::time::Duration::from_secs(30));
+    house.sign_in(PASSWORD).await;
+    house.says("h1", "Console").await;
+}
+
+#[tokio::test]
 async fn pictures_of_the_captcha_for_whoever_wants_to_look() {
     #[expect(clippy::disallowed_methods, reason = "a person asks for pictures so")]
     let Ok(folder) = std::env::var("DOORWARD_SCREENSHOTS") else { return };
@@ -134,7 +167,10 @@ async fn pictures_of_the_captcha_for_whoever_wants_to_look() {
                 .await;
             }
             if name == "captcha-failed" {
-                house.browser.evaluate("document.querySelector('altcha-widget').setState('error', 'x')").await;
+                house
+                    .browser
+                    .evaluate("document.querySelector('altcha-widget').setState('error', 'x')")
+                    .await;
             }
             for scheme in ["light", "dark"] {
                 for (device, width, height) in [("desktop", 1280, 900), ("phone", 390, 844)] {

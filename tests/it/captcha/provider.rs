@@ -25,7 +25,11 @@ async fn asking(address: SocketAddr, mode: &str, more: &str) -> (Upstream, TestG
 }
 
 fn saying(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into()
 }
 
 async fn provider(body: &'static str) -> Upstream {
@@ -81,13 +85,20 @@ async fn f10_what_a_provider_does_not_vouch_for_is_refused() {
 /// Everything that a provider can do instead of answering.
 async fn broken() -> Vec<(&'static str, Upstream)> {
     let large = format!("{{\"success\":true,\"hostname\":\"{}\"}}", "a".repeat(20_000));
-    let redirect = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    let redirect =
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
     vec![
         ("garbage", provider("<html>").await),
         ("another document", provider("{\"ok\":true}").await),
-        ("our secret is wrong", provider(r#"{"success":false,"error-codes":["invalid-input-secret"]}"#).await),
+        (
+            "our secret is wrong",
+            provider(r#"{"success":false,"error-codes":["invalid-input-secret"]}"#).await,
+        ),
         ("too much", Upstream::replying(move |_| Some(saying("200 OK", &large))).await),
-        ("endless", Upstream::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n{").await),
+        (
+            "endless",
+            Upstream::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n{").await,
+        ),
         ("an error", Upstream::replying(|_| Some(saying("500 Oops", YES))).await),
         ("a redirect", Upstream::replying(move |_| Some(redirect.into())).await),
         ("not HTTP", Upstream::answering(b"SSH-2.0-x\r\n\r\n").await),
