@@ -52,6 +52,12 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "true",
             "People whose browser runs no scripts may wait instead: one sign-in attempt of an address (IPv6: of one /64) each time `wait` has passed.",
         ),
+        default(
+            "haste",
+            seconds(0, 60),
+            "\"1s\"",
+            "A failed sign-in by a form that was sent sooner than this after it was shown counts as two failures of the address: nobody types so fast.",
+        ),
         default("wait", seconds(1, 600), "\"30s\"", "How long they wait; less than lifetime."),
         optional("site_key", Kind::Text(some_text), "The public key that the provider gave."),
         optional(
@@ -104,6 +110,8 @@ pub struct Captcha {
     pub forget_after: Duration,
     /// How long a challenge can be answered.
     pub lifetime: Duration,
+    /// Who fails with a form sooner than this after it was shown is suspected to be a program.
+    pub haste: Duration,
     /// How long somebody without scripts waits instead; `None`: they cannot.
     pub wait: Option<Duration>,
 }
@@ -183,6 +191,7 @@ impl Captcha {
             difficulty_max: number("difficulty_max"),
             forget_after: reader.duration("forget_after"),
             lifetime,
+            haste: reader.duration("haste"),
             wait: reader.flag("without_scripts").then_some(wait),
         };
         if captcha.difficulty > captcha.difficulty_max {

@@ -114,6 +114,11 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let gauges = [
         ("doorward_sessions", "Sessions in memory.", sessions),
         (
+            "doorward_hasty_forms_total",
+            "Sign-in forms that were filled in faster than a person would, and wrongly.",
+            state.shared.services.captcha.hasty(),
+        ),
+        (
             "doorward_log_lines_dropped_total",
             "Log lines that did not fit the queue.",
             state.shared.log.dropped(),

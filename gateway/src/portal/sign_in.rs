@@ -85,14 +85,14 @@ pub(super) async fn submit(
     };
     let t = Texts::of(visit.language);
     let password = Secret::new(std::mem::take(&mut fields.password));
-    if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
+    let Some(shown) = desk.guard.verify(&visit, PURPOSE, &fields.code) else {
         tracing::warn!(
             event = "csrf_refused",
             address = visit.address,
             request_id = visit.request_id
         );
         return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, Told::error(t.form_expired));
-    }
+    };
     let credentials = Credentials {
         account: fields.account.clone(),
         sub_user: fields.sub_user.clone(),
@@ -106,6 +106,9 @@ pub(super) async fn submit(
             response
         }
         Err(refusal) => {
+            if refusal.problem == Problem::SignInFailed {
+                desk.services.captcha.note_haste(visit.client, visit.now.since(shown));
+            }
             let too_soon = refusal.retry_after.map(|left| t.too_soon(left)).unwrap_or_default();
             let error = match refusal.problem {
                 Problem::SignInFailed => t.rejected,

@@ -171,6 +171,7 @@ pub struct Captcha {
     turn: Arc<Semaphore>,
     down_until: AtomicU64,
     counts: [AtomicU64; RESULTS.len()],
+    hasty: AtomicU64,
 }
 
 /// Failures of addresses. An address is told by when all of its failures are forgotten.
@@ -202,6 +203,7 @@ impl Captcha {
             turn: Arc::new(Semaphore::new(1)),
             down_until: AtomicU64::new(0),
             counts: Default::default(),
+            hasty: AtomicU64::new(0),
         })
     }
 
@@ -390,6 +392,20 @@ impl Captcha {
         if !failures.known.put(address, later(until), now) {
             failures.others = later(failures.others);
         }
+    }
+
+    /// A client failed with a form that it had before it for so long. Programs are quicker than
+    /// people, and fail twice at once.
+    pub fn note_haste(&self, client: IpAddr, taken: Duration) {
+        if taken < self.rules.haste {
+            self.hasty.fetch_add(1, Ordering::Relaxed);
+            self.note_failure(client);
+        }
+    }
+
+    /// How many forms were filled in faster than a person would, and wrongly.
+    pub fn hasty(&self) -> u64 {
+        self.hasty.load(Ordering::Relaxed)
     }
 
     /// Iterations of each try that this client is asked now.

@@ -213,6 +213,30 @@ async fn f10_nobody_is_asked_who_did_nothing() {
 }
 
 #[tokio::test]
+async fn f24_a_form_that_is_filled_in_faster_than_a_person_would_counts_twice() {
+    let (_upstream, gate) = gate("haste = \"1s\"").await;
+    let mut person = gate.browser();
+    for (taken, expected) in [(Duration::from_millis(999), 40), (Duration::from_secs(1), 80)] {
+        let page = person.get(SIGN_IN).await;
+        let solution = solution(&mut person).await;
+        gate.clock.advance(taken);
+        let code = page.hidden("code");
+        let fields =
+            [("code", &*code), ("account", "alice"), ("password", "x"), ("captcha", &solution)];
+        let answer = person.post_form(SIGN_IN, &fields).await;
+        assert!(answer.text().contains("Name or password is wrong"), "{}", answer.text());
+        assert_eq!(challenge(&mut person).await.parameters.cost, expected);
+        // The time that a form was shown at is signed like the rest.
+        let (time, tag) = code.split_once('.').unwrap();
+        let earlier = format!("{}.{tag}", time.parse::<u64>().unwrap() - 5000);
+        let answer = person.post_form(SIGN_IN, &[("code", &earlier), ("account", "alice")]).await;
+        assert!(answer.text().contains("This form was too old"), "{}", answer.text());
+    }
+    let metrics = Browser::new(gate.operations(), "localhost", None).get("/metrics").await.text();
+    assert!(metrics.contains("\ndoorward_hasty_forms_total 1\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn n02_a_captcha_that_fails_is_an_event_and_counted() {
     events();
     let (_upstream, gate) = gate("").await;
