@@ -254,3 +254,66 @@ fn read_mode(reader: &Reader<'_>) -> CaptchaMode {
         },
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::GatewayConfig;
+
+    fn parse(keys: &str) -> Result<Captcha, String> {
+        let text = format!(
+            "public_url = \"https://console.example.com\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+             [upstream.console]\naddress = \"http://127.0.0.1:9\"\n[store]\npath = \"x.db\"\n\
+             [captcha]\n{keys}"
+        );
+        let config = GatewayConfig::parse(&text, Path::new("/"));
+        config.map(|config| config.captcha).map_err(|problems| {
+            let told = problems.iter().map(|problem| format!("{} {}", problem.key, problem.reason));
+            told.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    #[test]
+    fn p02_a_captcha_that_could_not_be_asked_is_refused() {
+        for (keys, expected) in [
+            (
+                "difficulty = 9\ndifficulty_max = 8",
+                "captcha.difficulty is more than difficulty_max.",
+            ),
+            ("lifetime = \"30s\"", "captcha.wait is not less than lifetime."),
+            ("site_key = \"x\"", "captcha.site_key is for a mode with a provider."),
+            ("mode = \"turnstile\"", "captcha.site_key is missing."),
+            ("mode = \"turnstile\"\nsite_key = \"x\"", "captcha.secret_file is missing."),
+            ("mode = \"hcaptcha\"\nurl = \"http://a.example/\"", "is not the URL of a service."),
+            (
+                "mode = \"recaptcha\"\nsecret_file = \"/nowhere\"",
+                "captcha.secret_file cannot be read",
+            ),
+            ("always = [\"everything\"]", "captcha.always"),
+            ("mode = \"image\"", "captcha.mode"),
+        ] {
+            let told = parse(keys).unwrap_err();
+            assert!(told.contains(expected), "{keys}: {told}");
+        }
+    }
+
+    #[test]
+    fn p01_a_provider_has_its_own_address_and_a_secret_that_is_not_printed() {
+        let file = std::env::temp_dir().join(format!("doorward-provider-{}", std::process::id()));
+        std::fs::write(&file, "secret-of-provider\n").unwrap();
+        let keys = format!("mode = \"turnstile\"\nsite_key = \"x\"\nsecret_file = {file:?}");
+        let captcha = parse(&keys).unwrap();
+        std::fs::remove_file(file).unwrap();
+        let provider = captcha.provider().unwrap();
+        assert_eq!(provider.secret.expose(), "secret-of-provider");
+        assert_eq!(
+            provider.url.to_string(),
+            "https://challenges.cloudflare.com/turnstile/v0/siteverify"
+        );
+        assert_eq!(provider.when_down, WhenDown::Refuse);
+        assert!(!format!("{captcha:?}").contains("secret-of-provider"));
+        assert_eq!(parse("without_scripts = false").unwrap().wait, None);
+    }
+}

@@ -135,7 +135,11 @@ pub(super) async fn attempt(
     credentials: &Credentials,
     solution: &str,
 ) -> Result<(Secret, Arc<LiveSession>), Refusal> {
-    // First of all: what is wrong with the captcha is told without touching the password.
+    // Nobody's solution is used up for a password that cannot be verified now.
+    if desk.services.sign_in.is_full() {
+        return Err(Refusal::new(Problem::Busy));
+    }
+    // Then, before anything else: what is wrong with the captcha is told without touching the password.
     let solved = captcha::solved(desk, visit, PURPOSE, solution).await?;
     if solved == Solved::No && desk.services.captcha.is_always_asked(PURPOSE) {
         return Err(Refusal::new(Problem::CaptchaRequired));

@@ -11,7 +11,7 @@ use doorward_config::{CaptchaProvider, ProviderKind, Secret};
 use serde::Deserialize;
 
 use super::{CaptchaError, Form};
-use crate::outgoing::{Call, Outgoing};
+use crate::outgoing::{Call, Outgoing, OutgoingError};
 
 /// The longest answer that is read; real ones have some hundred octets.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -25,7 +25,12 @@ struct Verdict {
     error_codes: Vec<String>,
 }
 
-/// Asks. [`CaptchaError::ProviderDown`] when that tells nothing about the answer.
+/// Error codes that are about the gate's configuration.
+const OURS: [&str; 4] =
+    ["invalid-input-secret", "missing-input-secret", "sitekey-secret-mismatch", "invalid-keys"];
+
+/// Asks. [`CaptchaError::ProviderDown`] only when that tells nothing about the answer, and no
+/// answer that somebody makes up could bring it about: it may let people pass.
 pub(super) async fn ask(
     provider: &CaptchaProvider,
     form: &Form<'_>,
@@ -39,18 +44,26 @@ pub(super) async fn ask(
         timeout: provider.timeout,
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
-    let down = |error: &dyn std::fmt::Display| {
+    let failed = |error: &dyn std::fmt::Display| {
         tracing::error!(event = "captcha_provider_failed", provider = %provider.url, %error);
-        CaptchaError::ProviderDown
     };
-    let told = outgoing.post(call).await.map_err(|error| down(&error))?;
-    let verdict: Verdict = serde_json::from_slice(&told).map_err(|error| down(&error))?;
+    let told = outgoing.post(call).await.map_err(|error| {
+        failed(&error);
+        match error {
+            OutgoingError::Busy => CaptchaError::Busy,
+            OutgoingError::Status(400..500) => CaptchaError::Rejected,
+            _ => CaptchaError::ProviderDown,
+        }
+    })?;
+    let verdict: Verdict = serde_json::from_slice(&told).map_err(|error| {
+        failed(&error);
+        CaptchaError::ProviderDown
+    })?;
     if !verdict.success {
-        // These are about the gate or the provider, not about the person.
-        let ours =
-            ["invalid-input-secret", "missing-input-secret", "internal-error", "bad-request"];
-        let code = verdict.error_codes.iter().find(|code| ours.contains(&code.as_str()));
-        return Err(code.map_or(CaptchaError::Rejected, |code| down(code)));
+        if let Some(code) = verdict.error_codes.iter().find(|code| OURS.contains(&code.as_str())) {
+            failed(code);
+        }
+        return Err(CaptchaError::Rejected);
     }
     // An answer from another page of the provider's customer is not one for this form. Only
     // Turnstile knows purposes in general; what the others do not say cannot be held against them.

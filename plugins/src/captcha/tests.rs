@@ -171,6 +171,18 @@ async fn f10_a_full_memory_refuses_and_forgets_nothing() {
 }
 
 #[tokio::test]
+async fn f10_a_crowd_with_solutions_is_told_to_come_back() {
+    let (captcha, _) = captcha("");
+    let form = form(Some("cookie"));
+    let payload = text(&solved(&captcha.challenge(&form).unwrap()));
+    let places = u32::try_from(VERIFYING_MAX).unwrap();
+    let crowd = Arc::clone(&captcha.queue).acquire_many_owned(places).await.unwrap();
+    assert_eq!(captcha.verify(&form, &payload, &Nobody).await, Err(CaptchaError::Busy));
+    drop(crowd);
+    assert_eq!(captcha.verify(&form, &payload, &Nobody).await, Ok(()), "it is still good");
+}
+
+#[tokio::test]
 async fn f10_waiting_is_bound_single_and_one_for_an_address_at_a_time() {
     let (captcha, clock) = captcha("wait = \"30s\"");
     let form = form(Some("cookie"));
@@ -213,6 +225,29 @@ async fn f10_off_asks_nothing_and_a_provider_has_the_last_word() {
     let work = text(&solved(&provider.challenge(&form(None)).unwrap()));
     let result = provider.verify(&form(None), &work, &Nobody).await;
     assert_eq!(result, Err(CaptchaError::ProviderDown));
+}
+
+/// Too many ask at once.
+struct Crowded;
+
+#[async_trait]
+impl Outgoing for Crowded {
+    async fn post(&self, _call: Call<'_>) -> Result<Bytes, OutgoingError> {
+        Err(OutgoingError::Busy)
+    }
+}
+
+#[tokio::test]
+async fn f10_a_crowd_does_not_make_a_provider_count_as_down() {
+    let file = std::env::temp_dir().join(format!("doorward-crowd-{}", std::process::id()));
+    std::fs::write(&file, "secret-of-provider").unwrap();
+    let (captcha, _) = captcha(&format!(
+        "mode = \"turnstile\"\nsite_key = \"k\"\nsecret_file = {file:?}\nwhen_down = \"allow\""
+    ));
+    std::fs::remove_file(file).unwrap();
+    let form = form(None);
+    assert_eq!(captcha.verify(&form, "token", &Crowded).await, Err(CaptchaError::Busy));
+    assert_eq!(captcha.verify(&form, "token", &Nobody).await, Ok(()), "as the operator chose");
 }
 
 proptest! {
