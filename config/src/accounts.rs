@@ -1,8 +1,7 @@
 //! `[accounts]`: passwords and their hashing.
 
-use crate::problem::Fault;
 use crate::reader::Reader;
-use crate::secret::Secret;
+use crate::secret::{Secret, read_secret};
 use crate::spec::{Kind, TableSpec, default, optional};
 use crate::text::some_text;
 
@@ -84,44 +83,8 @@ impl Accounts {
             parallelism: number("hash_parallelism"),
             threads: number("hash_threads") as usize,
             queue: number("hash_queue") as usize,
-            pepper: read_pepper(reader),
+            pepper: read_secret(reader, "pepper_file", "pepper_env", 16),
         };
         Self { password_length_min: number("password_length_min") as usize, hashing }
     }
-}
-
-fn read_pepper(reader: &Reader<'_>) -> Option<Secret> {
-    let file = reader.optional_file("pepper_file");
-    let (key, text) = match (file, reader.optional_text("pepper_env")) {
-        (None, None) => return None,
-        (Some(_), Some(_)) => {
-            reader.problem(
-                "pepper_env",
-                Fault::new("and pepper_file are both given.", "Keep one of them."),
-            );
-            return None;
-        }
-        (Some(path), None) => {
-            ("pepper_file", std::fs::read_to_string(path).map_err(|error| error.to_string()))
-        }
-        #[expect(clippy::disallowed_methods, reason = "this crate is where settings enter")]
-        (None, Some(name)) => {
-            ("pepper_env", std::env::var(name).map_err(|error| error.to_string()))
-        }
-    };
-    match text {
-        Err(error) => reader
-            .problem(key, Fault::new(format!("cannot be read: {error}."), "Name one that exists.")),
-        Ok(text) if text.trim_end().len() < 16 => {
-            reader.problem(
-                key,
-                Fault::new(
-                    "holds fewer than 16 bytes.",
-                    "Make one with: head -c 32 /dev/urandom | base64",
-                ),
-            );
-        }
-        Ok(text) => return Some(Secret::new(text.trim_end().to_owned())),
-    }
-    None
 }

@@ -12,9 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations, RateLimits, Route,
-    Session, Store, Stuffing, Upstream, accounts, identity, limits, listener, lockout, operations,
-    rate_limit, route, session, store, stuffing, upstream,
+    Accounts, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
+    RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, captcha, identity, limits,
+    listener, lockout, operations, rate_limit, route, session, store, stuffing, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -65,6 +65,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&stuffing::SPEC),
             "What guessing over many names leads to.",
         ),
+        optional(
+            "captcha",
+            Kind::Table(&captcha::SPEC),
+            "What somebody has to do, besides knowing a password, once guessing is suspected.",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "operations",
@@ -107,6 +112,8 @@ pub struct GatewayConfig {
     pub rate_limits: RateLimits,
     /// What guessing over many names leads to.
     pub stuffing: Stuffing,
+    /// How a captcha is asked.
+    pub captcha: Captcha,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// Health, metrics, administration and logs.
@@ -192,6 +199,7 @@ impl GatewayConfig {
             rate_limits: RateLimits::read(&root.table("rate_limit")),
             stuffing: Stuffing::read(&root.table("stuffing")),
             lockout: Lockout::read(&root.table("lockout")),
+            captcha: Captcha::read(&root.table("captcha")),
             operations,
             limits,
             public_url,

@@ -9,6 +9,7 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod captcha;
 mod client_certificates;
 mod edits;
 mod field;
@@ -26,6 +27,7 @@ mod reader;
 mod route;
 mod schema;
 mod secret;
+mod service_url;
 mod session;
 mod spec;
 mod store;
@@ -36,6 +38,7 @@ mod upstream_address;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
+pub use captcha::{Captcha, CaptchaMode, CaptchaProvider, ProviderKind, WhenDown};
 pub use client_certificates::{AccountPart, ClientCertificates};
 pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};
 pub use field::{is_forwarding_field, is_gate_cookie, is_of_identity_family};
@@ -52,6 +55,7 @@ pub use rate_limit::{By, Rate, RateLimits, RouteLimit};
 pub use route::{Access, Route};
 pub use schema::json_schema;
 pub use secret::Secret;
+pub use service_url::ServiceUrl;
 pub use session::{IDLE_MAX, IDLE_MIN, Session, verify_idle};
 pub use store::Store;
 pub use stuffing::Stuffing;

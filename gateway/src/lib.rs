@@ -25,6 +25,7 @@ mod listener;
 pub mod log;
 mod metrics;
 mod operations;
+mod outgoing;
 pub mod portal;
 mod private_socket;
 pub mod proxy_protocol;

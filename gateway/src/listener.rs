@@ -9,12 +9,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorward_config::{GatewayConfig, Limits, Listener};
+use doorward_plugins::network;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
@@ -75,7 +76,11 @@ impl Places {
         address: IpAddr,
         trusted: &[IpNet],
     ) -> Option<AddressPlace> {
-        let key = if is_trusted(address, trusted) { IpAddr::V4(PROXIES) } else { network(address) };
+        let key = if is_trusted(address, trusted) {
+            IpAddr::V4(PROXIES)
+        } else {
+            network::client(address)
+        };
         let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key).or_default();
         if *count >= self.of_address_max && key != IpAddr::V4(PROXIES) {
@@ -88,14 +93,6 @@ impl Places {
 
 /// Stands for all trusted proxies, which have no limit of their own.
 const PROXIES: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
-
-/// Whom a limit is for: an IPv4 address, or the /64 that one client of IPv6 has to itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-    }
-}
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {

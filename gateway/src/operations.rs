@@ -119,12 +119,21 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
             state.shared.services.sign_in.passwords_checked(),
         ),
         (
+            "doorward_hasty_forms_total",
+            "Sign-in forms that were filled in faster than a person would, and wrongly.",
+            state.shared.services.captcha.hasty(),
+        ),
+        (
             "doorward_log_lines_dropped_total",
             "Log lines that did not fit the queue.",
             state.shared.log.dropped(),
         ),
     ];
-    let text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
+    let mut text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
+    text.push_str("# HELP doorward_captcha_total Captchas that came, by what came of them.\n# TYPE doorward_captcha_total counter\n");
+    for (result, count) in state.shared.services.captcha.counts() {
+        text.push_str(&format!("doorward_captcha_total{{result=\"{result}\"}} {count}\n"));
+    }
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

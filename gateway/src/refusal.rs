@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::Source;
 use crate::portal::language::Language;
-use crate::portal::{PREFIX, pages, return_to};
+use crate::portal::{PREFIX, captcha, pages, return_to};
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -145,6 +145,11 @@ fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
         && let Some(members) = members.as_object_mut()
     {
         members.insert("sign_in_url".into(), format!("{PREFIX}sign-in").into());
+    }
+    if problem == Problem::CaptchaRequired
+        && let Some(members) = members.as_object_mut()
+    {
+        members.insert("captcha".into(), format!("{}sign-in", captcha::CHALLENGE).into());
     }
     let mut response = Response::new(Bytes::from(members.to_string()));
     response

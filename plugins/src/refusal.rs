@@ -72,6 +72,8 @@ problems! {
     CrossSite = FORBIDDEN "cross-site" "The request did not come from this site.";
     /// Name or password is wrong, or there is no such account: the two look alike.
     SignInFailed = FORBIDDEN "sign-in-failed" "Name or password is wrong.";
+    /// A captcha has to be solved as well, or the solution that came is not right.
+    CaptchaRequired = FORBIDDEN "captcha-required" "Solve a captcha as well.";
     /// There is nothing of the gate's at this path.
     NotFound = NOT_FOUND "not-found" "There is nothing here.";
     /// The resource has no such method.

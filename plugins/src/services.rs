@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
 use crate::audit::Audit;
+use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::identity::Assertions;
@@ -44,6 +45,8 @@ pub struct Services {
     pub lockout: Arc<Lockout>,
     /// How often somebody may ask.
     pub rate_limits: Arc<RateLimits>,
+    /// Asks for more than a password where guessing is suspected.
+    pub captcha: Captcha,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
     /// Turns client certificates into sessions.
@@ -97,6 +100,8 @@ impl Services {
         let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
         let lockout =
             Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
+        let captcha =
+            Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let turn = Arc::default();
         let audit = Arc::new(Audit::default());
         let administration = Administration {
@@ -135,6 +140,7 @@ impl Services {
             audit,
             lockout,
             rate_limits,
+            captcha,
             sign_in,
             certificates,
             administration,

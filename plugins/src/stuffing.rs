@@ -16,7 +16,7 @@ use doorward_config::{Secret, Stuffing as Rules};
 
 use crate::account::name::NameKey;
 use crate::clock::Timestamp;
-use crate::rate_limit::client_key;
+use crate::network;
 
 /// How many sets there are of each pattern. When there are more, the one with the fewest members is
 /// forgotten, the oldest of them first.
@@ -113,7 +113,7 @@ impl Stuffing {
         let tried = Try {
             name: self.hash.hash_one(name),
             password: self.hash.hash_one(password.expose()),
-            client: self.hash.hash_one(client_key(client)),
+            client: self.hash.hash_one(network::client(client)),
         };
         let (mut worst, mut noticed) = (Suspicion::None, None);
         for (pattern, sets) in Pattern::ALL.into_iter().zip(&self.sets) {

@@ -17,10 +17,10 @@ async fn plain_gate() -> (Upstream, TestGate) {
 }
 
 /// The description that the gate itself gives.
-struct Description(Value);
+pub(crate) struct Description(Value);
 
 impl Description {
-    async fn of(gate: &TestGate) -> Self {
+    pub(crate) async fn of(gate: &TestGate) -> Self {
         let answer = gate.browser().get("/.doorward/api/openapi.json").await;
         assert_eq!(answer.status, StatusCode::OK);
         Self(answer.json())
@@ -35,7 +35,7 @@ impl Description {
 
     /// Compares an answer with what is written about this operation.
     #[track_caller]
-    fn holds(&self, method: &str, path: &str, answer: &Answer) {
+    pub(crate) fn holds(&self, method: &str, path: &str, answer: &Answer) {
         let operation = &self.0["paths"][path][method.to_ascii_lowercase()];
         let status = answer.status.as_u16().to_string();
         let written = operation["responses"].get(&status);
@@ -107,7 +107,7 @@ async fn every_documented_operation_answers_as_it_is_written() {
     let other = gate.signed_in().await.get("/.doorward/session").await.json()["session"].clone();
     let third = gate.signed_in().await;
     let one = format!("/sessions/{}", other.as_str().unwrap());
-    let script: [(&str, &str, &str, &Value, u16); 20] = [
+    let script: [(&str, &str, &str, &Value, u16); 22] = [
         ("GET", "/session", "/session", &Value::Null, 401),
         ("GET", "/sessions", "/sessions", &Value::Null, 401),
         ("DELETE", "/sessions/{id}", &one, &Value::Null, 401),
@@ -124,6 +124,8 @@ async fn every_documented_operation_answers_as_it_is_written() {
             &json!({"account": "a", "password": "x".repeat(70_000)}),
             413,
         ),
+        ("GET", "/captcha", "/captcha?purpose=sign-in", &Value::Null, 200),
+        ("GET", "/captcha", "/captcha?purpose=nothing", &Value::Null, 404),
         ("POST", "/sign-in", "/sign-in", &good, 200),
         ("GET", "/session", "/session", &Value::Null, 200),
         ("GET", "/sessions", "/sessions", &Value::Null, 200),

@@ -17,6 +17,7 @@ mod api;
 mod assertion;
 mod authority;
 mod backends;
+mod captcha;
 mod client_certificates;
 mod clients;
 mod config_examples;

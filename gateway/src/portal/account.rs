@@ -73,7 +73,7 @@ pub(super) async fn end_session(
     fields: Result<Form<Fields>, FormRejection>,
 ) -> Response {
     let Form(fields) = fields.unwrap_or_default();
-    if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
+    if desk.guard.verify(&visit, PURPOSE, &fields.code).is_none() {
         tracing::warn!(
             event = "csrf_refused",
             address = %visit.address,

@@ -29,6 +29,9 @@ pub(super) struct SignIn {
     #[serde(default)]
     sub_user: String,
     password: String,
+    /// The solution of a challenge.
+    #[serde(default)]
+    captcha: String,
 }
 
 pub(super) async fn sign_in(
@@ -48,7 +51,7 @@ pub(super) async fn sign_in(
         sub_user: body.sub_user,
         password: Secret::new(body.password),
     };
-    match attempt(&desk, &visit, &credentials).await {
+    match attempt(&desk, &visit, &credentials, &body.captcha).await {
         Ok(signed_in) => {
             let mut response = answer(&describe(&desk, &signed_in.session));
             give_cookies(&desk, &signed_in, response.headers_mut());

@@ -1,7 +1,7 @@
 //! Codes that bind a form to the browser, and the session, that it was given to.
 //!
-//! A browser gets a random cookie with its first form; the code in the form is an HMAC of that
-//! cookie, the form's purpose and the session. Another site can make a browser send the cookie,
+//! A browser gets a random cookie with its first form; the code in the form is the time and an HMAC
+//! of it, of that cookie, the form's purpose and the session. Another site can make a browser send the cookie,
 //! but can neither read it nor set it (`__Host-`), so it cannot know the code; and a form from
 //! before a sign-in is worthless after it.
 //!
@@ -10,6 +10,7 @@
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorward_plugins::Timestamp;
 use doorward_plugins::account::fresh_id;
 
 use super::Visit;
@@ -41,26 +42,30 @@ impl FormGuard {
         let codes = purposes.map(|purpose| match cookie.as_str() {
             "" => String::new(),
             cookie => {
-                URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, &message(cookie, visit, purpose)))
+                let shown = visit.now.0.to_string();
+                let tag = hmac::sign(&self.key, &message(cookie, visit, purpose, &shown));
+                format!("{shown}.{}", URL_SAFE_NO_PAD.encode(tag))
             }
         });
         FormCodes { codes, fresh_cookie: fresh.then_some(cookie) }
     }
 
-    /// Is `code` the one for this purpose, in this browser and session? Takes constant time.
-    pub(super) fn verify(&self, visit: &Visit, purpose: &str, code: &str) -> bool {
-        let cookie = visit.cookies.form.as_deref().filter(|cookie| !cookie.is_empty());
-        let decoded = URL_SAFE_NO_PAD.decode(code);
-        let (Some(cookie), Ok(tag)) = (cookie, decoded) else { return false };
-        hmac::verify(&self.key, &message(cookie, visit, purpose), &tag).is_ok()
+    /// When the form of this code was shown; `None` if it is not one for this purpose, in this
+    /// browser and session. Compares in constant time.
+    pub(super) fn verify(&self, visit: &Visit, purpose: &str, code: &str) -> Option<Timestamp> {
+        let cookie = visit.cookies.form.as_deref().filter(|cookie| !cookie.is_empty())?;
+        let (shown, tag) = code.split_once('.')?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        hmac::verify(&self.key, &message(cookie, visit, purpose, shown), &tag).ok()?;
+        shown.parse().ok().map(Timestamp)
     }
 }
 
-fn message(cookie: &str, visit: &Visit, purpose: &str) -> Vec<u8> {
+fn message(cookie: &str, visit: &Visit, purpose: &str, shown: &str) -> Vec<u8> {
     let session = visit.session.as_ref().map_or("", |session| &session.id);
-    // Each part ends with its length, so that no two triples give the same octets.
+    // Each part ends with its length, so that no two lists of them give the same octets.
     let mut message = Vec::new();
-    for part in [cookie, purpose, session] {
+    for part in [cookie, purpose, session, shown] {
         message.extend_from_slice(part.as_bytes());
         message.extend_from_slice(&(part.len() as u64).to_be_bytes());
     }

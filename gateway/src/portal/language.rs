@@ -23,6 +23,14 @@ impl Language {
         }
     }
 
+    /// Its tag as ALTCHA's widget writes it.
+    pub fn widget(self) -> &'static str {
+        match self {
+            Self::Chinese => "zh-cn",
+            Self::English => "en",
+        }
+    }
+
     /// The language of a tag, if the pages are written in it.
     pub fn of_tag(tag: &str) -> Option<Self> {
         let primary = tag.trim().split(['-', '_']).next().unwrap_or_default();

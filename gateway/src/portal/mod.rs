@@ -1,16 +1,18 @@
 //! The gate's own pages and API, below [`PREFIX`]. They never reach a backend.
 //!
-//! A visit runs on the office: hashing a password must not hold up a worker. Pages need no script;
-//! every form carries a code that binds it to the browser it was given to.
+//! A visit runs on the office: hashing a password must not hold up a worker. Pages need no script,
+//! but for the captcha, which offers a wait instead; every form carries a code that binds it to the browser it was given to.
 //!
 //! - [`sign_in`], `sign_out`, `account`: pages and their forms.
 //! - `api`: the same for programs, described by `openapi.json`.
+//! - `captcha`: challenges, the widget, and whether it was solved.
 //! - [`return_to`]: where a person goes back to. [`language`]: in which words.
 //!
 //! Not here: rules about sessions and passwords (`doorward-plugins`).
 
 mod account;
 mod api;
+pub(crate) mod captcha;
 mod device;
 mod form;
 pub mod language;
@@ -39,6 +41,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::body::{RequestBody, Source};
+use crate::outgoing::HttpsClient;
 use crate::refusal::{Audience, tell};
 use crate::serve::take_head;
 use crate::worker::Worker;
@@ -66,6 +69,7 @@ struct Desk {
     services: Arc<Services>,
     guard: FormGuard,
     cookies: CookieNames,
+    outgoing: HttpsClient,
 }
 
 /// One request to the portal, as the pipeline left it.
@@ -74,6 +78,8 @@ struct Visit {
     cookies: GateCookies,
     /// The host, or the cookie domain, that sessions of this visit belong to.
     scope: Arc<str>,
+    /// The host that was asked.
+    host: Arc<str>,
     address: IpAddr,
     device: String,
     request_id: String,
@@ -124,6 +130,9 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
     let desk = Arc::new(Desk {
         guard: FormGuard::new(&services.form_key),
         cookies: CookieNames::new(&services.config.session),
+        outgoing: HttpsClient::new(
+            services.config.captcha.provider().and_then(|provider| provider.ca_file.clone()),
+        ),
         services,
     });
     let router = axum::Router::new()
@@ -134,8 +143,14 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/session", get(api::session))
         .route("/.doorward/jwks.json", get(api::jwks))
         .route("/.doorward/style.css", get(pages::style))
+        .route("/.doorward/captcha", get(captcha::challenge))
+        .route("/.doorward/captcha.js", get(captcha::loader))
+        .route("/.doorward/altcha.js", get(captcha::widget))
+        .route("/.doorward/altcha.css", get(captcha::style))
+        .route("/.doorward/altcha-worker.js", get(captcha::worker))
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
+        .route("/.doorward/api/v1/captcha", get(captcha::challenge))
         .route("/.doorward/api/v1/sign-out", post(api::sign_out))
         .route("/.doorward/api/v1/session", get(api::session))
         .route("/.doorward/api/v1/sessions", get(api::sessions))
@@ -179,6 +194,7 @@ pub(crate) async fn visit(
         session: cx.session.clone(),
         cookies: std::mem::take(&mut cx.cookies),
         scope: domain.map_or_else(|| Arc::clone(&cx.host), Arc::from),
+        host: Arc::clone(&cx.host),
         address: cx.client.address,
         device: head
             .headers
@@ -228,8 +244,12 @@ async fn protect(
     } else {
         next.run(request).await
     };
+    let policy = response.extensions_mut().remove::<captcha::Policy>();
     let headers = response.headers_mut();
     pages::fence(headers);
+    if let Some(policy) = policy {
+        policy.apply(headers);
+    }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let url = &desk.services.config.public_url;
     if url.scheme == "https" && url.host != "localhost" {

@@ -8,6 +8,7 @@ use doorward_plugins::Problem;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::captcha::CaptchaPart;
 use super::language::Language;
 use super::text::{Texts, explain};
 
@@ -27,6 +28,8 @@ pub(super) struct SignInPage<'a> {
     pub(super) notice: &'a str,
     /// Something that did not.
     pub(super) error: &'a str,
+    /// What else is asked.
+    pub(super) captcha: Option<&'a CaptchaPart>,
 }
 
 /// A question with one button.

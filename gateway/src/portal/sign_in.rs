@@ -14,11 +14,12 @@ use serde::Deserialize;
 
 use crate::refusal::add_fields;
 
+use super::captcha::{self, CaptchaPart, Solved};
 use super::pages::{SignInPage, render};
 use super::text::Texts;
 use super::{Desk, Visit, add_cookie, return_to};
 
-const PURPOSE: &str = "sign-in";
+pub(super) const PURPOSE: &str = "sign-in";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +43,22 @@ pub(super) struct Fields {
     /// Which form it was.
     form: String,
     code: String,
+    /// The solution of the captcha; what the widgets of providers call it besides.
+    captcha: String,
+    #[serde(rename = "h-captcha-response")]
+    h_captcha: String,
+    #[serde(rename = "g-recaptcha-response")]
+    g_recaptcha: String,
+    /// The ticket of a browser that cannot solve one. Every page that asks has it.
+    captcha_wait: String,
+}
+
+impl Fields {
+    /// What solves the captcha, if anything.
+    fn solution(&self) -> &str {
+        let fields = [&self.captcha, &self.h_captcha, &self.g_recaptcha, &self.captcha_wait];
+        fields.into_iter().find(|field| !field.is_empty()).map_or("", |field| field)
+    }
 }
 
 pub(super) async fn page(
@@ -56,7 +73,7 @@ pub(super) async fn page(
     let t = Texts::of(visit.language);
     let notice = if link.notice == "signed-out" { t.signed_out } else { "" };
     let fields = Fields { return_to: link.return_to, form: link.form, ..Fields::default() };
-    show(&desk, &visit, &fields, StatusCode::OK, notice, "")
+    show(&desk, &visit, &fields, StatusCode::OK, Told { notice, ..Told::default() })
 }
 
 pub(super) async fn submit(
@@ -69,14 +86,14 @@ pub(super) async fn submit(
     };
     let t = Texts::of(visit.language);
     let password = Secret::new(std::mem::take(&mut fields.password));
-    if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
+    let Some(shown) = desk.guard.verify(&visit, PURPOSE, &fields.code) else {
         tracing::warn!(
             event = "csrf_refused",
             address = %visit.address,
             request_id = visit.request_id
         );
-        return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, "", t.form_expired);
-    }
+        return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, Told::error(t.form_expired));
+    };
     let credentials = Credentials {
         account: fields.account.clone(),
         sub_user: fields.sub_user.clone(),
@@ -84,7 +101,7 @@ pub(super) async fn submit(
     };
     let admitted = desk.services.rate_limits.sign_in(visit.address, &visit.request_id);
     let result = match admitted {
-        Ok(()) => attempt(&desk, &visit, &credentials).await,
+        Ok(()) => attempt(&desk, &visit, &credentials, fields.solution()).await,
         Err(refusal) => Err(refusal),
     };
     match result {
@@ -95,13 +112,21 @@ pub(super) async fn submit(
             response
         }
         Err(refusal) => {
+            if refusal.problem == Problem::SignInFailed {
+                desk.services.captcha.note_haste(visit.address, visit.now.since(shown));
+            }
+            let too_soon = refusal.retry_after.map(|left| t.too_soon(left)).unwrap_or_default();
             let error = match refusal.problem {
                 Problem::SignInFailed => t.rejected,
+                Problem::CaptchaRequired if refusal.retry_after.is_some() => &too_soon,
+                Problem::CaptchaRequired => t.captcha_required,
                 Problem::Busy => t.busy,
                 Problem::TooManyRequests => t.too_often,
                 _ => t.unavailable,
             };
-            let mut response = show(&desk, &visit, &fields, refusal.problem.status(), "", error);
+            let told =
+                Told { captcha: refusal.problem == Problem::CaptchaRequired, ..Told::error(error) };
+            let mut response = show(&desk, &visit, &fields, refusal.problem.status(), told);
             add_fields(&refusal, response.headers_mut());
             response
         }
@@ -113,18 +138,32 @@ pub(super) async fn attempt(
     desk: &Desk,
     visit: &Visit,
     credentials: &Credentials,
+    solution: &str,
 ) -> Result<SignedIn, Refusal> {
+    // Nobody's solution is used up for a password that cannot be verified now.
+    if desk.services.sign_in.is_full() {
+        return Err(Refusal::new(Problem::Busy));
+    }
+    // Then, before anything else: what is wrong with the captcha is told without touching the password.
+    let solved = captcha::solved(desk, visit, PURPOSE, solution).await?;
+    if solved == Solved::No && desk.services.captcha.is_always_asked(PURPOSE) {
+        return Err(Refusal::new(Problem::CaptchaRequired));
+    }
     let origin = Origin {
         scope: &visit.scope,
         device: &visit.device,
         address: visit.address,
         session: visit.session.as_deref(),
         device_cookie: visit.cookies.device.as_deref(),
-        captcha_solved: true,
+        captcha_solved: solved == Solved::Yes,
         request_id: &visit.request_id,
     };
     desk.services.sign_in.attempt(credentials, origin).await.map_err(|error| match error {
-        SignInError::Reject | SignInError::Captcha => Refusal::new(Problem::SignInFailed),
+        SignInError::Reject => {
+            desk.services.captcha.note_failure(visit.address);
+            Refusal::new(Problem::SignInFailed)
+        }
+        SignInError::Captcha => Refusal::new(Problem::CaptchaRequired),
         SignInError::Suspect(after) => Refusal::after(Problem::TooManyRequests, after),
         SignInError::Busy => Refusal::new(Problem::Busy),
         SignInError::Unavailable(_) => Refusal::new(Problem::Undecided),
@@ -139,16 +178,37 @@ pub(super) fn give_cookies(desk: &Desk, signed_in: &SignedIn, headers: &mut Head
     }
 }
 
+/// What the page tells, besides the form.
+#[derive(Clone, Copy, Default)]
+struct Told<'a> {
+    notice: &'a str,
+    error: &'a str,
+    /// A captcha is demanded.
+    captcha: bool,
+}
+
+impl<'a> Told<'a> {
+    fn error(error: &'a str) -> Self {
+        Self { error, ..Self::default() }
+    }
+}
+
 fn show(
     desk: &Desk,
     visit: &Visit,
     fields: &Fields,
     status: StatusCode,
-    notice: &str,
-    error: &str,
+    told: Told<'_>,
 ) -> Response {
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
+    // A page that asked for it goes on asking, so that nobody has to type a password once more.
+    let asked = told.captcha
+        || !fields.solution().is_empty()
+        || desk.services.captcha.is_always_asked(PURPOSE);
+    let browser = form.fresh_cookie.as_deref().or(visit.cookies.form.as_deref());
+    let held = &fields.captcha_wait;
+    let captcha = asked.then(|| CaptchaPart::of(desk, visit, PURPOSE, browser, held)).flatten();
     let place = return_to::verify(&fields.return_to);
     let page = SignInPage {
         t: Texts::of(visit.language),
@@ -158,10 +218,14 @@ fn show(
         return_to: place,
         query: &format!("&return_to={}", return_to::encode(place)),
         code,
-        notice,
-        error,
+        notice: told.notice,
+        error: told.error,
+        captcha: captcha.as_ref(),
     };
     let mut response = render(status, &page);
+    if let Some(captcha) = &captcha {
+        captcha.allow_in(&mut response);
+    }
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }

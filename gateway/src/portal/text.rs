@@ -24,6 +24,15 @@ pub(crate) struct Texts {
     pub(crate) busy: &'static str,
     pub(crate) too_often: &'static str,
     pub(crate) unavailable: &'static str,
+    /// Next to the box of the captcha.
+    pub(crate) captcha_label: &'static str,
+    pub(crate) captcha_verifying: &'static str,
+    pub(crate) captcha_verified: &'static str,
+    pub(crate) captcha_error: &'static str,
+    /// After a try without it, or with one that is not right.
+    pub(crate) captcha_required: &'static str,
+    /// Where waiting is not offered.
+    pub(crate) scripts_needed: &'static str,
     pub(crate) sign_out: &'static str,
     pub(crate) sign_out_question: &'static str,
     pub(crate) your_account: &'static str,
@@ -53,6 +62,12 @@ const ENGLISH: Texts = Texts {
     busy: "Many people are signing in right now. Please try again in a moment.",
     too_often: "There were too many tries from your network. Please wait a minute and try again.",
     unavailable: "Sign-in is not available right now. Please try again in a moment.",
+    captcha_label: "I am a person",
+    captcha_verifying: "Your browser is computing. Please wait a moment …",
+    captcha_verified: "Checked.",
+    captcha_error: "The check did not work. Tick the box to try again.",
+    captcha_required: "One more check is needed. Enter your password again and sign in; the check below may take a moment.",
+    scripts_needed: "This page needs scripts for the check that you are a person. Please allow them and open it again.",
     sign_out: "Sign out",
     sign_out_question: "Do you want to sign out on this device?",
     your_account: "Your account",
@@ -82,6 +97,12 @@ const CHINESE: Texts = Texts {
     busy: "当前登录人数较多，请稍后重试。",
     too_often: "您所在的网络尝试次数过多，请稍等一分钟后重试。",
     unavailable: "暂时无法登录，请稍后重试。",
+    captcha_label: "我不是机器人",
+    captcha_verifying: "浏览器正在计算，请稍候……",
+    captcha_verified: "验证通过。",
+    captcha_error: "验证未完成，请勾选此框重试。",
+    captcha_required: "需要进行安全验证。请重新输入密码后登录，下方的验证可能需要片刻。",
+    scripts_needed: "安全验证需要运行脚本，请允许脚本后重新打开此页面。",
     sign_out: "退出登录",
     sign_out_question: "确定要在此设备上退出登录吗？",
     your_account: "我的账号",
@@ -118,6 +139,32 @@ impl Texts {
         }
     }
 
+    /// For whom no script runs: after how long the form may be sent.
+    pub(crate) fn without_scripts(&self, left: &Duration) -> String {
+        let seconds = seconds(*left);
+        match self.language {
+            Language::Chinese => format!(
+                "您的浏览器未运行脚本，仍可登录：请在打开此页面至少 {seconds} 秒后再点击下方按钮。"
+            ),
+            Language::English => format!(
+                "Your browser runs no scripts. You can sign in all the same: press the button no sooner than {seconds} seconds after this page has opened."
+            ),
+        }
+    }
+
+    /// For whom waits, and came too soon.
+    pub(crate) fn too_soon(&self, left: Duration) -> String {
+        let seconds = seconds(left);
+        match self.language {
+            Language::Chinese => {
+                format!("还需等待 {seconds} 秒。请重新输入密码，等待后再点击按钮。")
+            }
+            Language::English => format!(
+                "Please wait another {seconds} seconds: enter your password again meanwhile, and then press the button."
+            ),
+        }
+    }
+
     /// When something was last active, told by how long ago that was.
     pub(crate) fn activity(&self, ago: Duration) -> String {
         match (self.language, ago.as_secs() < 60) {
@@ -127,6 +174,11 @@ impl Texts {
             (Language::English, false) => format!("active {} ago", self.span(ago)),
         }
     }
+}
+
+/// Whole seconds, none of which is too few.
+fn seconds(span: Duration) -> u128 {
+    span.as_millis().div_ceil(1000)
 }
 
 /// What a person is told about a problem: a heading, and what to do.
@@ -162,6 +214,7 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
             "For your safety nothing was done. Open the page here and try again.",
         ),
         P::SignInFailed => ("Sign-in failed", "Name or password is wrong."),
+        P::CaptchaRequired => ("One more check is needed", "Go back and try again."),
         P::NotFound => {
             ("There is nothing here", "The address may be misspelt, or the page has moved.")
         }
@@ -200,6 +253,7 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
             ("请求来自其他网站", "为了您的安全，该操作未执行。请在本站打开页面后重试。")
         }
         P::SignInFailed => ("登录失败", "用户名或密码错误。"),
+        P::CaptchaRequired => ("需要进行安全验证", "请返回重试。"),
         P::NotFound => ("页面不存在", "地址可能有误，或页面已移动。"),
         P::MethodNotAllowed | P::MethodUnknown => ("不支持该操作", "该页面不接受此类请求。"),
         P::Timeout => ("请求超时", "请求未完整送达，请重试。"),

@@ -20,8 +20,8 @@ use doorward_config::{PasswordHashing, Secret};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::network;
 use crate::priority;
-use crate::rate_limit::client_key;
 
 /// The longest password that is hashed, in bytes; a longer one is wrong.
 const BYTES_MAX: usize = 4096;
@@ -141,7 +141,7 @@ impl PasswordHasher {
     /// [`HashError::Busy`] when there is none.
     pub fn place(&self, client: Option<IpAddr>) -> Result<Place, HashError> {
         let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HashError::Busy)?;
-        let share = client.map(|client| self.shares.take(client_key(client))).transpose()?;
+        let share = client.map(|client| self.shares.take(network::client(client))).transpose()?;
         Ok(Place { _share: share, _permit: permit })
     }
 

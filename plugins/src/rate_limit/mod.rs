@@ -16,7 +16,7 @@ mod table;
 
 use std::fmt::Write as _;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use http::{HeaderName, HeaderValue};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
 use crate::context::RequestContext;
+use crate::network;
 use crate::refusal::{Problem, Refusal};
 
 pub use plugin::{ClientLimits, RouteLimits};
@@ -84,8 +85,8 @@ impl RateLimits {
     /// # Errors
     /// The refusal, when there were too many.
     pub fn sign_in(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
-        self.take(&self.sign_in_address, client_key(address), (address, request_id))?;
-        self.take(&self.sign_in_network, network_key(address), (address, request_id))
+        self.take(&self.sign_in_address, network::client(address), (address, request_id))?;
+        self.take(&self.sign_in_network, network::network(address), (address, request_id))
     }
 
     /// Takes one request from somebody's allowance.
@@ -120,7 +121,7 @@ impl RateLimits {
     fn take_by_route(&self, cx: &mut RequestContext) -> Result<(), Refusal> {
         let limits = self.routes.get(cx.route.order).map(Vec::as_slice).unwrap_or_default();
         for RouteLimit { limit, by } in limits {
-            let address = client_key(cx.client.address);
+            let address = network::client(cx.client.address);
             let session = cx.session.as_ref().map(|session| &*session.id);
             let principal = cx.principal.as_ref().map(|principal| principal.id.as_str());
             let key: Vec<_> = by
@@ -179,45 +180,4 @@ fn fields(limit: &Limit, measure: Measure) -> [(HeaderName, HeaderValue); 2] {
     // Letters, digits and marks of our own.
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     [(RATE_LIMIT_POLICY, value(policy)), (RATE_LIMIT, value(left))]
-}
-
-/// What counts as one client: an address, and of IPv6 a /64, which one customer has to themselves.
-pub fn client_key(address: IpAddr) -> IpAddr {
-    prefix(address, 32, 64)
-}
-
-/// What counts as one network.
-fn network_key(address: IpAddr) -> IpAddr {
-    prefix(address, 24, 48)
-}
-
-fn prefix(address: IpAddr, v4: u32, v6: u32) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - v4).unwrap_or_default();
-            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - v6).unwrap_or_default();
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f09_a_client_is_an_address_or_a_slash_64() {
-        for (address, client, network) in [
-            ("192.0.2.77", "192.0.2.77", "192.0.2.0"),
-            ("::ffff:192.0.2.77", "192.0.2.77", "192.0.2.0"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", "2001:db8:1::"),
-        ] {
-            let address: IpAddr = address.parse().unwrap();
-            assert_eq!(client_key(address), client.parse::<IpAddr>().unwrap());
-            assert_eq!(network_key(address), network.parse::<IpAddr>().unwrap());
-        }
-    }
 }

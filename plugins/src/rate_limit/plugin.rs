@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::response::Parts as ResponseHead;
 
-use super::{RateLimits, client_key};
+use super::RateLimits;
 use crate::context::RequestContext;
+use crate::network;
 use crate::{Flow, Plugin, PluginError};
 
 /// Limits all clients together, and each address, before anything is looked up for them.
@@ -33,7 +34,7 @@ impl Plugin for ClientLimits {
         let origin = (cx.client.address, cx.request_id.as_str());
         let all = self.0.all.as_ref().map_or(Ok(()), |limit| self.0.take(limit, (), origin));
         let taken = all.and_then(|()| match &self.0.address {
-            Some(limit) => self.0.take(limit, client_key(cx.client.address), origin),
+            Some(limit) => self.0.take(limit, network::client(cx.client.address), origin),
             None => Ok(()),
         });
         Ok(taken.map_or_else(Flow::Refuse, |()| Flow::Continue))
