@@ -48,7 +48,7 @@ fn encode(payload: &Payload) -> String {
 }
 
 /// What a client sends that has got a challenge and solved it.
-async fn solution(browser: &mut Browser) -> String {
+pub(crate) async fn solution(browser: &mut Browser) -> String {
     encode(&solve(&challenge(browser).await))
 }
 

@@ -1,9 +1,11 @@
 //! Wrong passwords: what they lead to, for whom, for how long, and what nobody can tell from it.
 //!
 //! - `crowds`: many guesses at once, `kill -9` in the middle, a store that cannot count.
+//! - `demands`: the captcha, from the third wrong password on.
 //! - `operators`: the command line, and the mode that only observes.
 
 mod crowds;
+mod demands;
 mod operators;
 
 use std::time::Duration;
@@ -13,7 +15,7 @@ use doorward_tests::{Answer, Browser, PASSWORD, Setup, TestGate, Upstream};
 use http::StatusCode;
 
 /// Without a captcha, which a test cannot solve in passing.
-const NO_CAPTCHA: &str = "";
+const NO_CAPTCHA: &str = "[captcha]\nmode = \"off\"\n";
 
 async fn gate(tables: &str) -> TestGate {
     let upstream = Upstream::start().await;
