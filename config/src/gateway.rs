@@ -12,8 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session, Store,
-    Upstream, accounts, identity, limits, listener, operations, route, session, store, upstream,
+    Accounts, Audit, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session,
+    Store, Upstream, accounts, audit, identity, limits, listener, operations, route, session,
+    store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -59,6 +60,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
+            "audit",
+            Kind::Table(&audit::SPEC),
+            "What happened, in a log that shows what was done to it.",
+        ),
+        optional(
             "operations",
             Kind::Table(&operations::SPEC),
             "Health, metrics, administration and logs.",
@@ -95,6 +101,8 @@ pub struct GatewayConfig {
     pub accounts: Accounts,
     /// Where accounts and sessions are kept.
     pub store: Store,
+    /// What happened, in a log that shows what was done to it.
+    pub audit: Audit,
     /// Health, metrics, administration and logs.
     pub operations: Operations,
     /// Bounds on what a client may send.
@@ -174,6 +182,7 @@ impl GatewayConfig {
             routes,
             session,
             identity,
+            audit: Audit::read(&root.table("audit"), &store),
             accounts: Accounts::read(&root.table("accounts")),
             operations,
             limits,

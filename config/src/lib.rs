@@ -9,6 +9,7 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod audit;
 mod client_certificates;
 mod edits;
 mod field;
@@ -33,6 +34,7 @@ mod upstream_address;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
+pub use audit::Audit;
 pub use client_certificates::{AccountPart, ClientCertificates};
 pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};
 pub use field::{is_forwarding_field, is_gate_cookie, is_of_identity_family};

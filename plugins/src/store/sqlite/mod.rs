@@ -9,6 +9,7 @@
 //! would acknowledge writes that never become durable.
 
 mod accounts;
+mod audit;
 mod sessions;
 
 use std::fs::OpenOptions;
@@ -33,8 +34,10 @@ use crate::clock::Timestamp;
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
+    (3, "audit", include_str!("../migrations/0003_audit.sql")),
+];
 
 /// How many rows are in memory at once where all are read.
 const PART: i64 = 2000;
