@@ -118,6 +118,11 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
             "Log lines that did not fit the queue.",
             state.shared.log.dropped(),
         ),
+        (
+            "doorward_audit_events_dropped_total",
+            "Events that are not in the audit log, because too many waited.",
+            state.shared.services.audit.dropped(),
+        ),
     ];
     let text = render(&state.workers, &gauges);
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

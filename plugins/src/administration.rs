@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::name::Name;
 use crate::account::password::{PasswordHasher, verify_new};
 use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
-use crate::audit::{Audit, Event, EventKind};
+use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
 use crate::session::{LiveSession, Sessions, assurance};
@@ -43,6 +43,9 @@ pub enum Request {
     SessionRevokeAll { name: String },
     KeyList,
     KeyRotate,
+    AuditList(AuditQuestion),
+    AuditPage { after: u64 },
+    AuditVerify,
 }
 
 /// What to write into an account; `None` leaves as it is.
@@ -84,6 +87,15 @@ pub enum Reply {
         /// Newest last.
         keys: Vec<KeySummary>,
     },
+    /// Records of the audit log.
+    AuditRecords {
+        /// Oldest first.
+        records: Vec<Record>,
+        /// What is signed about the end of the log, with its last records.
+        end: Option<String>,
+    },
+    /// What a verification of the audit log has come to.
+    AuditReport(Report),
     /// How many sessions were ended.
     Ended {
         /// The count.
@@ -192,6 +204,12 @@ impl Administration {
             Request::SessionRevokeAll { name } => self.revoke_all(&name).await,
             Request::KeyList => Ok(Reply::Keys { keys: self.assertions.keys() }),
             Request::KeyRotate => self.rotate().await,
+            Request::AuditList(question) => self.audit_list(question).await,
+            Request::AuditPage { after } => {
+                let (records, end) = self.audit.page(after).await?;
+                Ok(Reply::AuditRecords { records, end })
+            }
+            Request::AuditVerify => Ok(Reply::AuditReport(self.audit.verify().await?)),
         }
     }
 
@@ -312,15 +330,19 @@ impl Administration {
             return Err(AdminError::Unknown(format!("session {id}")));
         };
         self.sessions.end(std::slice::from_ref(&session)).await?;
+        let principal = session.principal();
         let event = Event::new(EventKind::SessionRevoked).session(&session.id);
-        self.audit.record(&event.account(&session.principal().name));
+        self.audit.record(&event.principal(&principal.id).account(&principal.name));
         Ok(Reply::Ended { ended: 1 })
     }
 
     async fn revoke_all(&self, name: &str) -> Result<Reply, AdminError> {
         let _turn = self.turn.lock().await;
         let record = self.find(name).await?;
-        Ok(Reply::Ended { ended: self.end_all(&record.id).await? })
+        let ended = self.end_all(&record.id).await?;
+        let event = Event::new(EventKind::SessionRevoked).principal(&record.id);
+        self.audit.record(&event.account(&record.name).with("count", ended));
+        Ok(Reply::Ended { ended })
     }
 
     async fn rotate(&self) -> Result<Reply, AdminError> {

@@ -105,6 +105,7 @@ impl Services {
             Arc::clone(&accounts),
             Arc::clone(&sessions),
             clock.clone(),
+            Arc::clone(&audit),
             Arc::clone(&turn),
         ));
         let sign_in = SignIn::new(accounts, Arc::clone(&sessions), hasher, clock.clone(), turn);

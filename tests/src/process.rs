@@ -108,7 +108,7 @@ impl Served {
         let started = loop {
             let line = lines.recv_timeout(DEADLINE).expect("a line about the start");
             let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == "sys_startup" {
+            if event["event"] == "listening" {
                 break event;
             }
         };

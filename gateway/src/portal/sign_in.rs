@@ -7,6 +7,7 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use doorward_config::Secret;
+use doorward_plugins::audit::EventKind;
 use doorward_plugins::session::LiveSession;
 use doorward_plugins::sign_in::{Credentials, Origin, SignInError};
 use doorward_plugins::{Problem, Refusal};
@@ -69,11 +70,7 @@ pub(super) async fn submit(
     let t = Texts::of(visit.language);
     let password = Secret::new(std::mem::take(&mut fields.password));
     if !desk.guard.verify(&visit, PURPOSE, &fields.code) {
-        tracing::warn!(
-            event = "csrf_refused",
-            address = visit.address,
-            request_id = visit.request_id
-        );
+        desk.note(&visit, EventKind::CsrfRefused);
         return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, "", t.form_expired);
     }
     let credentials = Credentials {

@@ -62,7 +62,7 @@ impl FileCopy {
     ) -> std::result::Result<(), StoreError> {
         let mut copied = match progress.copied {
             Some(copied) => copied,
-            None => self.blocking(|file, path| last_sequence(file, path)).await?.unwrap_or(end),
+            None => self.blocking(last_sequence).await?.unwrap_or(end),
         };
         loop {
             progress.copied = Some(copied);

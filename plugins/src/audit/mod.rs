@@ -9,12 +9,14 @@
 //! - `event`: what there is to tell. `queue`: what waits, and how floods become counts.
 //! - `record`: an event in the chain. `writer`: how the chain grows and is pruned. `seal`: what is
 //!   signed about it. `chain`: verification. `file`: the copy as JSON lines.
+//!   `question`: what operators ask.
 //!
 //! Source of the names: OWASP Logging Vocabulary Cheat Sheet.
 
 mod chain;
 mod event;
 mod file;
+mod question;
 mod queue;
 mod record;
 mod seal;
@@ -36,6 +38,7 @@ use crate::store::{AuditFilter, AuditStore, StoreError};
 
 pub use chain::{Finding, Report, Verifier};
 pub use event::{Event, EventKind, Severity, tame};
+pub use question::AuditQuestion;
 pub use record::{Hash, Head, Record, schema};
 
 /// How often events are written into the store.
