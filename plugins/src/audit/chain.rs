@@ -187,7 +187,7 @@ impl Verifier {
 }
 
 fn missing(from: u64, to: u64) -> String {
-    if from == to { "is missing".into() } else { format!("to {to} are missing") }
+    if from == to { "is missing".into() } else { format!("is missing, with all up to record {to}") }
 }
 
 /// What is wrong about a log that ends at `last`, if `end` is what is signed about its end.

@@ -20,6 +20,8 @@ mod question;
 mod queue;
 mod record;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -204,6 +206,12 @@ impl Audit {
                 "the store could not be written to"
             );
         }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -220,7 +220,7 @@ impl Writer {
     async fn go_on_behind_foreign(&self, chain: &mut Chain) -> Result<(), StoreError> {
         let last = self.store.last().await?.map(|record| record.head()).unwrap_or_default();
         let first = chain.head.sequence + 1;
-        let what = format!("to {} were added by somebody else", last.sequence);
+        let what = format!("and all up to record {} were added by somebody else", last.sequence);
         let wall = self.clock.wall();
         let mut head = last;
         let mut batch = vec![Record::chain(&broken(first, &what), wall, head)];

@@ -134,7 +134,8 @@ async fn why_a_certificate_was_refused_is_in_the_log() {
     ] {
         let told = || {
             let refused = events.with("event", "client_certificate_refused");
-            let of = |event: &serde_json::Value| event["error"].as_str().unwrap().contains(reason);
+            let of =
+                |event: &serde_json::Value| event["details"].as_str().unwrap().contains(reason);
             refused.iter().filter(|event| of(event)).count()
         };
         let before = told();
