@@ -12,9 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Audit, Identity, IdentityHeaders, Limits, Listener, Operations, Route, Session,
-    Store, Upstream, accounts, audit, identity, limits, listener, operations, route, session,
-    store, upstream,
+    Accounts, Audit, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations, RateLimits,
+    Route, Session, Store, Upstream, accounts, audit, identity, limits, listener, lockout,
+    operations, rate_limit, route, session, store, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -58,6 +58,8 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "How the console is told who is asking.",
         ),
         optional("accounts", Kind::Table(&accounts::SPEC), "Passwords and their hashing."),
+        optional("lockout", Kind::Table(&lockout::SPEC), "What wrong passwords lead to."),
+        optional("rate_limit", Kind::Table(&rate_limit::SPEC), "How often somebody may ask."),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -99,6 +101,10 @@ pub struct GatewayConfig {
     pub identity: Identity,
     /// Passwords and their hashing.
     pub accounts: Accounts,
+    /// What wrong guesses lead to.
+    pub lockout: Lockout,
+    /// How often somebody may ask.
+    pub rate_limits: RateLimits,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// What happened, in a log that shows what was done to it.
@@ -184,6 +190,8 @@ impl GatewayConfig {
             identity,
             audit: Audit::read(&root.table("audit"), &store),
             accounts: Accounts::read(&root.table("accounts")),
+            rate_limits: RateLimits::read(&root.table("rate_limit")),
+            lockout: Lockout::read(&root.table("lockout")),
             operations,
             limits,
             public_url,

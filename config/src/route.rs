@@ -4,6 +4,7 @@ use crate::edits::{self, Edits, verify_prefix};
 use crate::pattern::{HostPattern, PathPattern};
 use crate::problem::Fault;
 use crate::public_url::{PublicUrl, verify_public_url};
+use crate::rate_limit::{self, RouteLimit};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional};
 use crate::text::{some_text, verify_group, verify_host, verify_method};
@@ -92,6 +93,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "What the console gets instead of the literal beginning of `path`, such as \"/\" to take it off. The console is told in X-Forwarded-Prefix; what it answers (Location, cookie paths) stays as it is.",
         ),
         optional(
+            "rate_limit",
+            Kind::Tables(&rate_limit::ROUTE_SPEC),
+            "How often somebody may ask for this; each limit on its own.",
+        ),
+        optional(
             "request_headers",
             Kind::Table(&edits::REQUEST_SPEC),
             "Edits to the fields of requests, as the console gets them.",
@@ -145,6 +151,8 @@ pub struct Route {
     pub upgrade_activity: bool,
     /// Requests and answers may pause.
     pub streaming: bool,
+    /// How often somebody may ask; each limit on its own.
+    pub rate_limits: Vec<RouteLimit>,
     /// What it changes on the way.
     pub edits: Edits,
 }
@@ -203,6 +211,7 @@ impl Route {
             upgrade_origins: Vec::new(),
             upgrade_activity: false,
             streaming: false,
+            rate_limits: Vec::new(),
             edits: Edits::default(),
         });
         routes
@@ -269,6 +278,7 @@ impl Route {
                 .collect(),
             upgrade_activity: reader.flag("upgrade_activity"),
             streaming: reader.flag("streaming"),
+            rate_limits: reader.tables("rate_limit").iter().map(RouteLimit::read).collect(),
         }
     }
 
@@ -337,6 +347,7 @@ impl Route {
         self.access == other.access
             && self.certificate_sign_in == other.certificate_sign_in
             && self.upstream == other.upstream
+            && self.rate_limits == other.rate_limits
             && self.edits == other.edits
     }
 }

@@ -114,6 +114,11 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let gauges = [
         ("doorward_sessions", "Sessions in memory.", sessions),
         (
+            "doorward_password_checks_total",
+            "Passwords compared with somebody's hash.",
+            state.shared.services.sign_in.passwords_checked(),
+        ),
+        (
             "doorward_log_lines_dropped_total",
             "Log lines that did not fit the queue.",
             state.shared.log.dropped(),
@@ -124,7 +129,7 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
             state.shared.services.audit.dropped(),
         ),
     ];
-    let text = render(&state.workers, &gauges);
+    let text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::Source;
 use crate::portal::language::Language;
@@ -115,9 +115,7 @@ pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) 
     };
     *response.status_mut() = problem.status();
     let headers = response.headers_mut();
-    if let Some(after) = refusal.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
-    }
+    add_fields(refusal, headers);
     if problem.status() == StatusCode::UNAUTHORIZED {
         headers.insert(
             WWW_AUTHENTICATE,
@@ -125,6 +123,14 @@ pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) 
         );
     }
     response
+}
+
+/// Says in fields when to come back, and what else there is to say of a refusal.
+pub(crate) fn add_fields(refusal: &Refusal, headers: &mut HeaderMap) {
+    if let Some(after) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    headers.extend(refusal.fields.iter().cloned());
 }
 
 /// A problem document (RFC 9457 §3). The type is stable; the instance names the request.

@@ -19,6 +19,7 @@ use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
+use crate::lockout::{Lockout, TallySummary};
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
 
@@ -46,6 +47,9 @@ pub enum Request {
     AuditList(AuditQuestion),
     AuditPage { after: u64 },
     AuditVerify,
+    LockList,
+    LockShow { name: String },
+    LockLift { name: String },
 }
 
 /// What to write into an account; `None` leaves as it is.
@@ -96,6 +100,11 @@ pub enum Reply {
     },
     /// What a verification of the audit log has come to.
     AuditReport(Report),
+    /// What wrong guesses have led to.
+    Locks {
+        /// By account.
+        locks: Vec<TallySummary>,
+    },
     /// How many sessions were ended.
     Ended {
         /// The count.
@@ -174,6 +183,7 @@ pub struct Administration {
     pub(crate) rules: AccountRules,
     pub(crate) clock: Clock,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) lockout: Arc<Lockout>,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -210,6 +220,12 @@ impl Administration {
                 Ok(Reply::AuditRecords { records, end })
             }
             Request::AuditVerify => Ok(Reply::AuditReport(self.audit.verify().await?)),
+            Request::LockList => self.list_locks().await,
+            Request::LockShow { name } => {
+                let record = self.find(&name).await?;
+                Ok(Reply::Locks { locks: self.lockout.show(&record).await? })
+            }
+            Request::LockLift { name } => self.lift(&name).await,
         }
     }
 
@@ -301,6 +317,8 @@ impl Administration {
         self.accounts.set_password(&record.id, &hash).await?;
         // Whoever knew the old password may be signed in with it.
         self.end_all(&record.id).await?;
+        // And what was guessed at it says nothing about the new one.
+        self.lockout.lift(&record.id).await?;
         self.note(EventKind::PasswordChange, &record);
         Ok(Reply::Account(Box::new(record)))
     }
@@ -360,7 +378,28 @@ impl Administration {
         self.audit.record(&Event::new(kind).principal(&record.id).account(&record.name));
     }
 
+    async fn list_locks(&self) -> Result<Reply, AdminError> {
+        let mut locks = Vec::new();
+        for id in self.lockout.subjects().await? {
+            if let Some(record) = self.accounts.find_id(&id).await? {
+                locks.extend(self.lockout.show(&record).await?);
+            }
+        }
+        locks.sort_by(|a, b| a.account.cmp(&b.account));
+        Ok(Reply::Locks { locks })
+    }
+
+    async fn lift(&self, name: &str) -> Result<Reply, AdminError> {
+        let record = self.find(name).await?;
+        let locks = self.lockout.show(&record).await?;
+        self.lockout.lift(&record.id).await?;
+        self.note(EventKind::LoginUnlock, &record);
+        Ok(Reply::Locks { locks })
+    }
+
+    /// Ends what somebody has from earlier sign-ins: their sessions, and the trust in their browsers.
     async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
+        self.lockout.forget_devices(principal_id).await?;
         let sessions = self.sessions.list(principal_id, self.clock.now());
         self.sessions.end(&sessions).await?;
         Ok(sessions.len())

@@ -57,6 +57,8 @@ pub struct RequestContext {
     pub principal: Option<Arc<Principal>>,
     /// Which plugin or room answered; empty while none has. Written by the pipeline.
     pub decided_by: &'static str,
+    /// Fields of the answer, whoever gives it. Written by `route_limits`.
+    pub answer_fields: Vec<(HeaderName, HeaderValue)>,
     /// Is the answer the upstream's own, and not a refusal on its behalf? Written by the room that
     /// asks the upstream.
     pub answered_by_upstream: bool,
@@ -89,6 +91,7 @@ impl RequestContext {
             session: None,
             principal: None,
             decided_by: "",
+            answer_fields: Vec::new(),
             answered_by_upstream: false,
         }
     }

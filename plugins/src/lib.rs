@@ -15,9 +15,11 @@ mod clock;
 mod context;
 pub mod edits;
 pub mod identity;
+pub mod lockout;
 mod origin;
 pub mod priority;
 mod private_place;
+pub mod rate_limit;
 mod refusal;
 mod services;
 pub mod session;
@@ -87,6 +89,8 @@ pub fn pipeline(services: &Services) -> Pipeline {
     let plugins: Vec<Box<dyn Plugin>> = vec![
         // First, so that no branch exists on which a client's identity field survives.
         Box::new(identity::StripIdentity::new(&services.config)),
+        // Before anything is looked up: a flood is to cost as little as it can.
+        Box::new(rate_limit::ClientLimits::new(Arc::clone(&services.rate_limits))),
         // Fills `cx.session` and `cx.principal`, and takes the gate's cookie out. Never refuses.
         Box::new(session::FindSession::new(&services.config, Arc::clone(&services.sessions))),
         // Fills the same where a client certificate signs in. After `session`: who has a live cookie
@@ -97,6 +101,8 @@ pub fn pipeline(services: &Services) -> Pipeline {
         )),
         // Compares `cx.principal` with what the route demands. Needs the session.
         Box::new(access::Access),
+        // Needs to know who asks, and that they may: who may not uses up nobody's allowance.
+        Box::new(rate_limit::RouteLimits::new(Arc::clone(&services.rate_limits))),
         // A connection that switches is judged like any request, and once: after this nothing in it
         // is. Needs the session, which the page of another origin must not use.
         Box::new(upgrade::Upgrade::new(&services.config)),

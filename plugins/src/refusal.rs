@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 /// One answer instead of the upstream's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Refusal {
     pub problem: Problem,
     /// When asking again may help.
     pub retry_after: Option<Duration>,
+    /// Fields that say more about it.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
@@ -21,12 +23,12 @@ impl Refusal {
     pub fn new(problem: Problem) -> Self {
         let retry_after =
             (problem.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1));
-        Self { problem, retry_after }
+        Self { problem, retry_after, fields: Vec::new() }
     }
 
     /// The same, to be tried again after this time.
     pub fn after(problem: Problem, retry_after: Duration) -> Self {
-        Self { problem, retry_after: Some(retry_after) }
+        Self { problem, retry_after: Some(retry_after), fields: Vec::new() }
     }
 }
 
@@ -86,6 +88,8 @@ problems! {
     UnsupportedType = UNSUPPORTED_MEDIA_TYPE "unsupported-type" "Send JSON.";
     /// The host is not one that this gate serves.
     Misdirected = MISDIRECTED_REQUEST "misdirected" "This host is not served here.";
+    /// Somebody asks too often.
+    TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "You ask too often.";
     /// The request's fields are too large or too many.
     HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE "headers-too-large" "The request's fields are too large.";
     /// A fault of the gate itself.

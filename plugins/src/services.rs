@@ -16,7 +16,9 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::identity::Assertions;
+use crate::lockout::Lockout;
 use crate::private_place;
+use crate::rate_limit::RateLimits;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
@@ -37,6 +39,10 @@ pub struct Services {
     pub assertions: Arc<Assertions>,
     /// Takes what happens.
     pub audit: Arc<Audit>,
+    /// Counts wrong guesses.
+    pub lockout: Arc<Lockout>,
+    /// How often somebody may ask.
+    pub rate_limits: Arc<RateLimits>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
     /// Turns client certificates into sessions.
@@ -86,9 +92,10 @@ impl Services {
             .map_err(failed)?;
         let assertions = Arc::new(Assertions::open(&config, clock.clone())?);
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
-        let mut fresh = [0; 32];
-        aws_lc_rs::rand::fill(&mut fresh).map_err(|_| HashError::Failed)?;
-        let form_key = accounts.secret("form-key", &fresh).await.map_err(failed)?;
+        let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
+        let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
+        let lockout =
+            Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
         let turn = Arc::default();
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let administration = Administration {
@@ -99,6 +106,7 @@ impl Services {
             rules: config.accounts.clone(),
             clock: clock.clone(),
             audit: Arc::clone(&audit),
+            lockout: Arc::clone(&lockout),
             turn: Arc::clone(&turn),
         };
         let certificates = Arc::new(CertificateSessions::new(
@@ -108,13 +116,24 @@ impl Services {
             Arc::clone(&audit),
             Arc::clone(&turn),
         ));
-        let sign_in = SignIn::new(accounts, Arc::clone(&sessions), hasher, clock.clone(), turn);
+        let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
+        let sign_in = SignIn {
+            accounts,
+            sessions: Arc::clone(&sessions),
+            hasher,
+            lockout: Arc::clone(&lockout),
+            audit: Arc::clone(&audit),
+            clock: clock.clone(),
+            turn,
+        };
         Ok(Self {
             config,
             clock,
             sessions,
             assertions,
             audit,
+            lockout,
+            rate_limits,
             sign_in,
             certificates,
             administration,
@@ -162,6 +181,9 @@ impl Services {
                 tracing::error!(event = "store_write_failed", %error, "expired sessions stay in the store")
             }
         }
+        if let Err(error) = self.lockout.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old guesses stay in the store");
+        }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
         let maintain = move || {
@@ -184,6 +206,13 @@ impl Services {
         self.audit.close().await;
         self.store.close().await;
     }
+}
+
+/// The secret of this name: 32 random bytes, made when it is first asked for.
+async fn secret(accounts: &dyn AccountStore, name: &str) -> Result<Vec<u8>, StoreError> {
+    let mut fresh = [0; 32];
+    aws_lc_rs::rand::fill(&mut fresh).map_err(|error| StoreError::Failed(Box::new(error)))?;
+    accounts.secret(name, &fresh).await
 }
 
 /// Takes the lock file beside the store; the system frees it when this process ends, however.

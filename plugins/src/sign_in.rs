@@ -3,16 +3,22 @@
 //! Known and unknown names are alike from outside: both cost one password hash, and every reason
 //! to refuse somebody has the same answer. The reasons are told apart in the log only.
 //!
-//! Not here: how often somebody may try (`lockout`), and further factors.
+//! A guess is counted before the password is looked at, and a password that cannot be counted is not
+//! looked at; what is counted, and what follows, is `lockout`'s.
+//!
+//! Not here: further factors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorward_config::Secret;
 
 use crate::account::PrincipalRecord;
 use crate::account::name::NameKey;
 use crate::account::password::{HashError, PasswordHasher, Verdict};
+use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
+use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
 use crate::session::{BeginError, Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::store::{AccountStore, StoreError};
 
@@ -38,8 +44,23 @@ pub struct Origin<'a> {
     pub address: String,
     /// The session that the browser has now; it ends.
     pub session: Option<&'a LiveSession>,
+    /// The browser's device cookie.
+    pub device_cookie: Option<&'a str>,
+    /// Did whoever asks solve a captcha for this sign-in?
+    pub captcha_solved: bool,
     /// Names the request in the log.
     pub request_id: &'a str,
+}
+
+/// What came of a sign-in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The token of the session.
+    pub token: Secret,
+    /// The session.
+    pub session: Arc<LiveSession>,
+    /// Value and life of the browser's new device cookie.
+    pub device_cookie: Option<(String, Duration)>,
 }
 
 /// Why a sign-in produced no session.
@@ -48,6 +69,9 @@ pub enum SignInError {
     /// Too many people are signing in, or are signed in.
     #[error("no place for another sign-in")]
     Busy,
+    /// A captcha has to be solved first. Nothing was counted, and the password was not looked at.
+    #[error("a captcha is needed")]
+    Captcha,
     /// Wrong password, no such account, or one that is disabled: alike from outside.
     #[error("rejected")]
     Reject,
@@ -71,6 +95,16 @@ impl From<HashError> for SignInError {
     }
 }
 
+impl From<GuessError> for SignInError {
+    fn from(error: GuessError) -> Self {
+        match error {
+            GuessError::Busy => Self::Busy,
+            GuessError::Captcha => Self::Captcha,
+            GuessError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<BeginError> for SignInError {
     fn from(error: BeginError) -> Self {
         match error {
@@ -82,31 +116,27 @@ impl From<BeginError> for SignInError {
 
 /// Signs people in.
 pub struct SignIn {
-    accounts: Arc<dyn AccountStore>,
-    sessions: Arc<Sessions>,
-    hasher: Arc<PasswordHasher>,
-    clock: Clock,
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) hasher: Arc<PasswordHasher>,
+    pub(crate) lockout: Arc<Lockout>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clock: Clock,
     /// Held while an account is looked at for the last time and its session begins, and while an
     /// administrator changes an account: a session cannot slip in behind a change.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SignIn {
-    /// Signs in to `sessions` those whom `accounts` knows; `turn` is shared with administration.
-    pub fn new(
-        accounts: Arc<dyn AccountStore>,
-        sessions: Arc<Sessions>,
-        hasher: Arc<PasswordHasher>,
-        clock: Clock,
-        turn: Arc<tokio::sync::Mutex<()>>,
-    ) -> Self {
-        Self { accounts, sessions, hasher, clock, turn }
-    }
-
     /// Would an attempt be refused as [`SignInError::Busy`], whatever it says? Costs nothing, so that
     /// it can be asked before anything is read. Such an attempt is not logged.
     pub fn is_full(&self) -> bool {
         self.hasher.is_full()
+    }
+
+    /// How many passwords were compared with a principal's hash, right or wrong.
+    pub fn passwords_checked(&self) -> u64 {
+        self.hasher.checked()
     }
 
     /// Verifies the password and begins a session with a new token. The session that the browser
@@ -118,49 +148,65 @@ impl SignIn {
         &self,
         credentials: &Credentials,
         origin: Origin<'_>,
-    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
-        let mut known = None;
-        let result = self.verify_and_begin(credentials, &origin, &mut known).await;
-        let (address, request_id) = (&origin.address, origin.request_id);
-        match &result {
-            Ok((_, session)) => {
-                let principal = session.principal();
-                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = &*session.id, factor = "password", address, request_id);
-            }
-            // Who it was tried for is told if there is such a principal. The name as typed is not
-            // logged: people type passwords into name fields.
-            Err(SignInError::Reject) => {
-                tracing::info!(
-                    event = "authn_login_fail",
-                    principal = known,
-                    factor = "password",
-                    address,
-                    request_id
-                )
-            }
-            Err(error) => {
-                tracing::warn!(event = "authn_login_unavailable", principal = known, %error, factor = "password", address, request_id)
-            }
-        }
+    ) -> Result<SignedIn, SignInError> {
+        let key = NameKey::of(&credentials.account, &credentials.sub_user);
+        let found = self.accounts.find(&key).await;
+        let (result, known) = match found {
+            Ok(found) => (self.guess(credentials, &origin, &key, found.as_ref()).await, found),
+            Err(error) => (Err(error.into()), None),
+        };
+        self.note(&result, known.as_ref(), &origin);
         result
     }
 
-    async fn verify_and_begin(
+    /// Counts the guess, and then looks at it.
+    async fn guess(
         &self,
         credentials: &Credentials,
         origin: &Origin<'_>,
-        known: &mut Option<String>,
-    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
-        let key = NameKey::of(&credentials.account, &credentials.sub_user);
-        let found = self.accounts.find(&key).await?;
-        *known = found.as_ref().map(|record| record.id.clone());
-        let hash = found.as_ref().map(|record| record.password_hash.clone());
-        let verdict = self.hasher.verify(&credentials.password, hash).await?;
-        let Some(record) =
-            found.filter(PrincipalRecord::is_active).filter(|_| verdict != Verdict::Wrong)
-        else {
+        key: &NameKey,
+        found: Option<&PrincipalRecord>,
+    ) -> Result<SignedIn, SignInError> {
+        let (cookie, solved) = (origin.device_cookie, origin.captcha_solved);
+        let turn = self.lockout.turn(Guess::Password, key, found, cookie, solved).await?;
+        // Waiting took its time: somebody's hash may have been made anew meanwhile.
+        let found = self.accounts.find(key).await?;
+        // A guess that nobody has time for is not counted.
+        let place = self.hasher.place()?;
+        let attempt = self.lockout.count(turn, solved).await?;
+        // A guess that is wrong already costs a hash like any other.
+        let candidate = found.filter(|_| attempt.admission == Admission::Check);
+        let hash = candidate.as_ref().map(|record| record.password_hash.clone());
+        let verdict = self.hasher.verify(place, &credentials.password, hash).await?;
+        let right = candidate.filter(|record| record.is_active() && verdict != Verdict::Wrong);
+        let Some(record) = right else {
+            self.note_wrong(&attempt, origin);
             return Err(SignInError::Reject);
         };
+        let (token, session) = self.begin(&record, credentials, verdict, origin).await?;
+        if self.lockout.is_remarkable(&attempt) {
+            let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
+            let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
+            self.audit.record(&event.from_request(&origin.address, origin.request_id));
+        }
+        // The session stands already. What was counted stays until the next sign-in, if need be.
+        let device_cookie = match self.lockout.succeed(attempt, cookie).await {
+            Ok(cookie) => cookie,
+            Err(error) => {
+                tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
+                None
+            }
+        };
+        Ok(SignedIn { token, session, device_cookie })
+    }
+
+    async fn begin(
+        &self,
+        record: &PrincipalRecord,
+        credentials: &Credentials,
+        verdict: Verdict,
+        origin: &Origin<'_>,
+    ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
         let rehashed = match verdict {
             Verdict::RightButOld => self.hasher.hash(&credentials.password).await.ok(),
             Verdict::Right | Verdict::Wrong => None,
@@ -183,6 +229,42 @@ impl SignIn {
             replaces: origin.session,
         };
         Ok(self.sessions.begin(new).await?)
+    }
+
+    /// Notes what came of an attempt. The name as typed is not noted: people type passwords into
+    /// name fields. Whom it was tried for is, if there is such a principal.
+    fn note(
+        &self,
+        result: &Result<SignedIn, SignInError>,
+        known: Option<&PrincipalRecord>,
+        origin: &Origin<'_>,
+    ) {
+        let event = match result {
+            Ok(signed_in) => Event::new(EventKind::LoginSuccess).session(&signed_in.session.id),
+            Err(SignInError::Reject) => Event::new(EventKind::LoginFail),
+            Err(SignInError::Captcha) => Event::new(EventKind::LoginFail).with("reason", "captcha"),
+            Err(error) => Event::new(EventKind::LoginUnavailable).with("error", error),
+        };
+        let event = match known {
+            Some(record) => event.principal(&record.id).account(&record.name),
+            None => event,
+        };
+        let event = event.with("factor", Guess::Password.as_str());
+        self.audit.record(&event.from_request(&origin.address, origin.request_id));
+    }
+
+    /// Notes what a wrong guess led to.
+    fn note_wrong(&self, attempt: &Attempt, origin: &Origin<'_>) {
+        for (kind, so) in [
+            (EventKind::LoginLock, self.lockout.locks(attempt)),
+            (EventKind::AuthenticatorDisabled, self.lockout.disables(attempt)),
+        ] {
+            if so {
+                let event = Event::new(kind).with("factor", Guess::Password.as_str());
+                let event = attempt.describe(event);
+                self.audit.record(&event.from_request(&origin.address, origin.request_id));
+            }
+        }
     }
 }
 
@@ -218,13 +300,17 @@ mod tests {
         let hash = old.hash(&Secret::new("correct horse".into())).await.unwrap();
         scratch.store.set_password("id-of-alice", &hash).await.unwrap();
         let hasher = PasswordHasher::new(&rules(128)).unwrap();
-        let sign_in = SignIn::new(
-            scratch.store.clone(),
-            Arc::clone(&sessions),
+        let rules = doorward_config::Lockout { lock_after: 4, ..crate::lockout::tests::rules() };
+        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
+        let sign_in = SignIn {
+            accounts: store.clone(),
+            sessions: Arc::clone(&sessions),
             hasher,
-            scratch.clock.clone(),
-            Arc::default(),
-        );
+            lockout: Arc::new(Lockout::new(&rules, store, clock.clone(), b"key")),
+            audit: Arc::default(),
+            clock,
+            turn: Arc::default(),
+        };
         Door { sign_in, sessions, scratch }
     }
 
@@ -234,7 +320,17 @@ mod tests {
             account: &str,
             password: &str,
             session: Option<&LiveSession>,
-        ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
+        ) -> Result<SignedIn, SignInError> {
+            self.attempt_with(account, password, session, None).await
+        }
+
+        async fn attempt_with(
+            &self,
+            account: &str,
+            password: &str,
+            session: Option<&LiveSession>,
+            device_cookie: Option<&str>,
+        ) -> Result<SignedIn, SignInError> {
             let credentials = Credentials {
                 account: account.into(),
                 sub_user: String::new(),
@@ -245,6 +341,8 @@ mod tests {
                 device: "test",
                 address: "192.0.2.1".into(),
                 session,
+                device_cookie,
+                captcha_solved: true,
                 request_id: "1",
             };
             self.sign_in.attempt(&credentials, origin).await
@@ -254,11 +352,10 @@ mod tests {
     #[tokio::test]
     async fn e02_every_sign_in_has_a_new_token_and_the_old_session_ends() {
         let door = door().await;
-        let (first_token, first) = door.attempt("alice", "correct horse", None).await.unwrap();
-        let (second_token, second) =
-            door.attempt("ALICE ", "correct horse", Some(&first)).await.unwrap();
-        assert_ne!(first_token, second_token);
-        assert!(first.active().is_none() && second.active().is_some());
+        let first = door.attempt("alice", "correct horse", None).await.unwrap();
+        let second = door.attempt("ALICE ", "correct horse", Some(&first.session)).await.unwrap();
+        assert_ne!(first.token, second.token);
+        assert!(first.session.active().is_none() && second.session.active().is_some());
         assert_eq!(door.sessions.count(), 1);
     }
 
@@ -292,5 +389,79 @@ mod tests {
             door.attempt("alice", "correct horse", None).await,
             Err(SignInError::Reject)
         ));
+    }
+
+    #[tokio::test]
+    async fn f04_f05_a_known_browser_has_its_own_count_until_it_guesses_too_much() {
+        let door = door().await;
+        let first = door.attempt("alice", "correct horse", None).await.unwrap();
+        let cookie = first.device_cookie.unwrap().0;
+        for _ in 0..5 {
+            assert!(door.attempt("alice", "wrong", None).await.is_err());
+        }
+        assert!(door.attempt("alice", "correct horse", None).await.is_err(), "strangers are out");
+        let again = door.attempt_with("alice", "correct horse", None, Some(&cookie)).await.unwrap();
+        assert!(
+            door.attempt_with("alice", "correct horse", None, Some(&cookie)).await.is_err(),
+            "a cookie that was replaced is worth nothing"
+        );
+        let cookie = again.device_cookie.unwrap().0;
+        for _ in 0..4 {
+            assert!(door.attempt_with("alice", "wrong", None, Some(&cookie)).await.is_err());
+        }
+        assert!(door.attempt_with("alice", "correct horse", None, Some(&cookie)).await.is_err());
+        assert!(door.attempt_with("nobody", "x", None, Some(&cookie)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn f12_right_passwords_at_once_all_sign_in() {
+        let door = door().await;
+        let attempt = || door.attempt("alice", "correct horse", None);
+        let (a, b, c, d) = tokio::join!(attempt(), attempt(), attempt(), attempt());
+        assert!([a, b, c, d].iter().all(Result::is_ok));
+    }
+
+    /// Mann-Whitney's U as a normal deviate: how far apart two samples are, in standard deviations.
+    fn deviate(a: &[u128], b: &[u128]) -> f64 {
+        let mut all: Vec<_> =
+            a.iter().map(|x| (x, true)).chain(b.iter().map(|x| (x, false))).collect();
+        all.sort();
+        let ranks: usize =
+            all.iter().enumerate().filter(|(_, (_, of_a))| *of_a).map(|(rank, _)| rank + 1).sum();
+        let (n, m) = (a.len() as f64, b.len() as f64);
+        let u = ranks as f64 - n * (n + 1.0) / 2.0;
+        (u - n * m / 2.0) / (n * m * (n + m + 1.0) / 12.0).sqrt()
+    }
+
+    /// With hashes this cheap everything else that a known and an unknown name cost stands out.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "how long it really takes is the question")]
+    async fn f07_known_and_unknown_names_take_the_same_time() {
+        let mut door = door().await;
+        let rules = doorward_config::Lockout {
+            lock_after: u32::MAX,
+            disable_after: u32::MAX,
+            ..crate::lockout::tests::rules()
+        };
+        let (store, clock) = (door.scratch.store.clone(), door.scratch.clock.clone());
+        door.sign_in.lockout = Arc::new(Lockout::new(&rules, store, clock, b"key"));
+        // Her hash is made with the present parameters.
+        door.attempt("alice", "correct horse", None).await.unwrap();
+        let mut apart = f64::INFINITY;
+        // By chance alone one round in five thousand is as far apart as this.
+        for _ in 0..4 {
+            let mut times = [Vec::new(), Vec::new()];
+            for index in 0..2000 {
+                let name = if index % 2 == 0 { "alice" } else { "nobody" };
+                let begun = std::time::Instant::now();
+                assert!(door.attempt(name, "wrong", None).await.is_err());
+                times[index % 2].push(begun.elapsed().as_nanos());
+            }
+            apart = deviate(&times[0], &times[1]).abs();
+            if apart < 3.7 {
+                return;
+            }
+        }
+        panic!("{apart} standard deviations apart");
     }
 }

@@ -21,6 +21,10 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// Where the clock of a test begins.
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
 
+/// All that a test does comes from one address at one time: no limit is to stand in its way.
+pub const MANY_SIGN_INS: &str =
+    "[rate_limit]\nsign_in_address = \"100000/1s\"\nsign_in_network = \"100000/1s\"\n";
+
 /// How a test's gate differs from the plainest one.
 #[derive(Debug, Default)]
 pub struct Setup<'a> {
@@ -197,10 +201,11 @@ fn configuration(upstream: &SocketAddr, scratch: &Scratch, setup: &Setup<'_>) ->
     } else {
         ""
     };
+    let limits = if setup.tables.contains("[rate_limit]") { "" } else { MANY_SIGN_INS };
     format!(
         "public_url = \"https://{PUBLIC_HOST}\"\nworkers = 2\n{top}\n[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}\n{listener}\n\
          [upstream.console]\naddress = \"http://{upstream}\"\n{its_upstream}\n[store]\npath = \"doorward.db\"\n\
-         [operations]\naddress = \"127.0.0.1:0\"\n{tables}\n",
+         [operations]\naddress = \"127.0.0.1:0\"\n{limits}{tables}\n",
         top = setup.top,
         listener = setup.listener,
         its_upstream = setup.upstream,

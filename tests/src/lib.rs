@@ -34,7 +34,7 @@ pub mod webdriver;
 
 pub use browser::{Answer, Browser};
 pub use events::{Events, events};
-pub use gate::{PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
+pub use gate::{MANY_SIGN_INS, PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
 pub use scratch::Scratch;
 pub use upstream::{Recorded, Upstream};
 
@@ -53,4 +53,19 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
         }
     };
     assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "{what} did not happen");
+}
+
+/// What a scrape says of a series.
+///
+/// # Panics
+/// When it says nothing.
+#[must_use]
+pub fn series(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{metrics}")).parse().unwrap()
+}
+
+/// What a gate says of a series to its operators.
+pub async fn metric(operations: std::net::SocketAddr, name: &str) -> u64 {
+    series(&Browser::new(operations, "localhost", None).get("/metrics").await.text(), name)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::{DEADLINE, PASSWORD, PUBLIC_HOST};
+use crate::{DEADLINE, MANY_SIGN_INS, PASSWORD, PUBLIC_HOST};
 
 /// The product's binary. Cargo names only binaries of a test's own package, so it is found beside
 /// the test, where `tests/run` and `cargo test --workspace` have put it.
@@ -66,7 +66,7 @@ pub fn configure(folder: &Path, upstream: &SocketAddr, extra: &str) -> PathBuf {
     let file = folder.join("doorward.toml");
     let text = format!(
         "public_url = \"https://{PUBLIC_HOST}\"\nworkers = 1\nshutdown_grace = \"10s\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-         [upstream.console]\naddress = \"http://{upstream}\"\n[store]\npath = \"doorward.db\"\n[operations]\naddress = \"127.0.0.1:0\"\n{extra}"
+         [upstream.console]\naddress = \"http://{upstream}\"\n[store]\npath = \"doorward.db\"\n[operations]\naddress = \"127.0.0.1:0\"\n{MANY_SIGN_INS}{extra}"
     );
     std::fs::write(&file, text).unwrap();
     file

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use doorward_config::{GatewayConfig, Store, format_duration, parse_duration};
 use doorward_plugins::account::{PrincipalRecord, State, Verification};
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request, SessionSummary};
+use doorward_plugins::lockout::{LockState, TallySummary};
 use doorward_plugins::{Clock, OpenError, Services, Timestamp};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -17,7 +18,7 @@ use tokio::net::UnixStream;
 
 use crate::operations::STORE;
 
-use super::arguments::{Account, Change, Gate, Key, Session};
+use super::arguments::{Account, Change, Gate, Key, Lock, Session};
 use super::{Failure, load, note, password, runtime, say, tame};
 
 pub(super) fn account(command: Account) -> Result<(), Failure> {
@@ -56,6 +57,15 @@ pub(super) fn key(command: Key) -> Result<(), Failure> {
     let (gate, request) = match command {
         Key::List { gate } => (gate, Request::KeyList),
         Key::Rotate { gate } => (gate, Request::KeyRotate),
+    };
+    run(&gate, request)
+}
+
+pub(super) fn lock(command: Lock) -> Result<(), Failure> {
+    let (gate, request) = match command {
+        Lock::List { gate } => (gate, Request::LockList),
+        Lock::Show { name, gate } => (gate, Request::LockShow { name }),
+        Lock::Lift { name, gate } => (gate, Request::LockLift { name }),
     };
     run(&gate, request)
 }
@@ -220,6 +230,8 @@ fn print(reply: &Reply) {
         }
         // Told by `audit`, with an exit code.
         Reply::AuditReport(_) => {}
+        Reply::Locks { locks } if locks.is_empty() => say("no wrong passwords"),
+        Reply::Locks { locks } => locks.iter().for_each(print_lock),
         Reply::Ended { ended } => {
             say(&format!("{ended} session{} ended", if *ended == 1 { "" } else { "s" }))
         }
@@ -276,5 +288,22 @@ fn print_session(session: &SessionSummary) {
         ago(session.created),
         session.address,
         tame(&session.device)
+    ));
+}
+
+fn print_lock(lock: &TallySummary) {
+    let left = lock.until.since(Clock::machine().now()).as_secs();
+    let until = match (lock.state, lock.in_window) {
+        (LockState::Disabled, _) => ", until the password is set or this is lifted".to_owned(),
+        (_, 0) => String::new(),
+        _ => format!(", for {} more", format_duration(std::time::Duration::from_secs(left))),
+    };
+    say(&format!(
+        "{:32} {:9} {} wrong{until}; {} in a row; {}",
+        lock.account,
+        lock.state.as_str(),
+        lock.in_window,
+        lock.in_row,
+        if lock.known_device { "one known browser" } else { "everybody else" },
     ));
 }

@@ -39,6 +39,9 @@ pub(super) enum Command {
     /// The log of what happened.
     #[command(subcommand)]
     Audit(Audit),
+    /// What wrong passwords have led to.
+    #[command(subcommand)]
+    Lock(Lock),
     /// Ask a running gate whether it is ready; exit 0 if it is.
     Health {
         /// The configuration of the gate.
@@ -269,4 +272,27 @@ pub(super) enum Audit {
     },
     /// Print the JSON Schema of a record.
     Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lock {
+    /// List accounts with wrong passwords since the last right one, locked or not.
+    List {
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show one.
+    Show {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Forget the wrong passwords of one, which lifts the lock.
+    Lift {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
 }

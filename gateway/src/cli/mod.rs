@@ -87,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Session(command) => admin::session(command),
         Command::Key(command) => admin::key(command),
         Command::Audit(command) => audit::run(command),
+        Command::Lock(command) => admin::lock(command),
         Command::Health { config } => health::run(&config),
         Command::Completions { shell } => {
             clap_complete::generate(

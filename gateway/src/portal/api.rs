@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::account::end_own;
-use super::sign_in::attempt;
+use super::sign_in::{attempt, give_cookies};
 use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
 
 /// What a program sends to sign in.
@@ -49,9 +49,9 @@ pub(super) async fn sign_in(
         password: Secret::new(body.password),
     };
     match attempt(&desk, &visit, &credentials).await {
-        Ok((token, session)) => {
-            let mut response = answer(&describe(&desk, &session));
-            add_cookie(response.headers_mut(), &desk.cookies.set_session(token.expose()));
+        Ok(signed_in) => {
+            let mut response = answer(&describe(&desk, &signed_in.session));
+            give_cookies(&desk, &signed_in, response.headers_mut());
             response
         }
         Err(refusal) => visit.refuse(&refusal),

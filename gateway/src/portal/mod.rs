@@ -20,6 +20,7 @@ mod sign_in;
 mod sign_out;
 mod text;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,7 @@ const BODY_BYTES_MAX: u64 = 64 * 1024;
 /// Where programs sign in.
 const API_SIGN_IN: &str = "/.doorward/api/v1/sign-in";
 
-/// How long a program waits for being told that the gate is busy: one that asks again at once, a
+/// How long a program waits for being told that the gate is busy, or that it asks too often: one that asks again at once, a
 /// thousand times over, costs a worker a few answers a second on each connection and no more.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -71,7 +72,7 @@ struct Desk {
 impl Desk {
     /// Tells the audit log about a visit.
     fn note(&self, visit: &Visit, kind: EventKind) {
-        let event = Event::new(kind).from_request(&visit.address, &visit.request_id);
+        let event = Event::new(kind).from_request(visit.address, &visit.request_id);
         self.services.audit.record(&event);
     }
 
@@ -80,7 +81,7 @@ impl Desk {
         let event = Event::new(EventKind::SessionEnded).session(ended.id);
         let principal = ended.principal();
         let event = event.principal(&principal.id).account(&principal.name);
-        self.services.audit.record(&event.from_request(&visit.address, &visit.request_id));
+        self.services.audit.record(&event.from_request(visit.address, &visit.request_id));
     }
 }
 
@@ -90,7 +91,7 @@ struct Visit {
     cookies: GateCookies,
     /// The host, or the cookie domain, that sessions of this visit belong to.
     scope: Arc<str>,
-    address: String,
+    address: IpAddr,
     device: String,
     request_id: String,
     language: Language,
@@ -178,11 +179,11 @@ pub(crate) async fn visit(
     cx.decided_by = "portal";
     let gate = &worker.gate;
     let signs_in = cx.path() == API_SIGN_IN && cx.head.method == Method::POST;
-    if signs_in && gate.services.sign_in.is_full() {
+    if signs_in && let Err(refusal) = admit_program(&gate.services, cx) {
         // Nothing of it is read, and the office does not hear of it: a crowd at the door must not
         // take the time of those inside. A person's form gets its page, with what they typed.
         tokio::time::sleep(BUSY_PAUSE).await;
-        return Err(Refusal::new(Problem::Busy));
+        return Err(refusal);
     }
     let (body, progress) = RequestBody::new(body, BODY_BYTES_MAX, worker, false);
     let body = body.collect().await.map_err(|_| {
@@ -195,7 +196,7 @@ pub(crate) async fn visit(
         session: cx.session.clone(),
         cookies: std::mem::take(&mut cx.cookies),
         scope: domain.map_or_else(|| Arc::clone(&cx.host), Arc::from),
-        address: cx.client.address.to_string(),
+        address: cx.client.address,
         device: head
             .headers
             .get(USER_AGENT)
@@ -217,6 +218,12 @@ pub(crate) async fn visit(
     // A handler that panicked has answered nothing; the person may try again.
     let Ok(Ok(response)) = answered else { return Err(Refusal::new(Problem::Internal)) };
     Ok(response.map(Source::Portal))
+}
+
+/// Is there time for a program's sign-in?
+fn admit_program(services: &Services, cx: &RequestContext) -> Result<(), Refusal> {
+    services.rate_limits.sign_in(cx.client.address, cx.request_id.as_str())?;
+    if services.sign_in.is_full() { Err(Refusal::new(Problem::Busy)) } else { Ok(()) }
 }
 
 /// What every answer of the portal has, and what no cross-site request may do.

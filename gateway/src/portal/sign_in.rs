@@ -8,11 +8,12 @@ use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use doorward_config::Secret;
 use doorward_plugins::audit::EventKind;
-use doorward_plugins::session::LiveSession;
-use doorward_plugins::sign_in::{Credentials, Origin, SignInError};
+use doorward_plugins::sign_in::{Credentials, Origin, SignInError, SignedIn};
 use doorward_plugins::{Problem, Refusal};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+
+use crate::refusal::add_fields;
 
 use super::pages::{SignInPage, render};
 use super::text::Texts;
@@ -78,23 +79,27 @@ pub(super) async fn submit(
         sub_user: fields.sub_user.clone(),
         password,
     };
-    match attempt(&desk, &visit, &credentials).await {
-        Ok((token, _)) => {
+    let admitted = desk.services.rate_limits.sign_in(visit.address, &visit.request_id);
+    let result = match admitted {
+        Ok(()) => attempt(&desk, &visit, &credentials).await,
+        Err(refusal) => Err(refusal),
+    };
+    match result {
+        Ok(signed_in) => {
             // 303: the browser must not send the password again.
             let mut response = Redirect::to(return_to::verify(&fields.return_to)).into_response();
-            add_cookie(response.headers_mut(), &desk.cookies.set_session(token.expose()));
+            give_cookies(&desk, &signed_in, response.headers_mut());
             response
         }
         Err(refusal) => {
             let error = match refusal.problem {
                 Problem::SignInFailed => t.rejected,
                 Problem::Busy => t.busy,
+                Problem::TooManyRequests => t.too_often,
                 _ => t.unavailable,
             };
             let mut response = show(&desk, &visit, &fields, refusal.problem.status(), "", error);
-            if let Some(after) = refusal.retry_after {
-                response.headers_mut().insert(http::header::RETRY_AFTER, after.as_secs().into());
-            }
+            add_fields(&refusal, response.headers_mut());
             response
         }
     }
@@ -105,19 +110,29 @@ pub(super) async fn attempt(
     desk: &Desk,
     visit: &Visit,
     credentials: &Credentials,
-) -> Result<(Secret, Arc<LiveSession>), Refusal> {
+) -> Result<SignedIn, Refusal> {
     let origin = Origin {
         scope: &visit.scope,
         device: &visit.device,
-        address: visit.address.clone(),
+        address: visit.address.to_string(),
         session: visit.session.as_deref(),
+        device_cookie: visit.cookies.device.as_deref(),
+        captcha_solved: true,
         request_id: &visit.request_id,
     };
     desk.services.sign_in.attempt(credentials, origin).await.map_err(|error| match error {
-        SignInError::Reject => Refusal::new(Problem::SignInFailed),
+        SignInError::Reject | SignInError::Captcha => Refusal::new(Problem::SignInFailed),
         SignInError::Busy => Refusal::new(Problem::Busy),
         SignInError::Unavailable(_) => Refusal::new(Problem::Undecided),
     })
+}
+
+/// What a browser keeps of a sign-in.
+pub(super) fn give_cookies(desk: &Desk, signed_in: &SignedIn, headers: &mut HeaderMap) {
+    add_cookie(headers, &desk.cookies.set_session(signed_in.token.expose()));
+    if let Some((value, life)) = &signed_in.device_cookie {
+        add_cookie(headers, &desk.cookies.set_device(value, *life));
+    }
 }
 
 fn show(

@@ -22,6 +22,7 @@ pub(crate) struct Texts {
     pub(crate) rejected: &'static str,
     pub(crate) form_expired: &'static str,
     pub(crate) busy: &'static str,
+    pub(crate) too_often: &'static str,
     pub(crate) unavailable: &'static str,
     pub(crate) sign_out: &'static str,
     pub(crate) sign_out_question: &'static str,
@@ -50,6 +51,7 @@ const ENGLISH: Texts = Texts {
     rejected: "Name or password is wrong. Check both and try again.",
     form_expired: "This form was too old, so nothing was sent. Please try again.",
     busy: "Many people are signing in right now. Please try again in a moment.",
+    too_often: "There were too many tries from your network. Please wait a minute and try again.",
     unavailable: "Sign-in is not available right now. Please try again in a moment.",
     sign_out: "Sign out",
     sign_out_question: "Do you want to sign out on this device?",
@@ -78,6 +80,7 @@ const CHINESE: Texts = Texts {
     rejected: "用户名或密码错误，请检查后重试。",
     form_expired: "页面已过期，内容未提交，请重试。",
     busy: "当前登录人数较多，请稍后重试。",
+    too_often: "您所在的网络尝试次数过多，请稍等一分钟后重试。",
     unavailable: "暂时无法登录，请稍后重试。",
     sign_out: "退出登录",
     sign_out_question: "确定要在此设备上退出登录吗？",
@@ -174,6 +177,7 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
         P::BadGateway | P::NoUpstream => ("The console cannot be reached", still_signed_in),
         P::GatewayTimeout => ("The console took too long to answer", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("Not available right now", again),
+        P::TooManyRequests => ("Too many requests", again),
     }
 }
 
@@ -205,6 +209,7 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
         P::BadGateway | P::NoUpstream => ("控制台暂时无法访问", still_signed_in),
         P::GatewayTimeout => ("控制台响应超时", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("服务暂不可用", again),
+        P::TooManyRequests => ("请求过于频繁", again),
     }
 }
 

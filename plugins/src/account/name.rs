@@ -76,8 +76,13 @@ impl Name {
 }
 
 impl NameKey {
-    /// The key of what somebody typed, which need not be a name that can exist.
+    /// The key of what somebody typed, which need not be a name that can exist. A sub-user may be
+    /// typed into the account's field: `account/sub-user`.
     pub fn of(account: &str, sub_user: &str) -> Self {
+        let (account, sub_user) = match account.split_once('/') {
+            Some(parts) if sub_user.trim().is_empty() => parts,
+            _ => (account, sub_user),
+        };
         Self { account: fold(account), sub_user: fold(sub_user) }
     }
 }

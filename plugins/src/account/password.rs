@@ -7,6 +7,7 @@
 //! Not here: who may guess how often (`lockout`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use doorward_config::{PasswordHashing, Secret};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::priority;
@@ -32,6 +33,14 @@ pub struct PasswordHasher {
     queue: Sender<Job>,
     /// Hash of a password that nobody knows, verified for names that do not exist.
     decoy: String,
+    /// How many passwords were compared with a principal's hash.
+    checked: AtomicU64,
+}
+
+/// A place in the queue. It is free again when the work is done, even if nobody waits for it.
+#[must_use]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// One password to hash or to verify.
@@ -73,11 +82,21 @@ impl PasswordHasher {
             places: Arc::new(Semaphore::new(rules.queue + threads)),
             queue: start(threads).map_err(|_| HashError::Failed)?,
             decoy: String::new(),
+            checked: AtomicU64::new(0),
         };
         let mut nobody_knows = [0; 32];
         aws_lc_rs::rand::fill(&mut nobody_knows).map_err(|_| HashError::Failed)?;
         hasher.decoy = hasher.hash_now(&nobody_knows)?;
         Ok(Arc::new(hasher))
+    }
+
+    /// A place in the queue, for one password.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`] when there is none.
+    pub fn place(&self) -> Result<Place, HashError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(|permit| Place { _permit: permit }).map_err(|_| HashError::Busy)
     }
 
     /// Compares `password` with the hash of a principal, or with nobody's.
@@ -86,11 +105,14 @@ impl PasswordHasher {
     /// [`HashError`]; nothing is then known about the password.
     pub async fn verify(
         self: &Arc<Self>,
+        place: Place,
         password: &Secret,
         hash: Option<String>,
     ) -> Result<Verdict, HashError> {
+        self.checked.fetch_add(u64::from(hash.is_some()), Ordering::Relaxed);
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
-        self.run(password, move |hasher, password| Ok(hasher.verify_now(password, &hash))).await
+        self.run(place, password, move |hasher, password| Ok(hasher.verify_now(password, &hash)))
+            .await
     }
 
     /// Hashes a new password, with a salt of its own.
@@ -98,16 +120,15 @@ impl PasswordHasher {
     /// # Errors
     /// [`HashError`].
     pub async fn hash(self: &Arc<Self>, password: &Secret) -> Result<String, HashError> {
-        self.run(password, Self::hash_now).await
+        self.run(self.place()?, password, Self::hash_now).await
     }
 
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
+        place: Place,
         password: &Secret,
         work: impl FnOnce(&Self, &[u8]) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
-        // Free again when the work is done, even if nobody waits for it any more.
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HashError::Busy)?;
         let hasher = Arc::clone(self);
         // Composed and decomposed letters look alike to the person who types them.
         let password = Secret::new(password.expose().nfc().collect());
@@ -122,6 +143,11 @@ impl PasswordHasher {
         self.queue.send(Box::new(job)).map_err(|_| HashError::Failed)?;
         // It panicked if there is no answer.
         answered.await.map_err(|_| HashError::Failed)?
+    }
+
+    /// How many passwords were compared with a principal's hash, right or wrong.
+    pub fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
     }
 
     /// Would the next password be refused as [`HashError::Busy`]? Costs nothing.
@@ -241,6 +267,14 @@ mod tests {
         PasswordHashing { memory_kib, iterations: 1, parallelism: 1, threads: 1, queue: 2, pepper }
     }
 
+    async fn verify(
+        hasher: &Arc<PasswordHasher>,
+        password: &Secret,
+        hash: Option<String>,
+    ) -> Result<Verdict, HashError> {
+        hasher.verify(hasher.place()?, password, hash).await
+    }
+
     fn secret(text: &str) -> Secret {
         Secret::new(text.into())
     }
@@ -256,24 +290,24 @@ mod tests {
             "each has its own salt"
         );
         assert_eq!(
-            hasher.verify(&secret("correct horse"), Some(hash.clone())).await,
+            verify(&hasher, &secret("correct horse"), Some(hash.clone())).await,
             Ok(Verdict::Right)
         );
         assert_eq!(
-            hasher.verify(&secret("correct hors"), Some(hash.clone())).await,
+            verify(&hasher, &secret("correct hors"), Some(hash.clone())).await,
             Ok(Verdict::Wrong)
         );
         let stricter = PasswordHasher::new(&rules(128, None)).unwrap();
         assert_eq!(
-            stricter.verify(&secret("correct horse"), Some(hash)).await,
+            verify(&stricter, &secret("correct horse"), Some(hash)).await,
             Ok(Verdict::RightButOld)
         );
         assert_eq!(
-            hasher.verify(&secret("correct horse"), None).await,
+            verify(&hasher, &secret("correct horse"), None).await,
             Ok(Verdict::Wrong),
             "nobody's"
         );
-        assert_eq!(hasher.verify(&secret("x"), Some("garbage".into())).await, Ok(Verdict::Wrong));
+        assert_eq!(verify(&hasher, &secret("x"), Some("garbage".into())).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
@@ -282,16 +316,16 @@ mod tests {
         let long = "x".repeat(199);
         let hash = hasher.hash(&secret(&format!("{long}a"))).await.unwrap();
         assert_eq!(
-            hasher.verify(&secret(&format!("{long}b")), Some(hash.clone())).await,
+            verify(&hasher, &secret(&format!("{long}b")), Some(hash.clone())).await,
             Ok(Verdict::Wrong)
         );
         assert_eq!(
-            hasher.verify(&secret(&format!("{long}a ")), Some(hash)).await,
+            verify(&hasher, &secret(&format!("{long}a ")), Some(hash)).await,
             Ok(Verdict::Wrong)
         );
         let composed = hasher.hash(&secret("Zo\u{eb} 😀")).await.unwrap();
         assert_eq!(
-            hasher.verify(&secret("Zoe\u{308} 😀"), Some(composed)).await,
+            verify(&hasher, &secret("Zoe\u{308} 😀"), Some(composed)).await,
             Ok(Verdict::Right)
         );
         assert!(verify_new(&secret("😀😀😀😀😀😀😀😀"), 8).is_ok());
@@ -304,11 +338,11 @@ mod tests {
         let peppered = PasswordHasher::new(&rules(64, Some("0123456789abcdef"))).unwrap();
         let hash = peppered.hash(&secret("correct horse")).await.unwrap();
         assert_eq!(
-            peppered.verify(&secret("correct horse"), Some(hash.clone())).await,
+            verify(&peppered, &secret("correct horse"), Some(hash.clone())).await,
             Ok(Verdict::Right)
         );
         let bare = PasswordHasher::new(&rules(64, None)).unwrap();
-        assert_eq!(bare.verify(&secret("correct horse"), Some(hash)).await, Ok(Verdict::Wrong));
+        assert_eq!(verify(&bare, &secret("correct horse"), Some(hash)).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
@@ -316,25 +350,29 @@ mod tests {
         let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
         let all = hasher.places.acquire_many(3).await.unwrap();
         assert!(hasher.is_full());
-        assert_eq!(hasher.verify(&secret("x"), None).await, Err(HashError::Busy));
+        assert_eq!(verify(&hasher, &secret("x"), None).await, Err(HashError::Busy));
         drop(all);
         assert!(!hasher.is_full());
-        assert_eq!(hasher.verify(&secret("x"), None).await, Ok(Verdict::Wrong));
+        assert_eq!(verify(&hasher, &secret("x"), None).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]
     async fn f20_whoever_gives_up_waiting_frees_the_place_and_no_panic_ends_the_hashing() {
         let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
         let password = secret("x");
-        let broken = hasher.run(&password, |_, _| -> Result<(), _> { panic!("no memory") });
+        let broken = hasher.run(hasher.place().unwrap(), &password, |_, _| -> Result<(), _> {
+            panic!("no memory")
+        });
         assert_eq!(broken.await, Err(HashError::Failed));
         let (hold, held) = channel::<()>();
         let other = Arc::clone(&hasher);
         let first = tokio::spawn(async move {
-            other.run(&secret("x"), move |_, _| Ok(held.recv().is_err())).await
+            other
+                .run(other.place().unwrap(), &secret("x"), move |_, _| Ok(held.recv().is_err()))
+                .await
         });
         tokio::task::yield_now().await;
-        let second = hasher.verify(&password, None);
+        let second = verify(&hasher, &password, None);
         assert!(tokio::time::timeout(std::time::Duration::ZERO, second).await.is_err());
         drop(hold);
         assert_eq!(first.await.unwrap(), Ok(true));

@@ -102,7 +102,7 @@ impl Plugin for SignInByCertificate {
                     Err(SignInError::Busy) => {
                         return Ok(Flow::Refuse(Refusal::new(Problem::Busy)));
                     }
-                    Err(error @ SignInError::Unavailable(_)) => {
+                    Err(error @ (SignInError::Captcha | SignInError::Unavailable(_))) => {
                         return Err(PluginError(Box::new(error)));
                     }
                 }

@@ -4,6 +4,8 @@
 //! out too, but never believed: browsers compare the prefix without regard to case (RFC 6265bis
 //! §4.1.3), so a sibling domain could have set it.
 
+use std::time::Duration;
+
 use doorward_config::{Session, is_gate_cookie};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
@@ -19,6 +21,8 @@ pub struct CookieNames {
     pub form: &'static str,
     /// The one that keeps a chosen language.
     pub language: &'static str,
+    /// The one by which a browser is known that has signed in.
+    pub device: &'static str,
     domain: Option<String>,
 }
 
@@ -38,6 +42,8 @@ pub struct GateCookies {
     pub form: Option<String>,
     /// The language that was chosen.
     pub language: Option<String>,
+    /// Says that this browser has signed in before.
+    pub device: Option<String>,
 }
 
 impl CookieNames {
@@ -46,8 +52,13 @@ impl CookieNames {
         let domain = rules.cookie_domain.clone();
         // `__Host-` forbids Domain, which sharing between hosts needs.
         let session = if domain.is_some() { "__Secure-doorward" } else { "__Host-doorward" };
-        let (form, language) = ("__Host-doorward-form", "__Host-doorward-language");
-        Self { session, form, language, domain }
+        Self {
+            session,
+            form: "__Host-doorward-form",
+            language: "__Host-doorward-language",
+            device: "__Host-doorward-device",
+            domain,
+        }
     }
 
     /// A `Set-Cookie` value for the session's token.
@@ -63,6 +74,13 @@ impl CookieNames {
     /// A `Set-Cookie` value for the form cookie.
     pub fn set_form(&self, value: &str) -> String {
         format!("{}={value}; Path=/; Secure; HttpOnly; SameSite=Lax", self.form)
+    }
+
+    /// A `Set-Cookie` value by which the browser is known for this time. Sent to the gate's pages
+    /// only by a browser that a person uses there: `Strict`.
+    pub fn set_device(&self, value: &str, life: Duration) -> String {
+        let (name, life) = (self.device, life.as_secs());
+        format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={life}")
     }
 
     /// A `Set-Cookie` value that keeps a chosen language for a year.
@@ -158,6 +176,7 @@ struct Found<'h> {
     session: Once<'h>,
     form: Once<'h>,
     language: Once<'h>,
+    device: Once<'h>,
 }
 
 /// The value of a cookie. A second one of its name makes the first doubtful: neither is believed.
@@ -189,11 +208,17 @@ impl<'h> Found<'h> {
             self.form.note(value);
         } else if name == names.language.as_bytes() {
             self.language.note(value);
+        } else if name == names.device.as_bytes() {
+            self.device.note(value);
         }
     }
 
     fn presented(&self) -> Presented {
-        let others = GateCookies { form: self.form.text(), language: self.language.text() };
+        let others = GateCookies {
+            form: self.form.text(),
+            language: self.language.text(),
+            device: self.device.text(),
+        };
         Presented { session: self.session.get().and_then(token::hash), others }
     }
 }

@@ -151,7 +151,6 @@ async fn the_log_grows_at_its_end_and_shrinks_at_its_front(store: &dyn AuditStor
     assert_eq!(store.page(0, 2).await.unwrap(), records[5..7]);
 }
 
-use crate::account::name::Name;
 use crate::audit::{Event, EventKind, Head};
 
 #[tokio::test]
@@ -159,6 +158,96 @@ async fn sqlite_keeps_the_audit_log() {
     let scratch = scratch("audit");
     let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
     the_log_grows_at_its_end_and_shrinks_at_its_front(&store).await;
+}
+
+fn tally_key(subject: &str, device: &str) -> TallyKey {
+    TallyKey {
+        subject: subject.into(),
+        known: !subject.starts_with('?'),
+        kind: Guess::Password,
+        device: DeviceId::stored(device.into()),
+    }
+}
+
+async fn guesses_are_counted_at_once_and_apart(store: &dyn GuessStore) {
+    let rules = crate::lockout::tests::rules();
+    let (strangers, device) = (tally_key("alice", ""), tally_key("alice", "d"));
+    let admit = async |key: &TallyKey| store.admit(key, &rules, Timestamp(7), true).await.unwrap();
+    let first = admit(&strangers).await;
+    assert_eq!(first, (Admission::Check, Tally { first: Timestamp(7), in_window: 1, in_row: 1 }));
+    for _ in 1..10 {
+        assert_eq!(admit(&strangers).await.0, Admission::Check);
+    }
+    assert_eq!(admit(&strangers).await.0, Admission::Lock);
+    assert_eq!(store.tally(&strangers).await.unwrap().in_window, 10);
+    assert_eq!(admit(&device).await.1.in_window, 1, "the browser's own");
+    assert_eq!(store.tallies("alice").await.unwrap().len(), 2);
+    assert_eq!(store.guessed_at().await.unwrap(), ["alice"]);
+    store.succeed(&device, None).await.unwrap();
+    assert_eq!(store.tally(&device).await.unwrap(), Tally::default());
+    assert_eq!(store.lift("alice").await.unwrap(), 1);
+    assert_eq!(store.tally(&strangers).await.unwrap(), Tally::default());
+}
+
+async fn devices_change_their_name_with_every_sign_in(store: &dyn GuessStore) {
+    let id = |name: &str| DeviceId::stored(name.into()).unwrap();
+    let sign_in = async |before: Option<&DeviceId>, now: &str, principal_id: &str| {
+        let signed_in = SignedInDevice {
+            before,
+            now: &id(now),
+            principal_id,
+            active: Timestamp(7),
+            expires: Timestamp(90),
+        };
+        store.succeed(&tally_key(principal_id, ""), Some(&signed_in)).await.unwrap();
+    };
+    let rules = crate::lockout::tests::rules();
+    sign_in(None, "one", "alice").await;
+    store.admit(&tally_key("alice", "one"), &rules, Timestamp(7), true).await.unwrap();
+    sign_in(Some(&id("one")), "two", "bob").await;
+    for principal in ["alice", "bob"] {
+        assert!(store.knows_device(&id("two"), principal).await.unwrap());
+        assert!(!store.knows_device(&id("one"), principal).await.unwrap());
+    }
+    let carried = store.tally(&tally_key("alice", "two")).await.unwrap();
+    assert_eq!(carried.in_window, 1, "a sign-in as bob forgets no guess at alice");
+    store.forget_devices("bob").await.unwrap();
+    assert!(!store.knows_device(&id("two"), "bob").await.unwrap());
+    store.prune_guesses(Timestamp(90), Timestamp(0), 10).await.unwrap();
+    assert!(!store.knows_device(&id("two"), "alice").await.unwrap(), "its time has come");
+}
+
+async fn names_that_nobody_has_are_bounded(store: &dyn GuessStore) {
+    let rules = crate::lockout::tests::rules();
+    let admit = async |subject: &str, at: u64| {
+        let key = tally_key(subject, "");
+        store.admit(&key, &rules, Timestamp(at), true).await.unwrap();
+    };
+    admit("bob", 5).await;
+    for name in ["?often", "?often", "?early", "?late"] {
+        admit(name, if name == "?late" { 9 } else { 5 }).await;
+    }
+    let counted =
+        async |subject: &str| store.tally(&tally_key(subject, "")).await.unwrap().in_window;
+    store.prune_guesses(Timestamp(9), Timestamp(4), 2).await.unwrap();
+    assert_eq!(counted("?early").await, 0, "fewest guesses, longest ago");
+    assert_eq!((counted("?often").await, counted("?late").await), (2, 1));
+    store.prune_guesses(Timestamp(9), Timestamp(5), 2).await.unwrap();
+    assert_eq!((counted("?often").await, counted("?late").await), (0, 1), "its window is over");
+    store.prune_guesses(Timestamp(9), Timestamp(9), 0).await.unwrap();
+    assert_eq!(counted("bob").await, 1, "a principal's stays, whatever strangers do");
+}
+
+use crate::account::name::Name;
+use crate::lockout::Guess;
+
+#[tokio::test]
+async fn sqlite_counts_guesses() {
+    let scratch = scratch("guesses");
+    let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
+    guesses_are_counted_at_once_and_apart(&store).await;
+    devices_change_their_name_with_every_sign_in(&store).await;
+    names_that_nobody_has_are_bounded(&store).await;
 }
 
 #[tokio::test]

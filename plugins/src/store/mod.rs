@@ -11,11 +11,13 @@ pub(crate) mod conformance;
 mod sqlite;
 
 use async_trait::async_trait;
+use doorward_config::Lockout as Rules;
 
 use crate::account::name::NameKey;
 use crate::account::{PrincipalRecord, State};
 use crate::audit::Record;
 use crate::clock::Timestamp;
+use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
@@ -134,4 +136,53 @@ pub trait AuditStore: Send + Sync {
 
     /// Removes the first `limit` records before this number; says how many there were.
     async fn forget_before(&self, sequence: u64, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Live state: wrong guesses, and browsers that have signed in.
+#[async_trait]
+pub trait GuessStore: Send + Sync {
+    /// What is counted; an empty tally if nothing is.
+    async fn tally(&self, key: &TallyKey) -> Result<Tally, StoreError>;
+
+    /// Decides by [`Tally::admit`], atomically, and gives the tally as it is then. What was counted
+    /// is durable.
+    async fn admit(
+        &self,
+        key: &TallyKey,
+        rules: &Rules,
+        now: Timestamp,
+        captcha_solved: bool,
+    ) -> Result<(Admission, Tally), StoreError>;
+
+    /// Forgets a tally and knows a browser, both or neither.
+    async fn succeed(
+        &self,
+        key: &TallyKey,
+        signed_in: Option<&SignedInDevice<'_>>,
+    ) -> Result<(), StoreError>;
+
+    /// All tallies of a principal, strangers' first.
+    async fn tallies(&self, principal_id: &str) -> Result<Vec<(TallyKey, Tally)>, StoreError>;
+
+    /// Ids of principals that have a tally.
+    async fn guessed_at(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Forgets all tallies of a principal; gives how many there were.
+    async fn lift(&self, principal_id: &str) -> Result<usize, StoreError>;
+
+    /// Has this browser signed in as this principal?
+    async fn knows_device(&self, id: &DeviceId, principal_id: &str) -> Result<bool, StoreError>;
+
+    /// Forgets all browsers of a principal.
+    async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError>;
+
+    /// Forgets browsers whose time has come by `now`; of the names that nobody has, those whose
+    /// window began at `over` or before, and then those with the fewest guesses, oldest first, until
+    /// there are `unknown_max`.
+    async fn prune_guesses(
+        &self,
+        now: Timestamp,
+        over: Timestamp,
+        unknown_max: u64,
+    ) -> Result<(), StoreError>;
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use doorward_tests::process::{Served, add_account, configure};
-use doorward_tests::{Browser, PUBLIC_HOST, Scratch, Upstream, eventually};
+use doorward_tests::{Browser, PUBLIC_HOST, Scratch, Upstream, eventually, metric};
 use http::StatusCode;
 
 /// Lets the process write files of at most this many bytes; `unlimited` to lift it.
@@ -24,11 +24,15 @@ async fn o04_what_is_acknowledged_after_a_full_disk_survives_a_kill() {
     early.sign_in("alice").await;
 
     let cookies = early.jar.clone();
+    let checks = "doorward_password_checks_total";
+    let checked = metric(gate.operations, checks).await;
     bound_files(&gate, "4096");
     for _ in 0..4 {
         let answer = browser(&gate).try_sign_in("alice", doorward_tests::PASSWORD).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "nothing is acknowledged");
     }
+    let after = metric(gate.operations, checks).await;
+    assert_eq!(after, checked, "a password was looked at that could not be counted");
     assert_eq!(early.get("/").await.status, StatusCode::OK, "live sessions go on");
     for attempt in ["the first", "and tried again, still not durable"] {
         let answer = early.post_json("/.doorward/api/v1/sign-out", &serde_json::json!({})).await;

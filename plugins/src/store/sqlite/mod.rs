@@ -10,6 +10,7 @@
 
 mod accounts;
 mod audit;
+mod guesses;
 mod sessions;
 
 use std::fs::OpenOptions;
@@ -34,8 +35,9 @@ use crate::clock::Timestamp;
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
+    (2, "guesses and devices", include_str!("../migrations/0002_guesses_and_devices.sql")),
     (3, "audit", include_str!("../migrations/0003_audit.sql")),
 ];
 

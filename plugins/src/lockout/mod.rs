@@ -1,0 +1,403 @@
+//! Lockout: guessing gets nowhere, and cannot be used against the owner.
+//!
+//! Every guess is counted, durably, before it is checked ([`Tally`] says what follows). Guesses at
+//! one principal share one tally however its name is spelled; names that nobody has are counted in
+//! the same way, so that counting tells nobody who exists. A browser that has signed in before has
+//! a tally of its own ([`DeviceId`]): what strangers do does not lock its owner out.
+//!
+//! Guesses at one principal are checked one after the other. So a crowd that guesses at once meets
+//! the captcha like one that takes its time, and a program that signs in several times at once with
+//! the right password does not.
+//!
+//! Not here: what a captcha is (`captcha`), how fast one client may ask (`rate_limit`).
+
+mod device;
+mod tally;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorward_config::Lockout as Rules;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::account::PrincipalRecord;
+use crate::account::name::NameKey;
+use crate::audit::Event;
+use crate::clock::{Clock, Timestamp};
+use crate::store::{GuessStore, StoreError};
+
+pub use device::DeviceId;
+pub use tally::{Admission, Tally};
+
+use device::DeviceCookies;
+
+/// How many queues there are for guesses at different principals. Two may share one.
+const TURNS: usize = 1024;
+
+/// How many guesses may wait in one queue.
+const WAITING_MAX: usize = 64;
+
+/// What was guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guess {
+    /// A password.
+    Password,
+}
+
+impl Guess {
+    /// As it is stored and logged.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Password].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Which guesses a tally counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TallyKey {
+    /// A principal's id, or a keyed hash of a name that nobody has.
+    pub subject: String,
+    /// Is it a principal's?
+    pub known: bool,
+    /// At what.
+    pub kind: Guess,
+    /// From this browser; `None`: from all that are not known.
+    pub device: Option<DeviceId>,
+}
+
+/// A browser that has just signed in.
+#[derive(Debug)]
+pub struct SignedInDevice<'a> {
+    /// What it was known as, for other principals perhaps.
+    pub before: Option<&'a DeviceId>,
+    /// What it is from now on.
+    pub now: &'a DeviceId,
+    /// Who signed in.
+    pub principal_id: &'a str,
+    /// When.
+    pub active: Timestamp,
+    /// When it is forgotten.
+    pub expires: Timestamp,
+}
+
+/// A tally as it is told to administrators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TallySummary {
+    /// Whose.
+    pub account: String,
+    /// At what.
+    pub kind: Guess,
+    /// Did one known browser make these guesses? If not all others did, together.
+    pub known_device: bool,
+    /// Guesses counted in the window; zero if it is over.
+    pub in_window: u32,
+    /// Guesses in a row.
+    pub in_row: u32,
+    /// When the window ends, and the lock with it.
+    pub until: Timestamp,
+    /// What follows for the next guess.
+    pub state: LockState,
+}
+
+/// What follows for the next guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockState {
+    /// It is checked if a captcha was solved.
+    Captcha,
+    /// It is wrong until the lock is lifted or the password set.
+    Disabled,
+    /// It is wrong until the window ends.
+    Locked,
+    /// It is checked.
+    Open,
+}
+
+impl LockState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Captcha => "captcha",
+            Self::Disabled => "disabled",
+            Self::Locked => "locked",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// Why a guess is not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum GuessError {
+    /// Too many guesses at the same principal wait already.
+    #[error("too many guesses at one principal")]
+    Busy,
+    /// A captcha has to be solved first.
+    #[error("a captcha is needed")]
+    Captcha,
+    /// It could not be counted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A guess whose turn it is, not counted yet.
+pub struct Turn {
+    key: TallyKey,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A guess that was counted, or that is wrong already.
+pub struct Attempt {
+    key: TallyKey,
+    /// What is to be done with it.
+    pub admission: Admission,
+    /// With this guess in it.
+    pub tally: Tally,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Attempt {
+    /// Says in `event` whom the guess was at and who is locked out by it.
+    pub fn describe(&self, event: Event) -> Event {
+        let event =
+            event.with("circle", if self.key.device.is_some() { "device" } else { "strangers" });
+        let event = event.with("guesses", self.tally.in_window);
+        if self.key.known { event.principal(&self.key.subject) } else { event.with("known", false) }
+    }
+}
+
+/// Counts guesses.
+pub struct Lockout {
+    rules: Rules,
+    store: Arc<dyn GuessStore>,
+    clock: Clock,
+    cookies: DeviceCookies,
+    names: hmac::Key,
+    /// One permit each: whose guess is being checked. The second is for those that wait.
+    turns: Vec<(Arc<Semaphore>, Arc<Semaphore>)>,
+}
+
+impl Lockout {
+    /// Counts in `store`; `key` stays the same over restarts and replicas.
+    pub fn new(rules: &Rules, store: Arc<dyn GuessStore>, clock: Clock, key: &[u8]) -> Self {
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"names");
+        Self {
+            rules: rules.clone(),
+            store,
+            clock,
+            cookies: DeviceCookies::new(key),
+            names: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+            turns: (0..TURNS)
+                .map(|_| (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(WAITING_MAX))))
+                .collect(),
+        }
+    }
+
+    /// Waits for the turn of a guess by the browser with this device cookie at `found`, or at the
+    /// name that nobody has. A guess that needs a captcha and has none does not wait.
+    ///
+    /// # Errors
+    /// [`GuessError`]; the guess was not counted then.
+    pub async fn turn(
+        &self,
+        kind: Guess,
+        name: &NameKey,
+        found: Option<&PrincipalRecord>,
+        cookie: Option<&str>,
+        captcha_solved: bool,
+    ) -> Result<Turn, GuessError> {
+        let mut key = TallyKey {
+            subject: found.map_or_else(|| self.nobody(name), |record| record.id.clone()),
+            known: found.is_some(),
+            kind,
+            device: None,
+        };
+        let now = self.clock.now();
+        // Asked for names that nobody has as well: both are to take the same time.
+        if let Some(device) = self.device(cookie)
+            && self.store.knows_device(&device, &key.subject).await?
+        {
+            let of_device = TallyKey { device: Some(device), ..key.clone() };
+            let tally = self.store.tally(&of_device).await?;
+            // A browser that guessed too much is a stranger (OWASP).
+            if !tally.is_locked(&self.rules, now) && !tally.is_disabled(&self.rules) {
+                key = of_device;
+            }
+        }
+        let mut tally = self.store.tally(&key).await?;
+        if tally.admit(&self.rules, now, captcha_solved) == Admission::Captcha {
+            self.refuse_without_captcha()?;
+        }
+        let index = key
+            .subject
+            .bytes()
+            .fold(5381_usize, |hash, byte| hash.wrapping_mul(33).wrapping_add(usize::from(byte)));
+        let Some((turn, waiting)) = self.turns.get(index % TURNS) else {
+            return Err(GuessError::Busy);
+        };
+        let _waiting = waiting.try_acquire().map_err(|_| GuessError::Busy)?;
+        let permit = Arc::clone(turn).acquire_owned().await.map_err(|_| GuessError::Busy)?;
+        Ok(Turn { key, _permit: permit })
+    }
+
+    /// Counts a guess whose turn it is, durably.
+    ///
+    /// # Errors
+    /// [`GuessError`]; it must not be checked then.
+    pub async fn count(&self, turn: Turn, captcha_solved: bool) -> Result<Attempt, GuessError> {
+        let Turn { key, _permit } = turn;
+        let now = self.clock.now();
+        let (mut admission, tally) =
+            self.store.admit(&key, &self.rules, now, captcha_solved).await?;
+        if admission == Admission::Captcha {
+            self.refuse_without_captcha()?;
+        }
+        if admission != Admission::Check && !self.rules.enforce {
+            tracing::warn!(would = ?admission, subject = key.subject, "lockout only observes");
+            admission = Admission::Check;
+        }
+        Ok(Attempt { key, admission, tally, _permit })
+    }
+
+    /// Did this guess, a wrong one, lock everybody out who shares its tally?
+    pub fn locks(&self, attempt: &Attempt) -> bool {
+        attempt.admission != Admission::Lock && attempt.tally.in_window == self.rules.lock_after
+    }
+
+    /// Did it make the password worthless?
+    pub fn disables(&self, attempt: &Attempt) -> bool {
+        attempt.admission == Admission::Check && attempt.tally.in_row == self.rules.disable_after
+    }
+
+    /// Were there enough wrong guesses before this one, a right one, that the owner should know?
+    pub fn is_remarkable(&self, attempt: &Attempt) -> bool {
+        attempt.tally.in_window > self.rules.captcha_after.max(1)
+    }
+
+    /// The guess was right: forgets what was counted, and knows the browser from now on. Gives the
+    /// value of its new cookie and how long that holds, if browsers are to be known.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the tally stays as it was.
+    pub async fn succeed(
+        &self,
+        attempt: Attempt,
+        cookie: Option<&str>,
+    ) -> Result<Option<(String, Duration)>, StoreError> {
+        let life = self.rules.device_for;
+        if life.is_zero() {
+            self.store.succeed(&attempt.key, None).await?;
+            return Ok(None);
+        }
+        let (before, active) = (self.device(cookie), self.clock.now());
+        let issued = self.cookies.issue(active + life);
+        let (now, value) = issued.map_err(|error| StoreError::Failed(Box::new(error)))?;
+        let device = SignedInDevice {
+            before: before.as_ref(),
+            now: &now,
+            principal_id: &attempt.key.subject,
+            active,
+            expires: active + life,
+        };
+        self.store.succeed(&attempt.key, Some(&device)).await?;
+        Ok(Some((value, life)))
+    }
+
+    /// What is counted for a principal, by everybody.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn show(&self, record: &PrincipalRecord) -> Result<Vec<TallySummary>, StoreError> {
+        let tallies = self.store.tallies(&record.id).await?;
+        let account = record.name.to_string();
+        Ok(tallies.iter().map(|(key, tally)| self.summary(&account, key, tally)).collect())
+    }
+
+    /// Ids of principals for whom something is counted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn subjects(&self) -> Result<Vec<String>, StoreError> {
+        self.store.guessed_at().await
+    }
+
+    /// Forgets all that is counted for a principal, by everybody. Gives how many tallies it was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lift(&self, principal_id: &str) -> Result<usize, StoreError> {
+        self.store.lift(principal_id).await
+    }
+
+    /// From now on no browser is known to have signed in as this principal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError> {
+        self.store.forget_devices(principal_id).await
+    }
+
+    /// Forgets what has no consequence any more, and what does not fit.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let window = u64::try_from(self.rules.lock_for.as_millis()).unwrap_or(u64::MAX);
+        let over = Timestamp(now.0.saturating_sub(window));
+        self.store.prune_guesses(now, over, self.rules.unknown_names_max).await
+    }
+
+    fn summary(&self, account: &str, key: &TallyKey, tally: &Tally) -> TallySummary {
+        let now = self.clock.now();
+        let until = tally.until(&self.rules);
+        let in_window = if now < until { tally.in_window } else { 0 };
+        let state = if tally.is_disabled(&self.rules) {
+            LockState::Disabled
+        } else if tally.is_locked(&self.rules, now) {
+            LockState::Locked
+        } else if in_window >= self.rules.captcha_after {
+            LockState::Captcha
+        } else {
+            LockState::Open
+        };
+        TallySummary {
+            account: account.to_owned(),
+            kind: key.kind,
+            known_device: key.device.is_some(),
+            in_window,
+            in_row: tally.in_row,
+            until,
+            state,
+        }
+    }
+
+    fn refuse_without_captcha(&self) -> Result<(), GuessError> {
+        if self.rules.enforce { Err(GuessError::Captcha) } else { Ok(()) }
+    }
+
+    fn device(&self, cookie: Option<&str>) -> Option<DeviceId> {
+        self.cookies.read(cookie?, self.clock.now()).filter(|_| !self.rules.device_for.is_zero())
+    }
+
+    /// The subject of a name that nobody has. Keyed, so that the store does not tell what was typed.
+    fn nobody(&self, name: &NameKey) -> String {
+        let typed = format!("{}\0{}", name.account, name.sub_user);
+        let tag = hmac::sign(&self.names, typed.as_bytes());
+        // No id of a principal has this form.
+        format!("?{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
+    }
+}
+
+#[cfg(test)]
+pub(crate) use tally::tests;

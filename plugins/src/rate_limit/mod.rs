@@ -1,0 +1,223 @@
+//! Rate limits: how often somebody may ask.
+//!
+//! Counted in memory, for this process: a flood must not cost the store anything. What has to
+//! outlive a restart, wrong passwords, is counted by `lockout`.
+//!
+//! - [`ClientLimits`], the first look at a request: all clients together, and its address.
+//! - [`RouteLimits`], once it is known who asks: what the route says.
+//! - [`RateLimits::sign_in`]: how often an address, and its network, may try passwords.
+//!
+//! Sources: RFC 6585 §4 (429), draft-ietf-httpapi-ratelimit-headers-10 (`RateLimit`,
+//! `RateLimit-Policy`).
+
+mod limit;
+mod plugin;
+mod table;
+
+use std::fmt::Write as _;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorward_config::{By, GatewayConfig, Route};
+use http::{HeaderName, HeaderValue};
+
+use crate::audit::{Audit, Event, EventKind};
+use crate::clock::Clock;
+use crate::context::RequestContext;
+use crate::refusal::{Problem, Refusal};
+
+pub use plugin::{ClientLimits, RouteLimits};
+
+use limit::{Limit, Measure, seconds};
+use table::Table;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// All limits of a gate.
+pub struct RateLimits {
+    enforce: bool,
+    all: Option<Limit>,
+    address: Option<Limit>,
+    sign_in_address: Limit,
+    sign_in_network: Limit,
+    /// Of each route, by its order.
+    routes: Vec<Vec<RouteLimit>>,
+    audit: Arc<Audit>,
+}
+
+struct RouteLimit {
+    limit: Limit,
+    by: Vec<By>,
+}
+
+impl RateLimits {
+    /// The limits of this configuration, with nothing counted.
+    pub fn new(config: &GatewayConfig, clock: &Clock, audit: Arc<Audit>) -> Self {
+        let rules = &config.rate_limits;
+        let table = Table::new(rules.keys_max);
+        let limit = |name: String, rate| Limit::new(name, rate, &table, clock);
+        let of_route = |route: &Route| {
+            let numbered = route.rate_limits.iter().enumerate();
+            let limits = numbered.map(|(number, rules)| RouteLimit {
+                limit: limit(format!("route-{}-{}", route.order + 1, number + 1), rules.rate),
+                by: rules.by.clone(),
+            });
+            limits.collect()
+        };
+        Self {
+            enforce: rules.enforce,
+            all: rules.all.map(|rate| limit("all".into(), rate)),
+            address: rules.address.map(|rate| limit("address".into(), rate)),
+            sign_in_address: limit("sign-in-address".into(), rules.sign_in_address),
+            sign_in_network: limit("sign-in-network".into(), rules.sign_in_network),
+            routes: config.routes.iter().map(of_route).collect(),
+            audit,
+        }
+    }
+
+    /// Counts a sign-in that is tried from this address.
+    ///
+    /// # Errors
+    /// The refusal, when there were too many.
+    pub fn sign_in(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
+        self.take(&self.sign_in_address, client_key(address), (address, request_id))?;
+        self.take(&self.sign_in_network, network_key(address), (address, request_id))
+    }
+
+    /// Takes one request from somebody's allowance.
+    fn take(&self, limit: &Limit, key: impl Hash, origin: (IpAddr, &str)) -> Result<(), Refusal> {
+        let measure = limit.measure(key);
+        if measure.fits { Ok(()) } else { self.exceed(limit, measure, origin) }
+    }
+
+    /// What follows for a request for which there is no room.
+    fn exceed(
+        &self,
+        limit: &Limit,
+        measure: Measure,
+        (address, request_id): (IpAddr, &str),
+    ) -> Result<(), Refusal> {
+        if limit.is_to_be_told() {
+            let event = Event::new(EventKind::RateLimitExceeded).with("limit", &limit.name);
+            let event = event.with("refused", self.enforce);
+            self.audit.record(&event.from_request(address, request_id));
+        }
+        if !self.enforce {
+            return Ok(());
+        }
+        let after = Duration::from_secs(seconds(measure.after).max(1));
+        let mut refusal = Refusal::after(Problem::TooManyRequests, after);
+        refusal.fields = fields(limit, measure).into();
+        Err(refusal)
+    }
+
+    /// Takes a request from the allowances that its route gives; notes for the client what is left
+    /// of the first.
+    fn take_by_route(&self, cx: &mut RequestContext) -> Result<(), Refusal> {
+        let limits = self.routes.get(cx.route.order).map(Vec::as_slice).unwrap_or_default();
+        for RouteLimit { limit, by } in limits {
+            let address = client_key(cx.client.address);
+            let session = cx.session.as_ref().map(|session| &*session.id);
+            let principal = cx.principal.as_ref().map(|principal| principal.id.as_str());
+            let key: Vec<_> = by
+                .iter()
+                .map(|by| match by {
+                    By::Account => principal.map_or((1, Some(address), ""), |id| (2, None, id)),
+                    By::Address => (1, Some(address), ""),
+                    By::Session => session.map_or((1, Some(address), ""), |id| (3, None, id)),
+                })
+                .collect();
+            let measure = limit.measure(key);
+            if cx.answer_fields.is_empty() {
+                cx.answer_fields.extend(fields(limit, measure));
+            }
+            if !measure.fits {
+                self.exceed(limit, measure, (cx.client.address, cx.request_id.as_str()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What came of all limits so far, in the text format of Prometheus. The number of series is
+    /// fixed by the configuration.
+    pub fn metrics(&self) -> String {
+        let routes = self.routes.iter().flatten().map(|route| &route.limit);
+        let own = [&self.sign_in_address, &self.sign_in_network];
+        let limits = self.all.iter().chain(&self.address).chain(own).chain(routes);
+        let mut text = String::from(
+            "# HELP doorward_rate_limit_total Requests by what a limit said: \"near\" are those among the allowed that left less than a fifth.\n\
+             # TYPE doorward_rate_limit_total counter\n",
+        );
+        for limit in limits {
+            let (name, counts) = (&limit.name, limit.counts());
+            for (result, count) in [
+                ("allowed", &counts.allowed),
+                ("near", &counts.near),
+                ("exceeded", &counts.exceeded),
+            ] {
+                let count = count.load(Ordering::Relaxed);
+                // Writing to a String cannot fail.
+                let _ = writeln!(
+                    text,
+                    "doorward_rate_limit_total{{limit=\"{name}\",result=\"{result}\"}} {count}"
+                );
+            }
+        }
+        text
+    }
+}
+
+/// What tells a client of a limit: its policy, and what is left.
+fn fields(limit: &Limit, measure: Measure) -> [(HeaderName, HeaderValue); 2] {
+    let Limit { name, rate, .. } = limit;
+    let policy = format!("\"{name}\";q={};w={}", rate.requests, seconds(rate.per));
+    let left = format!("\"{name}\";r={};t={}", measure.remaining, seconds(measure.after));
+    // Letters, digits and marks of our own.
+    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    [(RATE_LIMIT_POLICY, value(policy)), (RATE_LIMIT, value(left))]
+}
+
+/// What counts as one client: an address, and of IPv6 a /64, which one customer has to themselves.
+pub fn client_key(address: IpAddr) -> IpAddr {
+    prefix(address, 32, 64)
+}
+
+/// What counts as one network.
+fn network_key(address: IpAddr) -> IpAddr {
+    prefix(address, 24, 48)
+}
+
+fn prefix(address: IpAddr, v4: u32, v6: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - v4).unwrap_or_default();
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - v6).unwrap_or_default();
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f09_a_client_is_an_address_or_a_slash_64() {
+        for (address, client, network) in [
+            ("192.0.2.77", "192.0.2.77", "192.0.2.0"),
+            ("::ffff:192.0.2.77", "192.0.2.77", "192.0.2.0"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", "2001:db8:1::"),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(client_key(address), client.parse::<IpAddr>().unwrap());
+            assert_eq!(network_key(address), network.parse::<IpAddr>().unwrap());
+        }
+    }
+}

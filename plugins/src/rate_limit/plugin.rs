@@ -1,0 +1,72 @@
+//! The two places in a request's life where limits are asked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::response::Parts as ResponseHead;
+
+use super::{RateLimits, client_key};
+use crate::context::RequestContext;
+use crate::{Flow, Plugin, PluginError};
+
+/// Limits all clients together, and each address, before anything is looked up for them.
+pub struct ClientLimits(Arc<RateLimits>);
+
+impl ClientLimits {
+    /// Asks these limits.
+    pub fn new(limits: Arc<RateLimits>) -> Self {
+        Self(limits)
+    }
+}
+
+#[async_trait]
+impl Plugin for ClientLimits {
+    fn name(&self) -> &'static str {
+        "client_limits"
+    }
+
+    fn concerns(&self, _cx: &RequestContext) -> bool {
+        self.0.all.is_some() || self.0.address.is_some()
+    }
+
+    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+        let origin = (cx.client.address, cx.request_id.as_str());
+        let all = self.0.all.as_ref().map_or(Ok(()), |limit| self.0.take(limit, (), origin));
+        let taken = all.and_then(|()| match &self.0.address {
+            Some(limit) => self.0.take(limit, client_key(cx.client.address), origin),
+            None => Ok(()),
+        });
+        Ok(taken.map_or_else(Flow::Refuse, |()| Flow::Continue))
+    }
+}
+
+/// Limits who asks for what a route is about.
+pub struct RouteLimits(Arc<RateLimits>);
+
+impl RouteLimits {
+    /// Asks these limits.
+    pub fn new(limits: Arc<RateLimits>) -> Self {
+        Self(limits)
+    }
+}
+
+#[async_trait]
+impl Plugin for RouteLimits {
+    fn name(&self) -> &'static str {
+        "route_limits"
+    }
+
+    fn concerns(&self, cx: &RequestContext) -> bool {
+        !cx.route.rate_limits.is_empty()
+    }
+
+    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+        Ok(self.0.take_by_route(cx).map_or_else(Flow::Refuse, |()| Flow::Continue))
+    }
+
+    fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {
+        for (name, value) in &cx.answer_fields {
+            head.headers.insert(name, value.clone());
+        }
+    }
+}

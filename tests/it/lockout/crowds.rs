@@ -1,0 +1,75 @@
+//! Many guesses at once gain nothing, and neither does ending the gate in their middle.
+
+use doorward_plugins::administration::AccountChange;
+use doorward_tests::process::{Served, add_account, configure};
+use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Upstream, eventually, metric};
+use http::StatusCode;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::{NO_CAPTCHA, gate, guess};
+
+/// Guesses `count` times at once from as many connections as fit; gives how often it was let in.
+async fn guess_at_once(browser: &Browser, name: &'static str, count: usize) -> usize {
+    let mut left = JoinSet::new();
+    for client in 0..64 {
+        let mut browser = browser.clone();
+        left.spawn(async move {
+            let mut entered = 0;
+            for number in (client..count).step_by(64) {
+                let password = format!("guess {number}");
+                let answer = browser.try_sign_in(name, &password).await;
+                entered += usize::from(answer.status == StatusCode::OK);
+            }
+            entered
+        });
+    }
+    left.join_all().await.into_iter().sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f12_a_crowd_of_guesses_is_checked_ten_times() {
+    let gate = gate("[accounts]\nhash_queue = 100\n").await;
+    gate.add("bob", AccountChange::default()).await;
+    let entered = guess_at_once(&gate.browser(), "alice", 150).await;
+    assert_eq!(entered, 0);
+    assert_eq!(gate.services().sign_in.passwords_checked(), 10);
+    assert_eq!(gate.browser().try_sign_in("alice", PASSWORD).await.status, StatusCode::FORBIDDEN);
+    gate.browser().sign_in("bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f11_f12_a_kill_in_the_middle_of_a_crowd_gives_no_more_guesses() {
+    let (upstream, scratch) = (Upstream::start().await, Scratch::new());
+    let config = configure(scratch.path(), &upstream.address, NO_CAPTCHA);
+    add_account(&config, "alice");
+    let body = r#"{"account":"alice","password":"wrong"}"#;
+    let request = format!(
+        "POST /.doorward/api/v1/sign-in HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut checked = 0;
+    for round in 1..=4 {
+        let mut gate = Served::start(&config);
+        let mut crowd = Vec::new();
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(gate.address).await.unwrap();
+            client.write_all(request.as_bytes()).await.unwrap();
+            crowd.push(client);
+        }
+        let some = u64::from(round < 4);
+        let checks = async || metric(gate.operations, "doorward_password_checks_total").await;
+        eventually("a guess is checked", async || checks().await >= some).await;
+        checked += checks().await;
+        gate.kill();
+    }
+    assert!(checked <= 10, "{checked} guesses were checked");
+    let gate = Served::start(&config);
+    let mut browser = Browser::new(gate.address, PUBLIC_HOST, None);
+    guess(&mut browser, "alice", 10).await;
+    let more = metric(gate.operations, "doorward_password_checks_total").await;
+    assert!(checked + more <= 10, "{checked} guesses were checked, and {more} more");
+    assert_eq!(browser.try_sign_in("alice", PASSWORD).await.status, StatusCode::FORBIDDEN);
+}
