@@ -122,6 +122,15 @@ impl Served {
         self.child.wait().unwrap();
     }
 
+    /// Lets the process write files of at most this many bytes, as if the disk were full;
+    /// `unlimited` to lift it.
+    pub fn bound_files(&self, size: &str) {
+        let pid = format!("--pid={}", self.child.id());
+        let bound = format!("--fsize={size}:unlimited");
+        let status = Command::new("prlimit").args([&pid, &bound]).status();
+        assert!(status.unwrap().success());
+    }
+
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status =
