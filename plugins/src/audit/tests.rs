@@ -63,14 +63,10 @@ impl AuditStore for Memory {
         self.page(0, limit).await
     }
 
-    async fn latest_of(
-        &self,
-        event: &str,
-        before: Timestamp,
-    ) -> Result<Option<Record>, StoreError> {
+    async fn last_older(&self, event: &str, than: Timestamp) -> Result<Option<Record>, StoreError> {
         let held = self.records.lock().unwrap();
-        let found = held.iter().rfind(|record| record.event == event && record.time < before);
-        Ok(found.cloned())
+        let older = held.iter().take_while(|record| record.time < than);
+        Ok(older.filter(|record| record.event == event).last().cloned())
     }
 
     async fn forget_before(&self, sequence: u64, _: u32) -> Result<u64, StoreError> {

@@ -251,9 +251,11 @@ impl Writer {
         }
         chain.pruned = Some(now);
         let keep = u64::try_from(self.rules.keep.as_millis()).unwrap_or(u64::MAX);
-        let before = Timestamp(self.clock.wall().0.saturating_sub(keep));
+        // A clock that is set ahead while the gate runs must not cost the log.
+        let today = self.clock.wall().min(now);
+        let before = Timestamp(today.0.saturating_sub(keep));
         let checkpoint = EventKind::AuditCheckpoint.name();
-        let kept = self.store.latest_of(checkpoint, before).await?;
+        let kept = self.store.last_older(checkpoint, before).await?;
         let first = self.store.page(0, 1).await?;
         let (Some(kept), Some(first)) = (kept, first.first()) else { return Ok(()) };
         if first.sequence >= kept.sequence {

@@ -130,9 +130,9 @@ pub trait AuditStore: Send + Sync {
     /// The latest `limit` records that are asked for, oldest first.
     async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError>;
 
-    /// The latest record of this event before a time.
-    async fn latest_of(&self, event: &str, before: Timestamp)
-    -> Result<Option<Record>, StoreError>;
+    /// The last record of this event that, like all records before it, is older than a time: clocks
+    /// are set, so that a record may be older than the one before it.
+    async fn last_older(&self, event: &str, than: Timestamp) -> Result<Option<Record>, StoreError>;
 
     /// Removes the first `limit` records before this number; says how many there were.
     async fn forget_before(&self, sequence: u64, limit: u32) -> Result<u64, StoreError>;

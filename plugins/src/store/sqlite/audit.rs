@@ -64,14 +64,11 @@ impl AuditStore for SqliteStore {
         Ok(rows.iter().rev().map(record).collect())
     }
 
-    async fn latest_of(
-        &self,
-        event: &str,
-        before: Timestamp,
-    ) -> Result<Option<Record>, StoreError> {
-        let sql =
-            "SELECT * FROM audit WHERE event = ? AND time_ms < ? ORDER BY sequence DESC LIMIT 1";
-        let query = sqlx::query(sql).bind(event.to_owned()).bind(signed(before.0));
+    async fn last_older(&self, event: &str, than: Timestamp) -> Result<Option<Record>, StoreError> {
+        let sql = "SELECT * FROM audit WHERE event = ?1 AND sequence < COALESCE( \
+                   (SELECT sequence FROM audit WHERE time_ms >= ?2 ORDER BY sequence LIMIT 1), ?3) \
+                   ORDER BY sequence DESC LIMIT 1";
+        let query = sqlx::query(sql).bind(event.to_owned()).bind(signed(than.0)).bind(i64::MAX);
         Ok(in_time(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
     }
 
