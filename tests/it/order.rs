@@ -176,3 +176,38 @@ async fn assert_identity_is_last_so_that_only_who_was_let_through_is_named() {
     assert_eq!(told(&upstream.last()), (Some("alice"), true));
     assert!(answer.headers.get("x-doorward-assertion").is_none(), "the client got the assertion");
 }
+
+#[tokio::test]
+async fn client_limits_come_before_session_which_a_flood_does_not_reach() {
+    let upstream = Upstream::start().await;
+    let tables = "[rate_limit]\naddress = \"4/1h\"\n[session]\nidle = \"15m\"\n";
+    let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
+    let mut alice = gate.signed_in().await;
+    for _ in 0..3 {
+        assert_eq!(alice.get("/").await.status, StatusCode::OK);
+    }
+    // Refused, so it is not an act that keeps the session awake.
+    gate.clock.advance(Duration::from_secs(14 * 60));
+    assert_eq!(alice.get("/").await.status, StatusCode::TOO_MANY_REQUESTS);
+    gate.clock.advance(Duration::from_secs(2 * 60));
+    assert_eq!(alice.get("/.doorward/session").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn route_limits_come_after_access_so_that_strangers_use_up_nobodys_allowance() {
+    let upstream = Upstream::start().await;
+    let tables = "[[route]]\npath = \"/export\"\ngroups = [\"staff\"]\n\
+                  rate_limit = [{ by = [], rate = \"1/1h\" }]\n";
+    let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
+    let mut alice = gate.signed_in().await;
+    gate.add("bob", AccountChange::default()).await;
+    let mut bob = gate.browser();
+    bob.sign_in("bob").await;
+    for _ in 0..3 {
+        assert_eq!(bob.get("/export").await.status, StatusCode::FORBIDDEN);
+        assert_eq!(gate.browser().get("/export").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(alice.get("/export").await.status, StatusCode::OK);
+    assert_eq!(alice.get("/export").await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(upstream.count(), 1);
+}

@@ -39,7 +39,7 @@ use device::DeviceCookies;
 const TURNS: usize = 1024;
 
 /// How many guesses may wait in one queue.
-const WAITING_MAX: usize = 64;
+const WAITING_MAX: usize = 8;
 
 /// What was guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -70,3 +70,33 @@ impl Plugin for RouteLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::context::tests::{config, context};
+
+    fn limits(tables: &str) -> Arc<RateLimits> {
+        let clock = Clock::manual(Timestamp(1_000));
+        Arc::new(RateLimits::new(&config(tables), &clock, Arc::default()))
+    }
+
+    #[tokio::test]
+    async fn without_limits_no_request_concerns_them() {
+        let cx = context("/");
+        let none = limits("");
+        assert!(!ClientLimits::new(Arc::clone(&none)).concerns(&cx));
+        assert!(!RouteLimits::new(none).concerns(&cx));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_refused_when_its_allowance_is_used_up() {
+        let plugin = ClientLimits::new(limits("[rate_limit]\naddress = \"1/1m\"\n"));
+        let mut cx = context("/");
+        assert!(matches!(plugin.on_request(&mut cx).await, Ok(Flow::Continue)));
+        let Ok(Flow::Refuse(refusal)) = plugin.on_request(&mut cx).await else { panic!() };
+        assert_eq!(refusal.problem, crate::Problem::TooManyRequests);
+        assert_eq!(refusal.retry_after, Some(std::time::Duration::from_secs(60)));
+    }
+}

@@ -25,10 +25,12 @@ async fn e10_e11_e12_e14_every_cookie_is_the_hosts_own_and_no_scripts() {
     answers.push(gate.browser().try_sign_in(&long, PASSWORD).await);
     answers.push(browser.post_form(SIGN_OUT, &[]).await);
     let all: Vec<_> = answers.iter().flat_map(cookies).collect();
-    assert_eq!(all.len(), 5, "{all:#?}");
+    assert_eq!(all.len(), 7, "{all:#?}");
     for cookie in &all {
         let attributes: Vec<_> = cookie.split("; ").skip(1).collect();
-        for needed in ["Path=/", "Secure", "HttpOnly", "SameSite=Lax"] {
+        let same_site =
+            if cookie.contains("-device=") { "SameSite=Strict" } else { "SameSite=Lax" };
+        for needed in ["Path=/", "Secure", "HttpOnly", same_site] {
             assert!(attributes.contains(&needed), "{needed} is not in {cookie}");
         }
         assert!(!cookie.contains("Domain"), "{cookie}");
