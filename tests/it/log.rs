@@ -273,7 +273,8 @@ async fn the_access_log_can_be_switched_off_and_the_events_go_on() {
     let scratch = Scratch::new();
     let config = doorward_tests::process::configure(scratch.path(), &upstream.address, "");
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, format!("{text}access_log = false\n")).unwrap();
+    let text = text.replace("[operations]\n", "[operations]\naccess_log = false\n");
+    std::fs::write(&config, text).unwrap();
     doorward_tests::process::add_account(&config, "alice");
     let served = doorward_tests::process::Served::start(&config);
     let mut browser = Browser::new(served.address, doorward_tests::PUBLIC_HOST, None);
