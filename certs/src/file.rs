@@ -38,19 +38,24 @@ impl KeyFileError {
 }
 
 /// Writes `bytes` to `file` so that after a crash either the old or the new content is there.
-pub(crate) fn replace_private(file: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
-    let fresh = file.with_extension("new");
+///
+/// # Errors
+/// [`KeyFileError::Io`]; the old content is then still there.
+pub fn replace_private(file: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
+    // A name of its own for each file, or two that are written at once would meet in it.
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = Path::new(&fresh);
     let write = || {
         // A left-over of an interrupted write may have any mode; never write a secret into it.
-        match std::fs::remove_file(&fresh) {
+        match std::fs::remove_file(fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut handle =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        let mut handle = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
         handle.write_all(bytes)?;
         handle.sync_all()?;
-        std::fs::rename(&fresh, file)?;
+        std::fs::rename(fresh, file)?;
         // The rename itself is durable once its folder is.
         File::open(
             file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
@@ -61,7 +66,10 @@ pub(crate) fn replace_private(file: &Path, bytes: &[u8]) -> Result<(), KeyFileEr
 }
 
 /// Reads `file` if it exists, and refuses it if others than its owner may read it.
-pub(crate) fn read_private(file: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn read_private(file: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
     let metadata = match std::fs::metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(KeyFileError::io(file))?,

@@ -3,7 +3,8 @@
 //! - [`tls`]: the certificates that listeners show, chosen by name and swapped when their files
 //!   change; and how upstreams are verified.
 //! - [`clients`]: by which authorities client certificates are verified, and whom they name.
-//! - [`signing`]: the keys that sign assertions, their rotation, and the public set (JWKS).
+//! - [`signing`]: the keys that sign assertions and seal the audit log, their rotation, and the
+//!   public set (JWKS).
 //! - [`development`]: a private authority and a leaf for `demo` and for tests.
 //!
 //! Not here: sessions, requests, sockets.
@@ -14,4 +15,4 @@ mod file;
 pub mod signing;
 pub mod tls;
 
-pub use file::KeyFileError;
+pub use file::{KeyFileError, read_private, replace_private};

@@ -19,6 +19,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorward_config::SigningAlgorithm;
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{KeyFileError, read_private, replace_private};
@@ -33,9 +34,14 @@ const SKEW_SECS: u64 = 60;
 /// What a signature takes, with both algorithms.
 const SIGNATURE_BYTES: usize = 64;
 
-/// All signing keys, newest last.
+/// The `typ` of what seals the audit log.
+pub const AUDIT_TYPE: &str = "doorward-audit+jwt";
+
+/// All signing keys of one use, newest last.
 pub struct SigningKeys {
     file: PathBuf,
+    /// The `typ` of what they sign.
+    token_type: &'static str,
     keys: Vec<SigningKey>,
 }
 
@@ -95,21 +101,26 @@ pub struct KeySummary {
 }
 
 impl SigningKeys {
-    /// Opens the key file, making it with a first key when it is missing. A file whose newest key
-    /// is of another algorithm gets a new one.
+    /// Opens the key file of tokens of this type, making it with a first key when it is missing. A
+    /// file whose newest key is of another algorithm gets a new one.
     ///
     /// # Errors
     /// [`KeyFileError`] when the file cannot be read or written, is readable by others, or does
     /// not hold keys.
-    pub fn open(file: &Path, algorithm: SigningAlgorithm, now: u64) -> Result<Self, KeyFileError> {
+    pub fn open(
+        file: &Path,
+        token_type: &'static str,
+        algorithm: SigningAlgorithm,
+        now: u64,
+    ) -> Result<Self, KeyFileError> {
         let stored: Vec<StoredKey> = match read_private(file)? {
             None => Vec::new(),
             Some(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|_| KeyFileError::content(file, "does not hold signing keys"))?,
         };
         let keys: Result<Vec<_>, _> =
-            stored.into_iter().map(|key| SigningKey::load(key, file)).collect();
-        let mut opened = Self { file: file.to_owned(), keys: keys? };
+            stored.into_iter().map(|key| SigningKey::load(key, token_type, file)).collect();
+        let mut opened = Self { file: file.to_owned(), token_type, keys: keys? };
         let current =
             opened.keys.last().is_some_and(|key| key.algorithm == jwt_algorithm(algorithm));
         if !current {
@@ -123,7 +134,7 @@ impl SigningKeys {
     /// # Errors
     /// [`KeyFileError`] when the file cannot be written; the old key then goes on signing.
     pub fn rotate(&mut self, algorithm: SigningAlgorithm, now: u64) -> Result<(), KeyFileError> {
-        let fresh = SigningKey::generate(algorithm, now, &self.file)?;
+        let fresh = SigningKey::generate(algorithm, self.token_type, now, &self.file)?;
         let mut stored: Vec<_> = self.keys.iter().map(|key| key.stored.clone()).collect();
         for key in &mut stored {
             key.retired.get_or_insert(now);
@@ -195,7 +206,12 @@ impl SigningKeys {
 }
 
 impl SigningKey {
-    fn generate(algorithm: SigningAlgorithm, now: u64, file: &Path) -> Result<Self, KeyFileError> {
+    fn generate(
+        algorithm: SigningAlgorithm,
+        token_type: &str,
+        now: u64,
+        file: &Path,
+    ) -> Result<Self, KeyFileError> {
         let random = SystemRandom::new();
         let pkcs8 = match algorithm {
             SigningAlgorithm::Es256 => {
@@ -210,10 +226,10 @@ impl SigningKey {
             retired: None,
             pkcs8: STANDARD.encode(pkcs8.as_ref()),
         };
-        Self::load(stored, file)
+        Self::load(stored, token_type, file)
     }
 
-    fn load(stored: StoredKey, file: &Path) -> Result<Self, KeyFileError> {
+    fn load(stored: StoredKey, token_type: &str, file: &Path) -> Result<Self, KeyFileError> {
         let wrong = || KeyFileError::content(file, "holds a key that cannot be used");
         let der = STANDARD.decode(&stored.pkcs8).map_err(|_| wrong())?;
         let (algorithm, pair, encoding) = match stored.algorithm.as_str() {
@@ -234,7 +250,7 @@ impl SigningKey {
         public.common.key_id = Some(kid.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
         let header = Header {
-            typ: Some(ASSERTION_TYPE.into()),
+            typ: Some(token_type.into()),
             kid: Some(kid.clone()),
             ..Header::new(algorithm)
         };
@@ -288,6 +304,36 @@ pub fn verify_assertion(
     issuer: &str,
     audience: &str,
 ) -> Result<serde_json::Value, jsonwebtoken::errors::Error> {
+    let (key, mut rules) = key_for(jwks, token, ASSERTION_TYPE)?;
+    rules.set_issuer(&[issuer]);
+    rules.set_audience(&[audience]);
+    rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    rules.leeway = 5;
+    Ok(jsonwebtoken::decode(token, &key, &rules)?.claims)
+}
+
+/// Verifies that `token` is of this type and was signed by a listed key; it is about no time and
+/// nobody. Gives its claims.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn verify_signature<T: DeserializeOwned>(
+    jwks: &serde_json::Value,
+    token: &str,
+    token_type: &str,
+) -> Result<T, jsonwebtoken::errors::Error> {
+    let (key, mut rules) = key_for(jwks, token, token_type)?;
+    (rules.validate_exp, rules.validate_aud) = (false, false);
+    rules.required_spec_claims.clear();
+    Ok(jsonwebtoken::decode(token, &key, &rules)?.claims)
+}
+
+/// The listed key that signed `token`, and the rules that its algorithm sets.
+fn key_for(
+    jwks: &serde_json::Value,
+    token: &str,
+    token_type: &str,
+) -> Result<(DecodingKey, Validation), jsonwebtoken::errors::Error> {
     use jsonwebtoken::errors::ErrorKind::{InvalidKeyFormat, InvalidToken};
     let header = jsonwebtoken::decode_header(token)?;
     let keys: JwkSet = serde_json::from_value(jwks.clone()).map_err(|_| InvalidKeyFormat)?;
@@ -298,15 +344,10 @@ pub fn verify_assertion(
         Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
         _ => return Err(InvalidKeyFormat.into()),
     };
-    if header.typ.as_deref() != Some(ASSERTION_TYPE) {
+    if header.typ.as_deref() != Some(token_type) {
         return Err(InvalidToken.into());
     }
-    let mut rules = Validation::new(algorithm);
-    rules.set_issuer(&[issuer]);
-    rules.set_audience(&[audience]);
-    rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    rules.leeway = 5;
-    Ok(jsonwebtoken::decode(token, &DecodingKey::from_jwk(key)?, &rules)?.claims)
+    Ok((DecodingKey::from_jwk(key)?, Validation::new(algorithm)))
 }
 
 fn jwt_algorithm(algorithm: SigningAlgorithm) -> Algorithm {
@@ -374,14 +415,14 @@ mod tests {
     fn keys_survive_a_restart_in_a_file_of_mode_0600() {
         for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {
             let scratch = Scratch::new(&format!("{algorithm:?}"));
-            let first = SigningKeys::open(&scratch.file(), algorithm, NOW).unwrap();
+            let first = SigningKeys::open(&scratch.file(), ASSERTION_TYPE, algorithm, NOW).unwrap();
             let token = first.sign(&serde_json::json!({"sub": "alice"})).unwrap();
             assert_eq!(
                 std::fs::metadata(scratch.file()).unwrap().permissions().mode() & 0o777,
                 0o600
             );
             check_signed(
-                &SigningKeys::open(&scratch.file(), algorithm, NOW + 1).unwrap(),
+                &SigningKeys::open(&scratch.file(), ASSERTION_TYPE, algorithm, NOW + 1).unwrap(),
                 &token,
                 true,
             );
@@ -391,7 +432,9 @@ mod tests {
     #[test]
     fn a_retired_key_is_listed_until_its_assertions_have_expired() {
         let scratch = Scratch::new("rotation");
-        let mut keys = SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).unwrap();
+        let mut keys =
+            SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::Es256, NOW)
+                .unwrap();
         let token = keys.sign(&serde_json::json!({})).unwrap();
         assert!(
             !keys.maintain(SigningAlgorithm::Es256, AGE, LIFE, NOW + AGE.as_secs() - 1).unwrap()
@@ -404,7 +447,7 @@ mod tests {
         assert!(keys.maintain(SigningAlgorithm::Es256, AGE, LIFE, rotated + 180).unwrap());
         check_signed(&keys, &token, false);
         assert_eq!(
-            SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, rotated)
+            SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::Es256, rotated)
                 .unwrap()
                 .summaries(),
             keys.summaries()
@@ -414,8 +457,9 @@ mod tests {
     #[test]
     fn another_algorithm_makes_another_key() {
         let scratch = Scratch::new("algorithm");
-        SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).unwrap();
-        let keys = SigningKeys::open(&scratch.file(), SigningAlgorithm::EdDsa, NOW).unwrap();
+        SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::Es256, NOW).unwrap();
+        let keys = SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::EdDsa, NOW)
+            .unwrap();
         let algorithms: Vec<_> = keys.summaries().into_iter().map(|key| key.algorithm).collect();
         assert_eq!(algorithms, ["ES256", "EdDSA"]);
     }
@@ -423,13 +467,18 @@ mod tests {
     #[test]
     fn o03_a_torn_or_open_file_is_refused() {
         let scratch = Scratch::new("torn");
-        SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).unwrap();
+        SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::Es256, NOW).unwrap();
         std::fs::set_permissions(scratch.file(), std::fs::Permissions::from_mode(0o644)).unwrap();
         let refused =
-            SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).err().unwrap();
+            SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::Es256, NOW)
+                .err()
+                .unwrap();
         assert!(refused.to_string().contains("chmod 600"), "{refused}");
         std::fs::set_permissions(scratch.file(), std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(scratch.file(), "[{").unwrap();
-        assert!(SigningKeys::open(&scratch.file(), SigningAlgorithm::Es256, NOW).is_err());
+        assert!(
+            SigningKeys::open(&scratch.file(), ASSERTION_TYPE, SigningAlgorithm::Es256, NOW)
+                .is_err()
+        );
     }
 }

@@ -12,9 +12,9 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
-    RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, captcha, identity, limits,
-    listener, lockout, operations, rate_limit, route, session, store, stuffing, upstream,
+    Accounts, Audit, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
+    RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, audit, captcha, identity,
+    limits, listener, lockout, operations, rate_limit, route, session, store, stuffing, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -72,6 +72,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
+            "audit",
+            Kind::Table(&audit::SPEC),
+            "What happened, in a log that shows what was done to it.",
+        ),
+        optional(
             "operations",
             Kind::Table(&operations::SPEC),
             "Health, metrics, administration and logs.",
@@ -116,6 +121,8 @@ pub struct GatewayConfig {
     pub captcha: Captcha,
     /// Where accounts and sessions are kept.
     pub store: Store,
+    /// What happened, in a log that shows what was done to it.
+    pub audit: Audit,
     /// Health, metrics, administration and logs.
     pub operations: Operations,
     /// Bounds on what a client may send.
@@ -195,6 +202,7 @@ impl GatewayConfig {
             routes,
             session,
             identity,
+            audit: Audit::read(&root.table("audit"), &store),
             accounts: Accounts::read(&root.table("accounts")),
             rate_limits: RateLimits::read(&root.table("rate_limit")),
             stuffing: Stuffing::read(&root.table("stuffing")),

@@ -9,6 +9,7 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod audit;
 mod captcha;
 mod client_certificates;
 mod edits;
@@ -38,6 +39,7 @@ mod upstream_address;
 mod value;
 
 pub use accounts::{Accounts, PasswordHashing};
+pub use audit::Audit;
 pub use captcha::{Captcha, CaptchaMode, CaptchaProvider, ProviderKind, WhenDown};
 pub use client_certificates::{AccountPart, ClientCertificates};
 pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};

@@ -16,8 +16,10 @@ pub(crate) static SPEC: TableSpec = TableSpec {
     )],
 };
 
-/// Endings of the files beside the store: signing keys, the lock, and keys that are being written.
-const COMPANIONS: [&str; 3] = ["keys", "lock", "new"];
+/// Endings of the files beside the store: signing keys, the lock, the keys and the head of the audit
+/// log, and those of them that are being written.
+const COMPANIONS: [&str; 7] =
+    ["keys", "keys.new", "lock", "audit-keys", "audit-keys.new", "audit-head", "audit-head.new"];
 
 /// Where accounts and sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,7 +76,9 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
     let handshake = tokio::time::timeout(limit, its_tls.acceptor.accept(stream));
     let stream = match Box::pin(unless_ending(handshake, &peer)).await {
         Some(Ok(Ok(stream))) => Box::new(stream),
-        Some(Ok(Err(error))) => return tls::note_refusal(&error, peer.address().ip()),
+        Some(Ok(Err(error))) => {
+            return tls::note_refusal(&gate.services.audit, &error, peer.address().ip());
+        }
         Some(Err(_)) | None => return,
     };
     let session = stream.get_ref().1;
@@ -84,7 +86,9 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
         Ok(None) => {}
         // The cell is empty: a connection has one handshake.
         Ok(Some(certificate)) => drop(peer.certificate.set(certificate)),
-        Err(unproven) => return tls::note_refusal(&unproven.into(), peer.address().ip()),
+        Err(unproven) => {
+            return tls::note_refusal(&gate.services.audit, &unproven.into(), peer.address().ip());
+        }
     }
     if session.alpn_protocol() == Some(b"h2") {
         Box::pin(carry_http2(worker, stream, peer)).await;

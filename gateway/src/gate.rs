@@ -10,6 +10,7 @@ use doorward_certs::KeyFileError;
 use doorward_certs::clients::ClientAuthorities;
 use doorward_certs::tls::TlsIdentities;
 use doorward_config::GatewayConfig;
+use doorward_plugins::audit::{Event, EventKind};
 use doorward_plugins::{Clock, OpenError, Pipeline, Services, pipeline, priority};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -130,6 +131,8 @@ impl Gate {
         gate.listen(&config, &acceptor)?;
         gate.maintain();
         gate.state.set_ready();
+        let started = Event::new(EventKind::SysStartup);
+        gate.services().audit.record(&started.with("version", env!("CARGO_PKG_VERSION")));
         Ok(gate)
     }
 
@@ -201,6 +204,7 @@ impl Gate {
     /// memory, and ends. Says whether every request finished.
     pub fn shut_down(mut self) -> bool {
         self.state.set_draining();
+        self.services().audit.record(&Event::new(EventKind::SysShutdown));
         self.acceptors.drain(..).for_each(|acceptor| acceptor.abort());
         for (worker, _) in &self.workers {
             // A worker that is gone needs no telling.

@@ -128,6 +128,11 @@ async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
             "Log lines that did not fit the queue.",
             state.shared.log.dropped(),
         ),
+        (
+            "doorward_audit_events_dropped_total",
+            "Events that are not in the audit log, because too many waited.",
+            state.shared.services.audit.dropped(),
+        ),
     ];
     let mut text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
     text.push_str("# HELP doorward_captcha_total Captchas that came, by what came of them.\n# TYPE doorward_captcha_total counter\n");

@@ -12,6 +12,7 @@ use doorward_certs::clients::{ClientAuthorities, ClientCertificate};
 use doorward_certs::tls::TlsIdentities;
 use doorward_config::{GatewayConfig, Listener};
 use doorward_plugins::Clock;
+use doorward_plugins::audit::{Audit, Event, EventKind};
 use rustls::ServerConnection;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -46,15 +47,15 @@ impl From<Unproven> for io::Error {
 
 /// Writes down that a client was sent away for its certificate, and why: its operator sees an alert
 /// at most. Other ways in which handshakes fail are the affair of who made them.
-pub(crate) fn note_refusal(error: &io::Error, address: IpAddr) {
+pub(crate) fn note_refusal(audit: &Audit, error: &io::Error, address: IpAddr) {
     use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
     let cause = error.get_ref();
     let by_tls = cause.and_then(|cause| cause.downcast_ref::<rustls::Error>());
     let is_about_certificate = cause.is_some_and(|cause| cause.is::<Unproven>())
         || matches!(by_tls, Some(InvalidCertificate(_) | NoCertificatesPresented));
     if is_about_certificate {
-        let address = address.to_canonical();
-        tracing::info!(event = "client_certificate_refused", %address, %error);
+        let event = Event::new(EventKind::CertificateRefused).with("error", error);
+        audit.record(&Event { address: Some(address.to_canonical().to_string()), ..event });
     }
 }
 

@@ -75,7 +75,8 @@ impl Worker {
             .iter()
             .map(|upstream| {
                 let clock = gate.services.clock.clone();
-                Pool::new(Arc::clone(upstream), Rc::clone(&deadlines), clock)
+                let audit = Arc::clone(&gate.services.audit);
+                Pool::new(Arc::clone(upstream), Rc::clone(&deadlines), clock, audit)
             })
             .collect();
         let worker = Rc::new(Self {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::name::Name;
 use crate::account::password::{PasswordHasher, verify_new};
 use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
-use crate::audit::{Audit, Event, EventKind};
+use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
 use crate::lockout::{Lockout, TallySummary};
@@ -44,6 +44,9 @@ pub enum Request {
     SessionRevokeAll { name: String },
     KeyList,
     KeyRotate,
+    AuditList(AuditQuestion),
+    AuditPage { after: u64 },
+    AuditVerify,
     LockList,
     LockShow { name: String },
     LockLift { name: String },
@@ -88,6 +91,15 @@ pub enum Reply {
         /// Newest last.
         keys: Vec<KeySummary>,
     },
+    /// Records of the audit log.
+    AuditRecords {
+        /// Oldest first.
+        records: Vec<Record>,
+        /// What is signed about the end of the log, with its last records.
+        end: Option<String>,
+    },
+    /// What a verification of the audit log has come to.
+    AuditReport(Report),
     /// What wrong guesses have led to.
     Locks {
         /// By account.
@@ -202,6 +214,12 @@ impl Administration {
             Request::SessionRevokeAll { name } => self.revoke_all(&name).await,
             Request::KeyList => Ok(Reply::Keys { keys: self.assertions.keys() }),
             Request::KeyRotate => self.rotate().await,
+            Request::AuditList(question) => self.audit_list(question).await,
+            Request::AuditPage { after } => {
+                let (records, end) = self.audit.page(after).await?;
+                Ok(Reply::AuditRecords { records, end })
+            }
+            Request::AuditVerify => Ok(Reply::AuditReport(self.audit.verify().await?)),
             Request::LockList => self.list_locks().await,
             Request::LockShow { name } => {
                 let record = self.find(&name).await?;
@@ -330,15 +348,19 @@ impl Administration {
             return Err(AdminError::Unknown(format!("session {id}")));
         };
         self.sessions.end(std::slice::from_ref(&session)).await?;
+        let principal = session.principal();
         let event = Event::new(EventKind::SessionRevoked).session(&session.id);
-        self.audit.record(&event.account(&session.principal().name));
+        self.audit.record(&event.principal(&principal.id).account(&principal.name));
         Ok(Reply::Ended { ended: 1 })
     }
 
     async fn revoke_all(&self, name: &str) -> Result<Reply, AdminError> {
         let _turn = self.turn.lock().await;
         let record = self.find(name).await?;
-        Ok(Reply::Ended { ended: self.end_all(&record.id).await? })
+        let ended = self.end_all(&record.id).await?;
+        let event = Event::new(EventKind::SessionRevoked).principal(&record.id);
+        self.audit.record(&event.account(&record.name).with("count", ended));
+        Ok(Reply::Ended { ended })
     }
 
     async fn rotate(&self) -> Result<Reply, AdminError> {

@@ -23,10 +23,56 @@ impl Timestamp {
         self.0 / 1000
     }
 
+    /// As RFC 3339 in UTC, with milliseconds.
+    pub fn rfc3339(self) -> String {
+        format!("{}{:03}Z", self.rfc3339_second(), self.0 % 1000)
+    }
+
+    /// The part of [`Self::rfc3339`] that a whole second has in common: `2026-11-22T07:13:33.`
+    pub fn rfc3339_second(self) -> String {
+        let (days, of_day) = (self.secs() / 86_400, self.secs() % 86_400);
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.")
+    }
+
+    /// Reads what [`Self::rfc3339`] writes, and nothing else.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let of_day = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+        let days = days_of(year, month, day)?;
+        let time = Self((days * 86_400 + of_day) * 1000 + number(20, 23)?);
+        // Whatever could be read but is written otherwise is no time either.
+        (time.rfc3339() == text).then_some(time)
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
+/// Counts from 1 March of year 0, so that the leap day is the last of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let since_march_0 = days + 719_468;
+    let (era, of_era) = (since_march_0 / 146_097, since_march_0 % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// The other way round. `None` before 1970; a day that its month does not have becomes another.
+fn days_of(year: u64, month: u64, day: u64) -> Option<u64> {
+    let from_march = (month + 9) % 12;
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let of_year = (153 * from_march + 2) / 5 + day.checked_sub(1)?;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+    days.checked_sub(719_468)
 }
 
 impl std::ops::Add<Duration> for Timestamp {
@@ -113,6 +159,25 @@ mod tests {
             wall.since(first) < Duration::from_secs(5)
                 && first.since(wall) < Duration::from_secs(5)
         );
+    }
+
+    #[test]
+    fn times_are_written_out_and_read_again() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_123, "2000-02-29T00:00:00.123Z"),
+            (1_795_305_599_999, "2026-11-21T23:59:59.999Z"),
+            (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp(ms).rfc3339(), text);
+            assert_eq!(Timestamp::parse_rfc3339(text), Some(Timestamp(ms)));
+        }
+        for text in
+            ["", "2026-02-29T00:00:00.000Z", "1969-12-31T23:59:59.000Z", "2026-01-01T00:00:00Z"]
+        {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use http::response::Parts as ResponseHead;
 
+use audit::{Audit, Event, EventKind};
+
 pub use clock::{Clock, Timestamp};
 pub use context::{Client, RequestContext, RequestId};
 pub use refusal::{Problem, Refusal};
@@ -88,7 +90,7 @@ pub struct PluginError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 ///
 /// The order is a security property: `tests/it/order.rs` has one test for each comment below.
 pub fn pipeline(services: &Services) -> Pipeline {
-    Pipeline::new(vec![
+    let plugins: Vec<Box<dyn Plugin>> = vec![
         // First, so that no branch exists on which a client's identity field survives.
         Box::new(identity::StripIdentity::new(&services.config)),
         // Before anything is looked up: a flood is to cost as little as it can.
@@ -113,18 +115,20 @@ pub fn pipeline(services: &Services) -> Pipeline {
         Box::new(edits::EditFields::new(&services.config)),
         // Last, because the upstream may only hear of a principal that was let through.
         Box::new(identity::AssertIdentity::new(&services.config, Arc::clone(&services.assertions))),
-    ])
+    ];
+    Pipeline::new(plugins, Arc::clone(&services.audit))
 }
 
 /// The ordered list of plugins.
 pub struct Pipeline {
     plugins: Vec<Box<dyn Plugin>>,
+    audit: Arc<Audit>,
 }
 
 impl Pipeline {
-    /// Runs `plugins` in this order.
-    pub fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
-        Self { plugins }
+    /// Runs `plugins` in this order, and tells `audit` what they refuse.
+    pub fn new(plugins: Vec<Box<dyn Plugin>>, audit: Arc<Audit>) -> Self {
+        Self { plugins, audit }
     }
 
     /// Asks every plugin until one refuses. `None`: all let the request through.
@@ -145,9 +149,28 @@ impl Pipeline {
                 }
             };
             cx.decided_by = plugin.name();
+            self.note(cx, &refusal);
             return Some(refusal);
         }
         None
+    }
+
+    /// Notes what an attack, or somebody who tries their luck, meets. That a stranger has to sign in
+    /// belongs to the day.
+    fn note(&self, cx: &RequestContext, refusal: &Refusal) {
+        let kind = match refusal.problem {
+            Problem::Forbidden => EventKind::AuthorizationFail,
+            Problem::CrossSite => EventKind::CsrfRefused,
+            _ => return,
+        };
+        let event = Event::new(kind).from_request(cx.client.address, cx.request_id.as_str());
+        let event = event.with("plugin", cx.decided_by).with("route", &cx.route.name);
+        self.audit.record(&match (&cx.session, &cx.principal) {
+            (Some(session), Some(principal)) => {
+                event.session(session.id).principal(&principal.id).account(&principal.name)
+            }
+            _ => event,
+        });
     }
 
     /// Lets every plugin take out of a request's trailers what has no business there.
@@ -183,7 +206,10 @@ mod tests {
     #[tokio::test]
     async fn a01_a_plugin_that_cannot_decide_refuses() {
         let mut cx = context::tests::context("/");
-        let refusal = Pipeline::new(vec![Box::new(Broken)]).on_request(&mut cx).await.unwrap();
+        let refusal = Pipeline::new(vec![Box::new(Broken)], Arc::default())
+            .on_request(&mut cx)
+            .await
+            .unwrap();
         assert_eq!(refusal.problem.status(), http::StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(cx.decided_by, "broken");
     }

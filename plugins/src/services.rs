@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::account::password::{HashError, PasswordHasher};
 use crate::administration::Administration;
-use crate::audit::Audit;
+use crate::audit::{Audit, Event, EventKind};
 use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
@@ -103,7 +103,7 @@ impl Services {
         let captcha =
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let turn = Arc::default();
-        let audit = Arc::new(Audit::default());
+        let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let administration = Administration {
             accounts: Arc::clone(&accounts),
             sessions: Arc::clone(&sessions),
@@ -119,6 +119,7 @@ impl Services {
             Arc::clone(&accounts),
             Arc::clone(&sessions),
             clock.clone(),
+            Arc::clone(&audit),
             Arc::clone(&turn),
         ));
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
@@ -180,7 +181,10 @@ impl Services {
     async fn sweep(&self) {
         match self.sessions.sweep().await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(event = "session_expired", count),
+            Ok(count) => {
+                let event = Event::new(EventKind::SessionExpired);
+                self.audit.record(&event.with("count", count));
+            }
             Err(error) => {
                 tracing::error!(event = "store_write_failed", %error, "expired sessions stay in the store")
             }
@@ -196,7 +200,7 @@ impl Services {
         };
         match tokio::task::spawn_blocking(maintain).await {
             Ok(Ok(false)) => {}
-            Ok(Ok(true)) => tracing::info!(event = "key_rotated"),
+            Ok(Ok(true)) => self.audit.record(&Event::new(EventKind::KeyRotated)),
             Ok(Err(error)) => tracing::error!(event = "key_rotation_failed", %error),
             Err(error) => tracing::error!(event = "key_rotation_failed", %error),
         }
@@ -207,6 +211,7 @@ impl Services {
         if let Err(error) = self.sessions.flush().await {
             tracing::error!(event = "store_write_failed", %error, "the last activity is lost");
         }
+        self.audit.close().await;
         self.store.close().await;
     }
 }

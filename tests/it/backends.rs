@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 
-use doorward_certs::signing::SigningKeys;
+use doorward_certs::signing::{ASSERTION_TYPE, SigningKeys};
 use doorward_config::SigningAlgorithm;
 use doorward_tests::process::{self, Served, prepared};
 use doorward_tests::{Answer, Browser, DEADLINE, PUBLIC_HOST, Scratch, eventually};
@@ -81,8 +81,13 @@ async fn ask_directly(backend: &Backend, assertions: &[&str]) -> Answer {
 
 /// Signs what the gate would not: with its own key, but other claims.
 fn sign(folder: &Path, change: &Value) -> String {
-    let keys =
-        SigningKeys::open(&folder.join("doorward.keys"), SigningAlgorithm::Es256, 0).unwrap();
+    let keys = SigningKeys::open(
+        &folder.join("doorward.keys"),
+        ASSERTION_TYPE,
+        SigningAlgorithm::Es256,
+        0,
+    )
+    .unwrap();
     #[expect(clippy::disallowed_methods, reason = "the backend goes by the machine's time")]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut claims = json!({

@@ -15,6 +15,7 @@ mod access;
 mod answers;
 mod api;
 mod assertion;
+mod audit;
 mod authority;
 mod backends;
 mod captcha;

@@ -108,7 +108,7 @@ impl Served {
         let started = loop {
             let line = lines.recv_timeout(DEADLINE).expect("a line about the start");
             let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == "sys_startup" {
+            if event["event"] == "listening" {
                 break event;
             }
         };
@@ -120,6 +120,15 @@ impl Served {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Lets the process write files of at most this many bytes, as if the disk were full;
+    /// `unlimited` to lift it.
+    pub fn bound_files(&self, size: &str) {
+        let pid = format!("--pid={}", self.child.id());
+        let bound = format!("--fsize={size}:unlimited");
+        let status = Command::new("prlimit").args([&pid, &bound]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Sends a signal by name, such as `TERM`.

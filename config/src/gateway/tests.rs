@@ -155,11 +155,12 @@ fn check_changed(from: &str, to: &str, key: &str, reason: &str) {
 
 #[test]
 fn p02_the_socket_is_apart_from_the_store_and_its_companions() {
-    for ending in ["sock", "sock-new", "keys", "lock", "new", "LOCK"] {
+    for ending in ["sock", "sock-new", "keys", "lock", "audit-head", "LOCK"] {
         let path = format!("doorward.{ending}");
         check_changed("doorward.db", &path, "store.path", "beside the store");
     }
-    for name in ["doorward.db", "./x/../doorward.keys", "doorward.lock", "/base/doorward.new"] {
+    for name in ["doorward.db", "./x/../doorward.keys", "doorward.lock", "/base/doorward.keys.new"]
+    {
         check(
             &format!("[operations]\nsocket = \"{name}\"\n"),
             &["9:10: operations.socket: is the store or a file that it needs."],

@@ -84,16 +84,45 @@ fn run(gate: &Gate, request: Request) -> Result<(), Failure> {
 
 /// Asks the running gate, or else does it to the store of a stopped one.
 pub(super) fn ask(config: GatewayConfig, request: Request) -> Result<Reply, Failure> {
+    let mut reply = None;
+    converse(config, request, |given| {
+        reply = Some(given);
+        None
+    })?;
+    reply.ok_or_else(|| Failure::Internal("there is no reply".into()))
+}
+
+/// The same with several requests: `take` gets a reply and says what to ask next.
+pub(super) fn converse(
+    config: GatewayConfig,
+    first: Request,
+    take: impl FnMut(Reply) -> Option<Request>,
+) -> Result<(), Failure> {
     let socket = config.operations.socket.clone();
     runtime()?.block_on(async {
         match UnixStream::connect(&socket).await {
             Ok(stream) => {
                 note(&format!("asked the running gate at {}", socket.display()));
-                Box::pin(ask_running(stream, &config.store, &request)).await
+                converse_running(stream, &config, first, take).await
             }
-            Err(_) => ask_stopped(config, &socket, request).await,
+            Err(_) => Box::pin(converse_stopped(config, &socket, first, take)).await,
         }
     })
+}
+
+async fn converse_running(
+    mut stream: UnixStream,
+    config: &GatewayConfig,
+    mut request: Request,
+    mut take: impl FnMut(Reply) -> Option<Request>,
+) -> Result<(), Failure> {
+    loop {
+        let reply = Box::pin(ask_running(stream, &config.store, &request)).await?;
+        let Some(next) = take(reply) else { return Ok(()) };
+        // A connection is for one request.
+        request = next;
+        stream = UnixStream::connect(&config.operations.socket).await?;
+    }
 }
 
 async fn ask_running(
@@ -126,11 +155,12 @@ async fn ask_running(
     }
 }
 
-async fn ask_stopped(
+async fn converse_stopped(
     config: GatewayConfig,
     socket: &Path,
-    request: Request,
-) -> Result<Reply, Failure> {
+    first: Request,
+    mut take: impl FnMut(Reply) -> Option<Request>,
+) -> Result<(), Failure> {
     let place = config.store.path.display().to_string();
     let services =
         Services::open(Arc::new(config), Clock::machine()).await.map_err(|error| match error {
@@ -141,7 +171,14 @@ async fn ask_stopped(
             error => Failure::Io(error.to_string()),
         })?;
     note(&format!("no gate is running: used its store at {place}"));
-    let result = services.administration.execute(request).await;
+    let mut request = Some(first);
+    let mut result = Ok(());
+    while let Some(asked) = request.take() {
+        match services.administration.execute(asked).await {
+            Ok(reply) => request = take(reply),
+            Err(error) => result = Err(error),
+        }
+    }
     services.close().await;
     result.map_err(|error| match error {
         AdminError::Refuse(_) | AdminError::Unknown(_) => Failure::Refuse(error.to_string()),
@@ -188,6 +225,11 @@ fn print(reply: &Reply) {
                 say(&format!("{}  {}  {state}", key.kid, key.algorithm));
             }
         }
+        Reply::AuditRecords { records, .. } => {
+            records.iter().for_each(|record| say(&record.for_people()));
+        }
+        // Told by `audit`, with an exit code.
+        Reply::AuditReport(_) => {}
         Reply::Locks { locks } if locks.is_empty() => say("no wrong passwords"),
         Reply::Locks { locks } => locks.iter().for_each(print_lock),
         Reply::Ended { ended } => {

@@ -36,6 +36,9 @@ pub(super) enum Command {
     /// The keys that sign assertions.
     #[command(subcommand)]
     Key(Key),
+    /// The log of what happened.
+    #[command(subcommand)]
+    Audit(Audit),
     /// What wrong passwords have led to.
     #[command(subcommand)]
     Lock(Lock),
@@ -229,6 +232,46 @@ pub(super) enum Key {
         #[command(flatten)]
         gate: Gate,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// List the latest records.
+    List {
+        /// Only those about ACCOUNT or ACCOUNT/SUB_USER.
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+        /// Only those of this event, such as authn_login_fail.
+        #[arg(long, value_name = "EVENT")]
+        event: Option<String>,
+        /// Only those of the time before now, such as 24h.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// At most so many, 10000 at the most.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Print the whole log as JSON lines; the last line is its signed end.
+    Export {
+        /// The configuration of the gate.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say what was done to the log and where; exit 1 if anything was.
+    Verify {
+        /// Verify an export of the gate instead of its store.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The file is a piece of the log, such as `audit.file`: it may begin and end anywhere.
+        #[arg(long, requires = "file")]
+        piece: bool,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Print the JSON Schema of a record.
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]

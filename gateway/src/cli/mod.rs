@@ -5,6 +5,7 @@
 
 mod admin;
 mod arguments;
+mod audit;
 mod config;
 mod health;
 mod password;
@@ -18,6 +19,7 @@ use clap::{CommandFactory, Parser};
 use crate::gate::StartError;
 use arguments::{Arguments, Command};
 
+pub(crate) use doorward_plugins::audit::tame;
 pub(crate) use serve::wait_for_end;
 
 /// What went wrong, in the terms of exit codes.
@@ -84,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Account(command) => admin::account(command),
         Command::Session(command) => admin::session(command),
         Command::Key(command) => admin::key(command),
+        Command::Audit(command) => audit::run(command),
         Command::Lock(command) => admin::lock(command),
         Command::Health { config } => health::run(&config),
         Command::Completions { shell } => {
@@ -109,15 +112,6 @@ pub fn run() -> ExitCode {
 pub(crate) fn say(line: &str) {
     // A closed pipe (`| head`) wants no more of it.
     let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// A text that somebody else chose, so that it cannot steer the terminal or turn the line round.
-pub(crate) fn tame(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.replace(steers, "\u{fffd}")
 }
 
 /// Prints a line about the answer, apart from it.

@@ -17,7 +17,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     log.install(&config.operations.log_level);
     let gate = Gate::start(config, Clock::machine(), log)?;
     for address in gate.addresses() {
-        tracing::info!(event = "sys_startup", %address, operations = %gate.operations(), version = env!("CARGO_PKG_VERSION"));
+        tracing::info!(event = "listening", %address, operations = %gate.operations(), version = env!("CARGO_PKG_VERSION"));
     }
     wait_for_end(gate)
 }
@@ -50,7 +50,6 @@ pub(crate) fn wait_for_end(gate: Gate) -> Result<(), Failure> {
             }
         }
     });
-    tracing::info!(event = "sys_shutdown", "draining");
     office.spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -60,7 +59,7 @@ pub(crate) fn wait_for_end(gate: Gate) -> Result<(), Failure> {
         std::process::exit(70);
     });
     if !gate.shut_down() {
-        tracing::warn!(event = "sys_shutdown", "some requests did not finish in time");
+        tracing::warn!(event = "requests_cut_off", "some requests did not finish in time");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use doorward_plugins::audit::EventKind;
 use doorward_plugins::{Problem, Refusal};
 use http::StatusCode;
 use serde::Deserialize;
@@ -74,11 +75,7 @@ pub(super) async fn end_session(
 ) -> Response {
     let Form(fields) = fields.unwrap_or_default();
     if desk.guard.verify(&visit, PURPOSE, &fields.code).is_none() {
-        tracing::warn!(
-            event = "csrf_refused",
-            address = %visit.address,
-            request_id = visit.request_id
-        );
+        desk.note(&visit, EventKind::CsrfRefused);
         return visit.refuse(&Refusal::new(Problem::CrossSite));
     }
     match end_own(&desk, &visit, |session, id| session == id, &fields.id).await {
@@ -99,7 +96,7 @@ pub(super) async fn end_own(
     ending.retain(|own| chosen(&own.id, id));
     let ended = desk.services.sessions.end(&ending).await;
     for own in &ending {
-        tracing::info!(event = "session_ended", session = &*own.id, account = %own.principal().name, request_id = visit.request_id);
+        desk.note_ended(visit, own);
     }
     ended.map_err(|error| {
         tracing::error!(event = "store_write_failed", %error);

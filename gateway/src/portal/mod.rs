@@ -31,6 +31,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use doorward_plugins::audit::{Event, EventKind};
 use doorward_plugins::session::LiveSession;
 use doorward_plugins::session::cookie::{CookieNames, GateCookies};
 use doorward_plugins::{Problem, Refusal, RequestContext, Services, Timestamp};
@@ -70,6 +71,22 @@ struct Desk {
     guard: FormGuard,
     cookies: CookieNames,
     outgoing: HttpsClient,
+}
+
+impl Desk {
+    /// Tells the audit log about a visit.
+    fn note(&self, visit: &Visit, kind: EventKind) {
+        let event = Event::new(kind).from_request(visit.address, &visit.request_id);
+        self.services.audit.record(&event);
+    }
+
+    /// Tells it that a visitor ended a session.
+    fn note_ended(&self, visit: &Visit, ended: &LiveSession) {
+        let event = Event::new(EventKind::SessionEnded).session(ended.id);
+        let principal = ended.principal();
+        let event = event.principal(&principal.id).account(&principal.name);
+        self.services.audit.record(&event.from_request(visit.address, &visit.request_id));
+    }
 }
 
 /// One request to the portal, as the pipeline left it.
@@ -235,11 +252,7 @@ async fn protect(
     let chosen = language::asked_for(request.uri().query());
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = if !safe && visit.site == Site::Other {
-        tracing::warn!(
-            event = "csrf_refused",
-            address = %visit.address,
-            request_id = visit.request_id
-        );
+        desk.note(&visit, EventKind::CsrfRefused);
         visit.refuse(&Refusal::new(Problem::CrossSite))
     } else {
         next.run(request).await

@@ -7,6 +7,7 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use doorward_config::Secret;
+use doorward_plugins::audit::EventKind;
 use doorward_plugins::sign_in::{Credentials, Origin, SignInError, SignedIn};
 use doorward_plugins::{Problem, Refusal};
 use http::{HeaderMap, StatusCode};
@@ -87,11 +88,7 @@ pub(super) async fn submit(
     let t = Texts::of(visit.language);
     let password = Secret::new(std::mem::take(&mut fields.password));
     let Some(shown) = desk.guard.verify(&visit, PURPOSE, &fields.code) else {
-        tracing::warn!(
-            event = "csrf_refused",
-            address = %visit.address,
-            request_id = visit.request_id
-        );
+        desk.note(&visit, EventKind::CsrfRefused);
         return show(&desk, &visit, &fields, StatusCode::FORBIDDEN, Told::error(t.form_expired));
     };
     let credentials = Credentials {

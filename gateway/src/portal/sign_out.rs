@@ -37,7 +37,7 @@ pub(super) async fn end(desk: &Desk, visit: &Visit) -> Result<(), Refusal> {
     let ending = visit.session.as_slice();
     let ended = desk.services.sessions.end(ending).await;
     if let Some(session) = &visit.session {
-        tracing::info!(event = "session_ended", session = &*session.id, account = %session.principal().name, request_id = visit.request_id);
+        desk.note_ended(visit, session);
     }
     ended.map_err(|error| {
         tracing::error!(event = "store_write_failed", %error, request_id = visit.request_id);

@@ -19,6 +19,7 @@ mod http2;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_config::Protocol;
+use doorward_plugins::audit::{Audit, Event, EventKind};
 use doorward_plugins::session::LiveSession;
 use doorward_plugins::{Clock, Problem};
 use http::request::Parts as RequestHead;
@@ -55,6 +57,7 @@ pub(crate) struct Pool {
     addresses: Vec<Connections>,
     deadlines: Rc<Deadlines>,
     clock: Clock,
+    audit: Arc<Audit>,
 }
 
 #[derive(Default)]
@@ -112,9 +115,14 @@ pub(crate) enum Answered {
 }
 
 impl Pool {
-    pub(crate) fn new(upstream: Arc<Upstream>, deadlines: Rc<Deadlines>, clock: Clock) -> Rc<Self> {
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        deadlines: Rc<Deadlines>,
+        clock: Clock,
+        audit: Arc<Audit>,
+    ) -> Rc<Self> {
         let addresses = upstream.addresses.iter().map(|_| Connections::default()).collect();
-        Rc::new(Self { upstream, addresses, deadlines, clock })
+        Rc::new(Self { upstream, addresses, deadlines, clock, audit })
     }
 
     /// Sends a request and gives the response as soon as its head is there.
@@ -331,12 +339,24 @@ impl Pool {
         let limit = self.upstream.rules.connect_timeout;
         let (problem, error) = match tokio::time::timeout(limit, connecting).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => (Problem::BadGateway, error.to_string()),
+            Ok(Err(error)) => {
+                self.note_tls_failure(&address.name, &error);
+                (Problem::BadGateway, error.to_string())
+            }
             Err(_) => (Problem::GatewayTimeout, "connecting took too long".to_owned()),
         };
         let upstream = self.upstream.rules.name.as_str();
         tracing::warn!(event = "upstream_unreachable", upstream, address = address.name, error);
         Err(Failed { problem, retry: true, address_is_ill: true })
+    }
+
+    /// Tells the audit log if TLS was what failed: nobody may stand between gate and upstream.
+    fn note_tls_failure(&self, address: &str, error: &io::Error) {
+        if error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
+            let event = Event::new(EventKind::UpstreamTlsFail);
+            let event = event.with("upstream", &self.upstream.rules.name).with("to", address);
+            self.audit.record(&event.with("error", error));
+        }
     }
 
     fn failed(&self, problem: Problem, error: &str) -> Failed {

@@ -67,6 +67,20 @@ impl Event {
         self
     }
 
+    /// Takes what steers a screen out of all its texts.
+    pub(crate) fn tamed(&self) -> Self {
+        let optional = |text: &Option<String>| text.as_deref().map(tame);
+        Self {
+            kind: self.kind,
+            principal: optional(&self.principal),
+            account: optional(&self.account),
+            session: optional(&self.session),
+            address: optional(&self.address),
+            request_id: optional(&self.request_id),
+            details: self.details.iter().map(|(name, value)| (*name, tame(value))).collect(),
+        }
+    }
+
     /// Writes it to the log of the process.
     pub(crate) fn trace(&self) {
         let details = self.details.iter().map(|(name, value)| format!("{name}={value}"));
@@ -84,6 +98,15 @@ impl Event {
     }
 }
 
+/// A text that somebody else chose, so that it cannot steer a terminal or turn a line round.
+pub fn tame(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.replace(steers, "\u{fffd}")
+}
+
 /// How much attention an event deserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -91,6 +114,64 @@ pub enum Severity {
     Info,
     /// Somebody may want to look at it.
     Warning,
+}
+
+impl Severity {
+    /// Its name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// How many events of a kind become records of their own within a minute, if anybody can cause them
+/// at no cost.
+const CHEAP_PER_MINUTE: u64 = 60;
+
+/// The same of all others that come from outside. They cost a password hash, or a session.
+const DEAR_PER_MINUTE: u64 = 6000;
+
+impl EventKind {
+    /// Did something succeed or fail? `None`: nothing was tried.
+    pub fn outcome(self) -> Option<&'static str> {
+        match self {
+            Self::LoginSuccess | Self::LoginSuccessAfterFail | Self::PasswordChange => {
+                Some("success")
+            }
+            Self::LoginFail
+            | Self::LoginUnavailable
+            | Self::CaptchaFail
+            | Self::CsrfRefused
+            | Self::RateLimitExceeded
+            | Self::AuthorizationFail
+            | Self::CertificateRefused
+            | Self::UpstreamTlsFail => Some("failure"),
+            _ => None,
+        }
+    }
+
+    /// How many of it become records of their own within a minute. The others are counted, and a
+    /// summary is written, or whoever can send requests could fill the disk.
+    pub(crate) fn per_minute(self) -> u64 {
+        match self {
+            Self::CaptchaFail
+            | Self::CsrfRefused
+            | Self::RateLimitExceeded
+            | Self::AuthorizationFail
+            | Self::CertificateRefused
+            | Self::UpstreamTlsFail
+            | Self::CredentialStuffing => CHEAP_PER_MINUTE,
+            // What the log says of itself.
+            Self::AuditCheckpoint
+            | Self::AuditGap
+            | Self::AuditSummary
+            | Self::AuditPruned
+            | Self::AuditBroken => u64::MAX,
+            _ => DEAR_PER_MINUTE,
+        }
+    }
 }
 
 /// Declares the kinds with their names, so that no name is written twice.
@@ -156,10 +237,24 @@ kinds! {
     SessionRevoked = "session_revoked", Info;
     /// Sessions ended by themselves.
     SessionExpired = "session_expired", Info;
+    /// A client was sent away for its certificate.
+    CertificateRefused = "client_certificate_refused", Warning;
+    /// An upstream could not prove who it is, or would not speak TLS.
+    UpstreamTlsFail = "upstream_tls_fail", Warning;
     /// A new signing key.
     KeyRotated = "key_rotated", Info;
     /// The gate began to serve.
     SysStartup = "sys_startup", Info;
     /// The gate stops.
     SysShutdown = "sys_shutdown", Info;
+    /// The log up to here, signed.
+    AuditCheckpoint = "audit_checkpoint", Info;
+    /// So many events could not be written.
+    AuditGap = "audit_gap", Warning;
+    /// So many events of a kind came in a short time that they have no records of their own.
+    AuditSummary = "audit_summary", Warning;
+    /// Old records were removed.
+    AuditPruned = "audit_pruned", Info;
+    /// The log was found changed by somebody else.
+    AuditBroken = "audit_broken", Warning;
 }

@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 
 use crate::account::PrincipalRecord;
 use crate::account::name::Name;
+use crate::audit::{Audit, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::session::{Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::sign_in::SignInError;
@@ -38,6 +39,7 @@ pub struct CertificateSessions {
     accounts: Arc<dyn AccountStore>,
     sessions: Arc<Sessions>,
     clock: Clock,
+    audit: Arc<Audit>,
     /// Held while an account is looked at for the last time and its session begins: see `SignIn`.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Where the store is asked.
@@ -68,10 +70,11 @@ impl CertificateSessions {
         accounts: Arc<dyn AccountStore>,
         sessions: Arc<Sessions>,
         clock: Clock,
+        audit: Arc<Audit>,
         turn: Arc<tokio::sync::Mutex<()>>,
     ) -> Self {
         let (office, known) = (Handle::current(), RwLock::default());
-        Self { accounts, sessions, clock, turn, office, known }
+        Self { accounts, sessions, clock, audit, turn, office, known }
     }
 
     /// Forgets sessions that are over.
@@ -93,20 +96,30 @@ impl CertificateSessions {
     async fn begin(&self, asking: &Asking) -> Result<Arc<LiveSession>, SignInError> {
         let mut principal = None;
         let result = self.verify_and_begin(asking, &mut principal).await;
-        let (address, request_id) = (&asking.address, &asking.request_id);
-        let certificate = hex(&asking.key.fingerprint);
+        let event = |kind| {
+            let event = Event::new(kind).from_request(&asking.address, &asking.request_id);
+            let certificate = hex(&asking.key.fingerprint);
+            event.with("factor", "certificate").with("certificate", certificate)
+        };
+        let about = |event: Event| match &principal {
+            Some(id) => event.principal(id),
+            None => event,
+        };
         match &result {
             Ok((_, false)) => {}
             Ok((session, true)) => {
                 let principal = session.principal();
-                tracing::info!(event = "authn_login_success", account = %principal.name, principal = principal.id, session = &*session.id, factor = "certificate", certificate, address, request_id);
+                let event = about(event(EventKind::LoginSuccess)).session(session.id);
+                self.audit.record(&event.account(&principal.name));
             }
             // The name stands in a certificate that was verified: it is nobody's typing.
             Err(SignInError::Reject) => {
-                tracing::info!(event = "authn_login_fail", principal, name = %asking.key.account, factor = "certificate", certificate, address, request_id)
+                let event = about(event(EventKind::LoginFail));
+                self.audit.record(&event.with("name", &asking.key.account));
             }
             Err(error) => {
-                tracing::warn!(event = "authn_login_unavailable", principal, %error, factor = "certificate", certificate, address, request_id)
+                let event = about(event(EventKind::LoginUnavailable));
+                self.audit.record(&event.with("error", error));
             }
         }
         result.map(|(session, _)| session)
@@ -165,7 +178,16 @@ mod tests {
     pub(super) async fn certificates() -> (Arc<CertificateSessions>, Scratch) {
         let (sessions, scratch) = sessions("").await;
         let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
-        (Arc::new(CertificateSessions::new(store, sessions, clock, Arc::default())), scratch)
+        (
+            Arc::new(CertificateSessions::new(
+                store,
+                sessions,
+                clock,
+                Arc::default(),
+                Arc::default(),
+            )),
+            scratch,
+        )
     }
 
     fn asking(account: &str, scope: &str) -> Asking {

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
-use doorward_certs::signing::{KeySummary, SigningKeys};
+use doorward_certs::signing::{ASSERTION_TYPE, KeySummary, SigningKeys};
 use doorward_config::{GatewayConfig, SigningAlgorithm};
 use http::HeaderValue;
 use serde::Serialize;
@@ -72,6 +72,7 @@ impl Assertions {
     pub fn open(config: &GatewayConfig, clock: Clock) -> Result<Self, KeyFileError> {
         let keys = SigningKeys::open(
             &config.store.beside("keys"),
+            ASSERTION_TYPE,
             config.identity.algorithm,
             clock.wall().secs(),
         )?;

@@ -103,6 +103,69 @@ async fn sessions_begin_end_and_are_touched(store: &dyn SessionStore) {
     assert!(all(store).await.is_empty(), "begun too long ago");
 }
 
+fn audit_records(count: u64) -> Vec<Record> {
+    let mut head = Head::default();
+    let event = |number| {
+        let event =
+            Event::new(if number % 2 == 0 { EventKind::LoginFail } else { EventKind::UserCreated });
+        let event = event.with("note", "\u{e9} \"quoted\"\n");
+        if number % 3 == 0 { event.account("alice") } else { event.principal("id-of-alice") }
+    };
+    let records = (1..=count).map(|number| {
+        let record = Record::chain(&event(number), Timestamp(number * 10), head);
+        head = record.head();
+        record
+    });
+    records.collect()
+}
+
+async fn the_log_grows_at_its_end_and_shrinks_at_its_front(store: &dyn AuditStore) {
+    let records = audit_records(10);
+    assert_eq!(store.last().await.unwrap(), None);
+    store.append(&records[..4]).await.unwrap();
+    store.append(&records[4..]).await.unwrap();
+    assert!(matches!(store.append(&records[9..]).await, Err(StoreError::Taken)));
+    assert_eq!(store.last().await.unwrap().as_ref(), records.last());
+    assert_eq!(store.page(0, 4).await.unwrap(), records[..4]);
+    assert_eq!(store.page(8, 4).await.unwrap(), records[8..]);
+
+    let ask = async |since, event: Option<&str>, account: Option<&str>, principal: Option<&str>| {
+        let [event, account, principal] =
+            [event, account, principal].map(|text| text.map(str::to_owned));
+        let filter = AuditFilter { since: Timestamp(since), event, account, principal };
+        let found = store.latest(&filter, 3).await.unwrap();
+        found.iter().map(|record| record.sequence).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(0, None, None, None).await, [8, 9, 10], "the latest, oldest first");
+    assert_eq!(ask(90, Some("authn_login_fail"), None, None).await, [10]);
+    assert_eq!(ask(0, None, Some("alice"), None).await, [3, 6, 9]);
+    assert_eq!(ask(0, None, Some("alice"), Some("id-of-alice")).await, [8, 9, 10]);
+    assert!(ask(0, None, Some("bob"), None).await.is_empty());
+    let older = async |than| {
+        let found = store.last_older("authn_login_fail", Timestamp(than)).await.unwrap();
+        found.map(|record| record.sequence)
+    };
+    assert_eq!((older(80).await, older(20).await, older(1000).await), (Some(6), None, Some(10)));
+    let event = Event::new(EventKind::LoginFail);
+    let set_back = Record::chain(&event, Timestamp(5), records[9].head());
+    store.append(&[set_back]).await.unwrap();
+    assert_eq!((older(80).await, older(1000).await), (Some(6), Some(11)), "a clock was set back");
+
+    assert_eq!(store.forget_before(6, 3).await.unwrap(), 3);
+    assert_eq!(store.forget_before(6, 3).await.unwrap(), 2);
+    assert_eq!(store.forget_before(6, 3).await.unwrap(), 0);
+    assert_eq!(store.page(0, 2).await.unwrap(), records[5..7]);
+}
+
+use crate::audit::{Event, EventKind, Head};
+
+#[tokio::test]
+async fn sqlite_keeps_the_audit_log() {
+    let scratch = scratch("audit");
+    let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
+    the_log_grows_at_its_end_and_shrinks_at_its_front(&store).await;
+}
+
 fn tally_key(subject: &str, device: &str) -> TallyKey {
     TallyKey {
         subject: subject.into(),

@@ -1,6 +1,6 @@
 //! Where records and live state are kept: narrow traits, and a backend a file.
 //!
-//! Records (accounts) and live state (sessions) are separate traits, because a shared deployment
+//! Records (accounts), live state (sessions) and the audit log are separate traits, because a shared deployment
 //! keeps them in different servers. Whatever a method that changes something returns `Ok` for is
 //! durable: it survives `kill -9` and a power cut.
 //!
@@ -15,6 +15,7 @@ use doorward_config::Lockout as Rules;
 
 use crate::account::name::NameKey;
 use crate::account::{PrincipalRecord, State};
+use crate::audit::Record;
 use crate::clock::Timestamp;
 use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
 use crate::session::SessionRecord;
@@ -96,6 +97,45 @@ pub trait SessionStore: Send + Sync {
 
     /// Notes when sessions were last active; those that are not there stay away.
     async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError>;
+}
+
+/// Which records of the audit log are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Those from then on.
+    pub since: Timestamp,
+    /// Those of this event; `None`: of any.
+    pub event: Option<String>,
+    /// Those about the account of this name, or about [`Self::principal`]; `None`: about anybody.
+    pub account: Option<String>,
+    /// The id of that account's principal, for records that have only that.
+    pub principal: Option<String>,
+}
+
+/// The audit log: records are added at the end and removed at the front.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Adds records, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when a record of such a number is there.
+    async fn append(&self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// The record at the end.
+    async fn last(&self) -> Result<Option<Record>, StoreError>;
+
+    /// The first `limit` records behind the number `after`, as they are, whoever wrote them.
+    async fn page(&self, after: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
+
+    /// The latest `limit` records that are asked for, oldest first.
+    async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError>;
+
+    /// The last record of this event that, like all records before it, is older than a time: clocks
+    /// are set, so that a record may be older than the one before it.
+    async fn last_older(&self, event: &str, than: Timestamp) -> Result<Option<Record>, StoreError>;
+
+    /// Removes the first `limit` records before this number; says how many there were.
+    async fn forget_before(&self, sequence: u64, limit: u32) -> Result<u64, StoreError>;
 }
 
 /// Live state: wrong guesses, and browsers that have signed in.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use doorward_plugins::administration::{Reply, Request};
+use doorward_plugins::audit::AuditQuestion;
 use doorward_tests::certificates::{Authority, Day, tls_config};
 use doorward_tests::{PUBLIC_HOST, events, eventually, raw};
 use rcgen::{SerialNumber, date_time_ymd};
@@ -120,7 +122,7 @@ async fn l06_authorities_and_revocation_lists_are_swapped_and_broken_ones_are_no
 }
 
 #[tokio::test]
-async fn why_a_certificate_was_refused_is_in_the_log() {
+async fn n02_n07_why_a_certificate_was_refused_is_in_the_log() {
     let (door, events) = (Door::new().await, events());
     let revoked = door.authority.vouch("alice", |made| made.serial_number = Some(REVOKED.into()));
     let (good, resumed) = (door.alice(), door.tls(Some(&door.alice())));
@@ -134,7 +136,8 @@ async fn why_a_certificate_was_refused_is_in_the_log() {
     ] {
         let told = || {
             let refused = events.with("event", "client_certificate_refused");
-            let of = |event: &serde_json::Value| event["error"].as_str().unwrap().contains(reason);
+            let of =
+                |event: &serde_json::Value| event["details"].as_str().unwrap().contains(reason);
             refused.iter().filter(|event| of(event)).count()
         };
         let before = told();
@@ -144,6 +147,11 @@ async fn why_a_certificate_was_refused_is_in_the_log() {
             door.gate.reload_certificates();
         }
     }
+    let event = Some("client_certificate_refused".to_owned());
+    let question = AuditQuestion { event, limit: 100, ..AuditQuestion::default() };
+    let reply = door.gate.ask(Request::AuditList(question)).await.unwrap();
+    let Reply::AuditRecords { records, .. } = reply else { panic!("{reply:?}") };
+    assert!(records.len() >= 4 && records.iter().all(|record| record.address.is_some()));
 }
 
 #[tokio::test]

@@ -1,17 +1,8 @@
 //! O04: a disk that is full for a while. A bound on the size of files plays it.
 
-use std::process::Command;
-
 use doorward_tests::process::{Served, add_account, configure};
 use doorward_tests::{Browser, PUBLIC_HOST, Scratch, Upstream, eventually, metric};
 use http::StatusCode;
-
-/// Lets the process write files of at most this many bytes; `unlimited` to lift it.
-fn bound_files(gate: &Served, size: &str) {
-    let pid = format!("--pid={}", gate.child.id());
-    let bound = Command::new("prlimit").args([&pid, &format!("--fsize={size}:unlimited")]).status();
-    assert!(bound.unwrap().success());
-}
 
 #[tokio::test]
 async fn o04_what_is_acknowledged_after_a_full_disk_survives_a_kill() {
@@ -26,7 +17,7 @@ async fn o04_what_is_acknowledged_after_a_full_disk_survives_a_kill() {
     let cookies = early.jar.clone();
     let checks = "doorward_password_checks_total";
     let checked = metric(gate.operations, checks).await;
-    bound_files(&gate, "4096");
+    gate.bound_files("4096");
     for _ in 0..4 {
         let answer = browser(&gate).try_sign_in("alice", doorward_tests::PASSWORD).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "nothing is acknowledged");
@@ -41,7 +32,7 @@ async fn o04_what_is_acknowledged_after_a_full_disk_survives_a_kill() {
     let mut operator = Browser::new(gate.operations, "localhost", None);
     assert_eq!(operator.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    bound_files(&gate, "unlimited");
+    gate.bound_files("unlimited");
     eventually("recovery", async || operator.get("/readyz").await.status == StatusCode::OK).await;
     let mut late = browser(&gate);
     late.sign_in("alice").await;

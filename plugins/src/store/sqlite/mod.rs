@@ -1,0 +1,198 @@
+//! The embedded store: one SQLite file for records and live state.
+//!
+//! Write-ahead logging with `synchronous = FULL`: a commit is on disk when it returns. One
+//! connection writes, so that no write of this process waits for a lock; a few others read. The
+//! file, made with mode 0600, belongs to one process at a time (see `Services::open`).
+//!
+//! A write that fails, is cut off or gives up takes its connection with it. SQLite ends some
+//! transactions by itself (a full disk) and not others, and a connection that is wrong about that
+//! would acknowledge writes that never become durable.
+
+mod accounts;
+mod audit;
+mod guesses;
+mod sessions;
+
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Connection as _, Row, SqlSafeStr};
+use tokio::sync::Mutex;
+
+use super::StoreError;
+use crate::clock::Timestamp;
+
+/// How long one call may take. A disk that hangs must not hang a sign-in.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+const MIGRATIONS: [(i64, &str, &str); 3] = [
+    (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
+    (2, "guesses and devices", include_str!("../migrations/0002_guesses_and_devices.sql")),
+    (3, "audit", include_str!("../migrations/0003_audit.sql")),
+];
+
+/// How many rows are in memory at once where all are read.
+const PART: i64 = 2000;
+
+/// The embedded store.
+pub struct SqliteStore {
+    /// Empty while a write is under way, and after one that did not succeed.
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+    options: SqliteConnectOptions,
+    file: PathBuf,
+    /// Device and inode of the file that was opened.
+    identity: (u64, u64),
+    /// The latest write did not succeed.
+    failing: AtomicBool,
+}
+
+impl SqliteStore {
+    /// Opens `file`, making it when missing, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the file cannot be opened, is not a database, is damaged, or
+    /// was written by a newer version.
+    pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        // SQLite would make the file by the umask; its companions take the mode from it.
+        OpenOptions::new().append(true).create(true).mode(0o600).open(file).map_err(failed)?;
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(DEADLINE);
+        let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let migrations = MIGRATIONS.map(|(version, description, sql)| {
+            let sql = sql.into_sql_str();
+            Migration::new(version, description.into(), MigrationType::Simple, sql, false)
+        });
+        Migrator::with_migrations(migrations.into()).run(&mut writer).await.map_err(failed)?;
+        // A torn page must not be taken for "there is no such account".
+        let check = sqlx::query_as("PRAGMA quick_check(1)");
+        let (verdict,): (String,) = check.fetch_one(&mut writer).await.map_err(failed)?;
+        if verdict != "ok" {
+            return Err(StoreError::Corrupt("page"));
+        }
+        let readers = SqlitePoolOptions::new().max_connections(2);
+        let readers = readers.connect_with(options.clone()).await.map_err(failed)?;
+        let (writer, identity) = (Mutex::new(Some(writer)), identity(file).map_err(failed)?);
+        let failing = AtomicBool::new(false);
+        Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing })
+    }
+
+    /// Waits for work under way and closes the file for good.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // A file that cannot be closed well is recovered from its log at the next start.
+            let _ = writer.close().await;
+        }
+    }
+
+    /// Does `work` in a transaction, which is durable when this returns `Ok`.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.writer.lock().await;
+        // Not in the slot while it works: if this is cut off or fails, the connection is gone.
+        let taken = slot.take();
+        let result = in_time(async {
+            let mut writer = match taken {
+                Some(writer) => writer,
+                None if self.readers.is_closed() => return Err(sqlx::Error::PoolClosed),
+                None => SqliteConnection::connect_with(&self.options).await?,
+            };
+            // Said in SQL, so that nothing else keeps count of transactions: inside of one that
+            // was left open this fails.
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await?;
+            let done = work(&mut writer).await?;
+            sqlx::query("COMMIT").execute(&mut writer).await?;
+            Ok((writer, done))
+        })
+        .await;
+        let is_healthy = matches!(result, Ok(_) | Err(StoreError::Taken));
+        self.failing.store(!is_healthy, Ordering::Relaxed);
+        let (writer, done) = result?;
+        *slot = Some(writer);
+        Ok(done)
+    }
+
+    /// Does the store answer, is it still the file that was opened, and can it be written to if
+    /// the latest write failed?
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        if identity(&self.file).map_err(failed)? != self.identity {
+            return Err(StoreError::Failed("the file was replaced".into()));
+        }
+        let read = sqlx::query("SELECT 1 FROM session LIMIT 1").fetch_optional(&self.readers);
+        in_time(read).await?;
+        if !self.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let sql = "INSERT INTO secret (name, value) VALUES ('probe', randomblob(16)) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await
+    }
+
+    /// Shows every row of a query that takes the last row's number and how many may come next.
+    /// As long as it takes: a start with a million sessions is slow, not wrong.
+    async fn in_parts(
+        &self,
+        sql: impl Into<String>,
+        mut visit: impl FnMut(&SqliteRow) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let sql = Arc::new(sql.into());
+        let mut last = i64::MIN;
+        loop {
+            let query = sqlx::query(sqlx::AssertSqlSafe(Arc::clone(&sql))).bind(last).bind(PART);
+            let rows = query.fetch_all(&self.readers).await.map_err(failed)?;
+            rows.iter().try_for_each(&mut visit)?;
+            match rows.last() {
+                None => return Ok(()),
+                Some(row) => last = row.try_get("rowid").map_err(failed)?,
+            }
+        }
+    }
+}
+
+/// Device and inode of a file.
+fn identity(file: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Failed(Box::new(error))
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Err(_) => Err(StoreError::Timeout),
+        Ok(Err(sqlx::Error::Database(error))) if error.is_unique_violation() => {
+            Err(StoreError::Taken)
+        }
+        Ok(result) => result.map_err(failed),
+    }
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
+    row.try_get::<i64, _>(column).map(|ms| Timestamp(ms.unsigned_abs())).map_err(failed)
+}
+
+/// SQLite's integers are signed; times and counts of ours stay far below the limit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,99 @@
+//! Live sessions in SQLite.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{SqliteStore, failed, signed, time};
+use crate::clock::Timestamp;
+use crate::session::SessionRecord;
+use crate::session::token::{TokenHash, public_id};
+use crate::store::{SessionStore, StoreError};
+
+#[async_trait]
+impl SessionStore for SqliteStore {
+    async fn each(&self, visit: &mut (dyn FnMut(SessionRecord) + Send)) -> Result<(), StoreError> {
+        let sql = "SELECT rowid, * FROM session WHERE rowid > ? ORDER BY rowid LIMIT ?";
+        self.in_parts(sql, |row| session(row).map(&mut *visit)).await
+    }
+
+    async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError> {
+        loop {
+            let sql = "DELETE FROM session WHERE token_hash IN \
+                       (SELECT token_hash FROM session WHERE created_ms < ? OR active_ms < ? LIMIT 5000)";
+            let query = sqlx::query(sql).bind(signed(created.0)).bind(signed(active.0));
+            let deleted = self.write(async |writer| query.execute(writer).await).await?;
+            if deleted.rows_affected() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError> {
+        let evidence = serde_json::to_string(&session.evidence).map_err(failed)?;
+        self.write(async |writer| {
+            for hash in ended {
+                sqlx::query("DELETE FROM session WHERE token_hash = ?").bind(hash.as_slice()).execute(&mut *writer).await?;
+            }
+            sqlx::query("INSERT INTO session (token_hash, id, principal_id, scope, evidence, device, address, created_ms, active_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+                .bind(session.token_hash.as_slice())
+                .bind(&*public_id(&session.token_hash))
+                .bind(&session.principal_id)
+                .bind(&session.scope)
+                .bind(evidence)
+                .bind(&session.device)
+                .bind(&session.address)
+                .bind(signed(session.created.0))
+                .bind(signed(session.active.0))
+                .execute(&mut *writer)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn end(&self, ended: &[TokenHash]) -> Result<(), StoreError> {
+        self.write(async |writer| {
+            for hash in ended {
+                sqlx::query("DELETE FROM session WHERE token_hash = ?")
+                    .bind(hash.as_slice())
+                    .execute(&mut *writer)
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError> {
+        self.write(async |writer| {
+            for (hash, at) in active {
+                sqlx::query(
+                    "UPDATE session SET active_ms = MAX(active_ms, ?) WHERE token_hash = ?",
+                )
+                .bind(signed(at.0))
+                .bind(hash.as_slice())
+                .execute(&mut *writer)
+                .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn session(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
+    let hash: Vec<u8> = row.try_get("token_hash").map_err(failed)?;
+    Ok(SessionRecord {
+        token_hash: hash.try_into().map_err(|_| StoreError::Corrupt("session"))?,
+        principal_id: text("principal_id")?,
+        scope: text("scope")?,
+        evidence: serde_json::from_str(&text("evidence")?)
+            .map_err(|_| StoreError::Corrupt("session"))?,
+        device: text("device")?,
+        address: text("address")?,
+        created: time(row, "created_ms")?,
+        active: time(row, "active_ms")?,
+    })
+}
