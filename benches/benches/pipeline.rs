@@ -38,11 +38,13 @@ async fn sign_in(folder: &std::path::Path) -> (Services, Secret) {
     let origin = Origin {
         scope: "console.example.com",
         device: "bench",
-        address: "192.0.2.1".into(),
+        address: IpAddr::V4([192, 0, 2, 1].into()),
+        device_cookie: None,
+        captcha_solved: false,
         session: None,
         request_id: "1",
     };
-    let (token, _) = services.sign_in.attempt(&credentials, origin).await.unwrap();
+    let token = services.sign_in.attempt(&credentials, origin).await.unwrap().token;
     (services, token)
 }
 

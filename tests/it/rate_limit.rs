@@ -24,7 +24,7 @@ fn client(gate: &TestGate, address: &str) -> Browser {
     browser
 }
 
-fn fields<'a>(answer: &'a Answer) -> [&'a str; 3] {
+fn fields(answer: &Answer) -> [&str; 3] {
     ["retry-after", "ratelimit", "ratelimit-policy"].map(|name| answer.field(name))
 }
 

@@ -115,9 +115,11 @@ async fn sign_in(services: &Services) -> Secret {
     let origin = Origin {
         scope: HOST,
         device: "bench",
-        address: "192.0.2.1".into(),
+        address: IpAddr::V4([192, 0, 2, 1].into()),
+        device_cookie: None,
+        captcha_solved: false,
         session: None,
         request_id: "1",
     };
-    services.sign_in.attempt(&credentials, origin).await.unwrap().0
+    services.sign_in.attempt(&credentials, origin).await.unwrap().token
 }

@@ -1,9 +1,17 @@
 //! Many guesses at once gain nothing, and neither does ending the gate in their middle.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
 use doorward_plugins::administration::AccountChange;
 use doorward_tests::process::{Served, add_account, configure};
-use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Upstream, eventually, metric};
+use doorward_tests::{
+    Browser, PASSWORD, PUBLIC_HOST, Scratch, Setup, TestGate, Upstream, eventually, metric,
+};
 use http::StatusCode;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -37,6 +45,52 @@ async fn f12_a_crowd_of_guesses_is_checked_ten_times() {
     assert_eq!(gate.services().sign_in.passwords_checked(), 10);
     assert_eq!(gate.browser().try_sign_in("alice", PASSWORD).await.status, StatusCode::FORBIDDEN);
     gate.browser().sign_in("bob").await;
+}
+
+/// Sends ten thousand guesses over 64 connections that are kept; gives how many answers came of each
+/// status.
+async fn ten_thousand_guesses(address: SocketAddr) -> BTreeMap<u16, usize> {
+    let mut crowd = JoinSet::new();
+    for client in 0..64 {
+        crowd.spawn(async move {
+            let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let mut statuses = BTreeMap::new();
+            for number in (client..10_000).step_by(64) {
+                let body = format!(r#"{{"account":"alice","password":"guess {number}"}}"#);
+                let request = http::Request::post("/.doorward/api/v1/sign-in")
+                    .header("host", PUBLIC_HOST)
+                    .header("content-type", "application/json")
+                    .body(Full::new(Bytes::from(body)))
+                    .unwrap();
+                let answer = sender.send_request(request).await.unwrap();
+                *statuses.entry(answer.status().as_u16()).or_insert(0) += 1;
+                answer.into_body().collect().await.unwrap();
+            }
+            drop(sender);
+            let _ = connection.await;
+            statuses
+        });
+    }
+    let mut all = BTreeMap::new();
+    for (status, count) in crowd.join_all().await.into_iter().flatten() {
+        *all.entry(status).or_insert(0) += count;
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f12_ten_thousand_guesses_at_once_are_checked_three_times_without_a_captcha() {
+    let upstream = Upstream::start().await;
+    let gate = TestGate::start(&upstream, Setup::default()).await;
+    gate.add_alice().await;
+    let statuses = ten_thousand_guesses(gate.address()).await;
+    assert_eq!(gate.services().sign_in.passwords_checked(), 3, "{statuses:?}");
+    // Some found the queue full; nobody got in.
+    assert!(statuses.keys().all(|status| matches!(status, 403 | 503)), "{statuses:?}");
+    assert_eq!(statuses.values().sum::<usize>(), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
