@@ -246,8 +246,13 @@ pub(crate) fn envoy(route: Route<'_>) -> String {
     config.to_string()
 }
 
-/// Doorward with one worker; its log is on standard output. `extra` is further tables.
-pub(crate) fn doorward(route: Route<'_>, operations: u16, extra: &str) -> String {
+/// Doorward with one worker; its log is on standard output. With further keys of its listener, and
+/// further tables.
+pub(crate) fn doorward(
+    route: Route<'_>,
+    operations: u16,
+    (listener, extra): (&str, &str),
+) -> String {
     let Route { port, upstream, certificate, .. } = route;
     let tls = certificate.map_or_else(String::new, |Certificate { chain, key }| {
         let (chain, key) = (chain.display(), key.display());
@@ -259,6 +264,7 @@ workers = 1
 
 [[listener]]
 address = "127.0.0.1:{port}"
+{listener}
 {tls}
 [upstream.bench]
 address = "http://127.0.0.1:{upstream}"

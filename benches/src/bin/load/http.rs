@@ -73,6 +73,21 @@ impl Client {
         ))
     }
 
+    /// The same on behalf of somebody at this address, as a proxy tells it.
+    pub(crate) fn post_from(
+        &mut self,
+        path: &str,
+        body: &str,
+        from: Ipv4Addr,
+    ) -> io::Result<Response> {
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {HOST}\r\nOrigin: https://{HOST}\r\n\
+             X-Forwarded-For: {from}\r\nX-Forwarded-Proto: https\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
     /// Sends a request as it is, and reads the answer.
     pub(crate) fn send(&mut self, request: &str) -> io::Result<Response> {
         self.stream.get_mut().write_all(request.as_bytes())?;

@@ -159,7 +159,7 @@ fn at_most(own: &'static str, other: &'static str, limit: f64) -> Target {
 
 fn get(site: &Site, options: &Options) -> Section {
     let contenders = options.peers.iter().map(|peer| {
-        let setup = Setup { name: peer.name(), tls: false, extra: "" };
+        let setup = Setup { name: peer.name(), tls: false, listener: "", extra: "" };
         contender(*peer, peer.title(), site, setup, |running, cookie| {
             Box::new(wrk(site, running, cookie, "/"))
         })
@@ -183,7 +183,7 @@ fn get(site: &Site, options: &Options) -> Section {
 
 fn h2(site: &Site, options: &Options) -> Section {
     let contenders = [Peer::Nginx, Peer::Doorward].map(|peer| {
-        let setup = Setup { name: peer.name(), tls: true, extra: "" };
+        let setup = Setup { name: peer.name(), tls: true, listener: "", extra: "" };
         contender(peer, peer.title(), site, setup, |running, cookie| {
             Box::new(H2load {
                 port: running.endpoint().port,
@@ -208,7 +208,7 @@ fn h2(site: &Site, options: &Options) -> Section {
 
 fn handshake(site: &Site, options: &Options) -> Section {
     let contenders = [Peer::Nginx, Peer::Doorward].map(|peer| {
-        let setup = Setup { name: peer.name(), tls: true, extra: "" };
+        let setup = Setup { name: peer.name(), tls: true, listener: "", extra: "" };
         contender(peer, peer.title(), site, setup, |running, cookie| {
             Box::new(Handshakes {
                 endpoint: running.endpoint().clone(),
@@ -240,7 +240,7 @@ fn large(site: &Site, options: &Options) -> Section {
         (Peer::Doorward, "doorward", "Doorward, signed in", ""),
     ]
     .map(|(peer, name, title, extra)| {
-        let setup = Setup { name, tls: false, extra };
+        let setup = Setup { name, tls: false, listener: "", extra };
         let load = |running: &Running, cookie: &str| -> Box<dyn Generator> {
             Box::new(wrk(site, running, cookie, path))
         };
@@ -283,7 +283,7 @@ fn routes(site: &Site, options: &Options) -> Section {
     ]
     .map(|(count, name, title, path, script)| {
         let tables = route_tables(count);
-        let setup = Setup { name, tls: false, extra: &tables };
+        let setup = Setup { name, tls: false, listener: "", extra: &tables };
         let load = |running: &Running, cookie: &str| -> Box<dyn Generator> {
             let script = script.map(str::to_owned);
             Box::new(Wrk { script, ..wrk(site, running, cookie, &path) })

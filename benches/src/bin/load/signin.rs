@@ -4,11 +4,13 @@
 //! answered: each connection has its timetable, and the latency of a request counts from when it
 //! was due. So a stall is not hidden by the requests that were not sent during it. In every round
 //! this is measured twice, without a flood and with 256 clients that guess passwords as fast as
-//! they are answered; which comes first alternates.
+//! they are answered; which comes first alternates. The guesses come from a million addresses, as a
+//! trusted proxy tells, so that no limit by address stands before the queue for hashes.
 
 use std::{
     collections::BTreeMap,
     io::Read,
+    net::Ipv4Addr,
     process::{Child, Stdio},
     sync::{
         Once,
@@ -46,6 +48,12 @@ pub(crate) const FLOOD: &str = "--flood";
 /// Names that are guessed at, nearly all unknown.
 const NAMES: u32 = 10_000;
 
+/// Addresses that the guesses come from.
+const ADDRESSES: u32 = 1_000_000;
+
+/// The flood is behind a proxy that is believed.
+const LISTENER: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
+
 /// How much slower the slowest hundredth may get.
 const RATIO_MAX: f64 = 2.0;
 
@@ -64,11 +72,12 @@ struct Measured {
 
 /// Measures without and with a flood.
 pub(crate) fn measure(site: &Site, options: &Options) -> Section {
-    let setup = Setup { name: "doorward", tls: false, extra: "" };
+    let setup = Setup { name: "doorward", tls: false, listener: LISTENER, extra: "" };
     let running = Peer::Doorward.start(site, &setup);
     let cookie = running.cookie();
     let seconds = options.seconds;
     take(site, &running, &cookie, 1, false);
+    let before = running.server.memory_at_rest();
     let mut taken = [Vec::new(), Vec::new()];
     let mut retakes = 0;
     for round in 0..options.rounds {
@@ -85,8 +94,9 @@ pub(crate) fn measure(site: &Site, options: &Options) -> Section {
             taken[usize::from(with_flood)].push(kept);
         }
     }
+    let memory = (before, running.server.memory_at_rest());
     running.finish();
-    section(site, options, &taken, retakes)
+    section(site, options, &taken, (retakes, memory))
 }
 
 /// One measurement.
@@ -232,15 +242,19 @@ fn guess(endpoint: &Endpoint, number: u32, over: &AtomicBool, begun: &Once) -> B
     let mut statuses = BTreeMap::new();
     let mut client = None;
     let mut name = number * 7919;
+    let mut place = name;
     while !over.load(Ordering::Relaxed) {
         name = (name + 1) % NAMES;
-        let body = json!({ "account": format!("name-{name}"), "password": "not the password" });
+        let body = json!({ "account": format!("name-{name}"), "password": format!("not the password {place}") });
         let mut connected = match client.take() {
             Some(connected) => connected,
             None => Client::open(endpoint).expect("Doorward accepts"),
         };
         // Doorward may close a connection on which it refuses something.
-        if let Ok(answer) = connected.post(SIGN_IN, &body.to_string()) {
+        // The next of a linear congruential sequence: any that seems to be from everywhere will do.
+        place = place.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        let from = Ipv4Addr::from_bits((10 << 24) + (place >> 8) % ADDRESSES);
+        if let Ok(answer) = connected.post_from(SIGN_IN, &body.to_string(), from) {
             *statuses.entry(answer.status).or_default() += 1;
             // Any octet would do; what follows is JSON, before which a line may end.
             begun.call_once(|| println!());
@@ -262,7 +276,12 @@ fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values[place.min(last)]
 }
 
-fn section(site: &Site, options: &Options, taken: &[Vec<Measured>; 2], retakes: u32) -> Section {
+fn section(
+    site: &Site,
+    options: &Options,
+    taken: &[Vec<Measured>; 2],
+    (retakes, (before, after)): (u32, (u64, u64)),
+) -> Section {
     let [without, with] = taken;
     let spread = |of: &[Measured], what: fn(&Measured) -> f64| {
         Spread::of(of.iter().map(what).collect::<Vec<_>>())
@@ -305,7 +324,8 @@ fn section(site: &Site, options: &Options, taken: &[Vec<Measured>; 2], retakes: 
         name: "signin",
         method: format!(
             "GET by somebody signed in, {RATE} requests/s over {CONNECTIONS} connections, without \
-             and with {GUESSERS} clients that guess passwords of {NAMES} names; {}",
+             and with {GUESSERS} clients that guess passwords of {NAMES} names from {ADDRESSES} \
+             addresses; {}",
             scenarios::manner(site, options, options.seconds)
         ),
         headings: headings.map(str::to_owned).into(),
@@ -313,8 +333,10 @@ fn section(site: &Site, options: &Options, taken: &[Vec<Measured>; 2], retakes: 
         verdicts: vec![verdict],
         notes: vec![format!(
             "Latency from when a request was due. Other processes used at most {:.0} % of a core \
-             in any round, after {retakes} retakes.",
-            disturbed * 100.0
+             in any round, after {retakes} retakes. Memory of the process: {} MiB before, {} MiB after.",
+            disturbed * 100.0,
+            before >> 20,
+            after >> 20
         )],
         json: json!({ "without_flood": json(without), "with_flood": json(with) }),
     }
