@@ -13,7 +13,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use unicode_normalization::UnicodeNormalization;
 
 use super::{HEADER, MAGIC, VERSION, WIDTH, short_hash};
 use crate::account::password::BYTES_MAX;
@@ -121,9 +120,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 fn hash_of(line: &[u8], kind: Lines) -> Result<Option<u64>, ()> {
     match (kind, std::str::from_utf8(line)) {
         (Lines::Passwords, Ok("") | Err(_)) => Ok(None),
-        (Lines::Passwords, Ok(password)) => {
-            Ok(Some(short_hash(&password.nfc().collect::<String>())))
-        }
+        (Lines::Passwords, Ok(password)) => Ok(Some(short_hash(password))),
         (Lines::Hashes, Err(_)) => Err(()),
         (Lines::Hashes, Ok(text)) => {
             let (hash, count) = text.trim_end().split_once(':').unwrap_or((text.trim_end(), "1"));

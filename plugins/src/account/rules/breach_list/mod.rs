@@ -23,6 +23,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use aws_lc_rs::digest;
+use doorward_config::Secret;
+use unicode_normalization::UnicodeNormalization;
 
 pub use make::{Lines, Made, MakeError, make};
 
@@ -118,7 +120,7 @@ impl BreachList {
         Ok(context.finish().as_ref() == self.digest)
     }
 
-    /// Is it in the list? The password has to be in NFC.
+    /// Is it in the list?
     ///
     /// # Errors
     /// When it cannot be read.
@@ -196,9 +198,10 @@ fn ends(hashes: &[u8]) -> (u64, u64) {
     (first, hashes.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
 }
 
-/// The first eight bytes of the SHA-1.
+/// The first eight bytes of the SHA-1 of a password in NFC.
 fn short_hash(password: &str) -> u64 {
-    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+    let normal = Secret::new(password.nfc().collect());
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, normal.expose().as_bytes());
     hash.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
