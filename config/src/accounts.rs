@@ -1,5 +1,7 @@
 //! `[accounts]`: passwords and their hashing.
 
+use std::path::PathBuf;
+
 use crate::reader::Reader;
 use crate::secret::{Secret, read_secret};
 use crate::spec::{Kind, TableSpec, default, optional};
@@ -8,6 +10,11 @@ use crate::text::some_text;
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Passwords and their hashing.",
     keys: &[
+        optional(
+            "breach_list",
+            Kind::Text(some_text),
+            "File with passwords that were found in breaches, which nobody may choose; made by `doorward breach-list make`.",
+        ),
         default(
             "password_length_min",
             Kind::Integer { least: 8, most: 128 },
@@ -52,6 +59,8 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 pub struct Accounts {
     /// Fewest characters of a new password.
     pub password_length_min: usize,
+    /// List of breached passwords.
+    pub breach_list: Option<PathBuf>,
     /// Argon2id and its queue.
     pub hashing: PasswordHashing,
 }
@@ -85,6 +94,10 @@ impl Accounts {
             queue: number("hash_queue") as usize,
             pepper: read_secret(reader, "pepper_file", "pepper_env", 16),
         };
-        Self { password_length_min: number("password_length_min") as usize, hashing }
+        Self {
+            password_length_min: number("password_length_min") as usize,
+            breach_list: reader.readable_file("breach_list"),
+            hashing,
+        }
     }
 }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_certs::signing::KeySummary;
-use doorward_config::{Accounts as AccountRules, Secret, Session as SessionRules, verify_idle};
+use doorward_config::{Secret, Session as SessionRules, verify_idle};
 use serde::{Deserialize, Serialize};
 
 use crate::account::name::Name;
-use crate::account::password::{PasswordHasher, verify_new};
+use crate::account::password::{ImportedHash, PasswordHasher};
+use crate::account::rules::{PasswordRules, RuleError};
 use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::clock::{Clock, Timestamp};
@@ -32,6 +33,7 @@ const LABEL_CHARS_MAX: usize = 128;
 #[expect(missing_docs, reason = "each is the command of the same name; see `doorward help`")]
 pub enum Request {
     AccountAdd { name: String, password: String, change: Box<AccountChange> },
+    AccountImport { name: String, password_hash: String, change: Box<AccountChange> },
     AccountList,
     AccountShow { name: String },
     AccountSet { name: String, change: Box<AccountChange> },
@@ -39,6 +41,7 @@ pub enum Request {
     AccountDisable { name: String },
     AccountDelete { name: String },
     AccountSetPassword { name: String, password: String },
+    AccountSetPasswordHash { name: String, password_hash: String },
     SessionList { name: Option<String> },
     SessionRevoke { id: String },
     SessionRevokeAll { name: String },
@@ -174,13 +177,36 @@ impl From<StoreError> for AdminError {
     }
 }
 
+impl From<RuleError> for AdminError {
+    fn from(error: RuleError) -> Self {
+        match error {
+            RuleError::Weak(weakness) => Self::Refuse(weakness.to_string()),
+            RuleError::Unavailable(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// What is to be somebody's password.
+enum NewPassword {
+    /// A password, which has to keep the rules.
+    Typed(Secret),
+    /// The hash of one that another system accepted.
+    Imported(ImportedHash),
+}
+
+impl NewPassword {
+    fn import(hash: &str) -> Result<Self, AdminError> {
+        ImportedHash::parse(hash).map(Self::Imported).map_err(AdminError::Refuse)
+    }
+}
+
 /// Carries out administration.
 pub struct Administration {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) assertions: Arc<Assertions>,
     pub(crate) hasher: Arc<PasswordHasher>,
-    pub(crate) rules: AccountRules,
+    pub(crate) password_rules: Arc<PasswordRules>,
     pub(crate) clock: Clock,
     pub(crate) audit: Arc<Audit>,
     pub(crate) lockout: Arc<Lockout>,
@@ -196,7 +222,10 @@ impl Administration {
     pub async fn execute(&self, request: Request) -> Result<Reply, AdminError> {
         match request {
             Request::AccountAdd { name, password, change } => {
-                self.add(&name, Secret::new(password), &change).await
+                self.add(&name, NewPassword::Typed(Secret::new(password)), &change).await
+            }
+            Request::AccountImport { name, password_hash, change } => {
+                self.add(&name, NewPassword::import(&password_hash)?, &change).await
             }
             Request::AccountList => Ok(Reply::Accounts { accounts: self.accounts.list().await? }),
             Request::AccountShow { name } => {
@@ -207,7 +236,10 @@ impl Administration {
             Request::AccountDisable { name } => self.switch(&name, State::Disabled).await,
             Request::AccountDelete { name } => self.switch(&name, State::Deleted).await,
             Request::AccountSetPassword { name, password } => {
-                self.set_password(&name, Secret::new(password)).await
+                self.set_password(&name, NewPassword::Typed(Secret::new(password))).await
+            }
+            Request::AccountSetPasswordHash { name, password_hash } => {
+                self.set_password(&name, NewPassword::import(&password_hash)?).await
             }
             Request::SessionList { name } => self.list_sessions(name).await,
             Request::SessionRevoke { id } => self.revoke(&id).await,
@@ -232,11 +264,10 @@ impl Administration {
     async fn add(
         &self,
         name: &str,
-        password: Secret,
+        password: NewPassword,
         change: &AccountChange,
     ) -> Result<Reply, AdminError> {
         let name = Name::parse(name).map_err(AdminError::Refuse)?;
-        verify_new(&password, self.rules.password_length_min).map_err(AdminError::Refuse)?;
         let id = fresh_id().map_err(|_| AdminError::Failed("no randomness".into()))?;
         let mut record = PrincipalRecord {
             account_id: id.clone(),
@@ -263,7 +294,7 @@ impl Administration {
                 .map_err(AdminError::Refuse)?;
         }
         self.apply(change, &mut record)?;
-        record.password_hash = self.hash(&password).await?;
+        record.password_hash = self.hash(&password, &record).await?;
         let _turn = self.turn.lock().await;
         self.accounts.add(&record).await?;
         self.note(EventKind::UserCreated, &record);
@@ -309,9 +340,9 @@ impl Administration {
         Ok(Reply::Account(Box::new(record)))
     }
 
-    async fn set_password(&self, name: &str, password: Secret) -> Result<Reply, AdminError> {
-        verify_new(&password, self.rules.password_length_min).map_err(AdminError::Refuse)?;
-        let hash = self.hash(&password).await?;
+    async fn set_password(&self, name: &str, password: NewPassword) -> Result<Reply, AdminError> {
+        let record = self.find(name).await?;
+        let hash = self.hash(&password, &record).await?;
         let _turn = self.turn.lock().await;
         let record = self.find(name).await?;
         self.accounts.set_password(&record.id, &hash).await?;
@@ -416,7 +447,17 @@ impl Administration {
             .ok_or_else(unknown)
     }
 
-    async fn hash(&self, password: &Secret) -> Result<String, AdminError> {
+    /// What to store for a new password, if it may be one.
+    async fn hash(
+        &self,
+        password: &NewPassword,
+        about: &PrincipalRecord,
+    ) -> Result<String, AdminError> {
+        let password = match password {
+            NewPassword::Imported(hash) => return Ok(hash.to_stored()),
+            NewPassword::Typed(password) => password,
+        };
+        self.password_rules.verify_new(password, about).await?;
         self.hasher.hash(password).await.map_err(|error| AdminError::Failed(error.to_string()))
     }
 

@@ -11,6 +11,8 @@ use doorward_config::GatewayConfig;
 use tokio::time::MissedTickBehavior;
 
 use crate::account::password::{HashError, PasswordHasher};
+use crate::account::rules::PasswordRules;
+use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
 use crate::captcha::Captcha;
@@ -47,6 +49,8 @@ pub struct Services {
     pub rate_limits: Arc<RateLimits>,
     /// Asks for more than a password where guessing is suspected.
     pub captcha: Captcha,
+    /// What may be a new password.
+    pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
     /// Turns client certificates into sessions.
@@ -78,6 +82,9 @@ pub enum OpenError {
     /// Passwords could not be hashed with the configured parameters.
     #[error("password hashing: {0}")]
     Hashing(#[from] HashError),
+    /// The list of breached passwords could not be used.
+    #[error("accounts.breach_list: {0}")]
+    BreachList(#[from] BreachListError),
 }
 
 impl Services {
@@ -96,6 +103,7 @@ impl Services {
             .map_err(failed)?;
         let assertions = Arc::new(Assertions::open(&config, clock.clone())?);
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
+        let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
         let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
         let lockout =
@@ -109,7 +117,7 @@ impl Services {
             sessions: Arc::clone(&sessions),
             assertions: Arc::clone(&assertions),
             hasher: Arc::clone(&hasher),
-            rules: config.accounts.clone(),
+            password_rules: Arc::clone(&password_rules),
             clock: clock.clone(),
             audit: Arc::clone(&audit),
             lockout: Arc::clone(&lockout),
@@ -142,6 +150,7 @@ impl Services {
             lockout,
             rate_limits,
             captcha,
+            password_rules,
             sign_in,
             certificates,
             administration,

@@ -23,9 +23,19 @@ use super::{Failure, load, note, password, runtime, say, tame};
 
 pub(super) fn account(command: Account) -> Result<(), Failure> {
     let (gate, request) = match command {
-        Account::Add { name, password_stdin, change, gate } => {
+        Account::Add { name, password_stdin, password_hash, change, gate } => {
             let change = Box::new(change.parse()?);
-            (gate, Request::AccountAdd { name, password: password::read(password_stdin)?, change })
+            let request = match password_hash {
+                Some(hash) => Request::AccountImport {
+                    name,
+                    password_hash: password::read_hash(hash)?,
+                    change,
+                },
+                None => {
+                    Request::AccountAdd { name, password: password::read(password_stdin)?, change }
+                }
+            };
+            (gate, request)
         }
         Account::List { gate } => (gate, Request::AccountList),
         Account::Show { name, gate } => (gate, Request::AccountShow { name }),
@@ -35,8 +45,17 @@ pub(super) fn account(command: Account) -> Result<(), Failure> {
         Account::Enable { name, gate } => (gate, Request::AccountEnable { name }),
         Account::Disable { name, gate } => (gate, Request::AccountDisable { name }),
         Account::Delete { name, gate } => (gate, Request::AccountDelete { name }),
-        Account::SetPassword { name, password_stdin, gate } => {
-            (gate, Request::AccountSetPassword { name, password: password::read(password_stdin)? })
+        Account::SetPassword { name, password_stdin, password_hash, gate } => {
+            let request = match password_hash {
+                Some(hash) => Request::AccountSetPasswordHash {
+                    name,
+                    password_hash: password::read_hash(hash)?,
+                },
+                None => {
+                    Request::AccountSetPassword { name, password: password::read(password_stdin)? }
+                }
+            };
+            (gate, request)
         }
     };
     run(&gate, request)
@@ -168,6 +187,7 @@ async fn converse_stopped(
                 "{store} is in use by a gate that does not answer at {}",
                 socket.display()
             )),
+            OpenError::BreachList(_) => Failure::Config(error.to_string()),
             error => Failure::Io(error.to_string()),
         })?;
     note(&format!("no gate is running: used its store at {place}"));

@@ -30,6 +30,9 @@ pub(super) enum Command {
     /// Accounts and sub-users. A sub-user is written ACCOUNT/SUB_USER.
     #[command(subcommand)]
     Account(Account),
+    /// Lists of passwords that were found in breaches.
+    #[command(subcommand)]
+    BreachList(BreachList),
     /// Who is signed in.
     #[command(subcommand)]
     Session(Session),
@@ -116,6 +119,10 @@ pub(super) enum Account {
         /// Read the password from standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+        /// Take over a password by its hash from another system (bcrypt; Argon2id, scrypt or PBKDF2
+        /// in PHC string form) instead; "-" reads the hash from standard input, unseen by others.
+        #[arg(long, value_name = "HASH", conflicts_with = "password_stdin")]
+        password_hash: Option<String>,
         #[command(flatten)]
         change: Change,
         #[command(flatten)]
@@ -170,6 +177,10 @@ pub(super) enum Account {
         /// Read the password from standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+        /// Take over a password by its hash from another system (bcrypt; Argon2id, scrypt or PBKDF2
+        /// in PHC string form) instead; "-" reads the hash from standard input, unseen by others.
+        #[arg(long, value_name = "HASH", conflicts_with = "password_stdin")]
+        password_hash: Option<String>,
         #[command(flatten)]
         gate: Gate,
     },
@@ -196,6 +207,34 @@ pub(super) struct Change {
     /// Real-name status: unverified, personal or enterprise.
     #[arg(long, value_name = "STATUS")]
     pub(super) verification: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BreachList {
+    /// Make the file that `accounts.breach_list` names.
+    Make {
+        /// Lines of SHA-1 hashes with or without a count, as the Pwned Passwords download has them,
+        /// best sorted; "-" reads standard input.
+        input: PathBuf,
+        /// The list; one that exists is replaced.
+        output: PathBuf,
+        /// The lines are passwords, not hashes.
+        #[arg(long)]
+        passwords: bool,
+    },
+    /// Say whether a password is in a list; exit 1 if it is.
+    Check {
+        /// The list.
+        file: PathBuf,
+        /// Read the password from standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Read all of a list, and say whether it is as it was made.
+    Verify {
+        /// The list.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

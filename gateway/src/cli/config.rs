@@ -7,6 +7,7 @@ use doorward_config::{
     Access, FieldEdits, FieldLine, GatewayConfig, LoadError, Route, SecurityHeaders, json_schema,
 };
 use doorward_plugins::access::decide;
+use doorward_plugins::account::rules::PasswordRules;
 use doorward_plugins::account::{Principal, PrincipalRecord};
 use doorward_plugins::administration::{Reply, Request};
 use doorward_plugins::identity::PlainNames;
@@ -50,6 +51,9 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
             .try_for_each(|rules| crate::upstream::Upstream::new(rules).map(drop))
     });
     used.map_err(|error| Failure::Config(format!("{}: {error}", file.display())))?;
+    PasswordRules::open(&config).map_err(|error| {
+        Failure::Config(format!("{}: accounts.breach_list: {error}", file.display()))
+    })?;
     if json {
         say("{\"problems\":[]}");
     } else {

@@ -6,6 +6,7 @@
 mod admin;
 mod arguments;
 mod audit;
+mod breach_list;
 mod config;
 mod health;
 mod password;
@@ -15,6 +16,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use doorward_plugins::OpenError;
 
 use crate::gate::StartError;
 use arguments::{Arguments, Command};
@@ -57,6 +59,7 @@ impl From<StartError> for Failure {
         match error {
             StartError::Config(text) => Self::Config(text),
             StartError::Keys(error) => Self::Config(error.to_string()),
+            StartError::Open(error @ OpenError::BreachList(_)) => Self::Config(error.to_string()),
             error @ (StartError::Io(..) | StartError::Open(_)) => Self::Io(error.to_string()),
         }
     }
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => serve::run(&config),
         Command::Config(command) => config::run(&command),
         Command::Account(command) => admin::account(command),
+        Command::BreachList(command) => breach_list::run(command),
         Command::Session(command) => admin::session(command),
         Command::Key(command) => admin::key(command),
         Command::Audit(command) => audit::run(command),

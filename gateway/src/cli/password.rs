@@ -25,6 +25,11 @@ pub(super) fn read(from_stdin: bool) -> Result<String, Failure> {
     Ok(first)
 }
 
+/// The hash as given, or a line of standard input for "-".
+pub(super) fn read_hash(given: String) -> Result<String, Failure> {
+    if given == "-" { line() } else { Ok(given) }
+}
+
 fn ask(prompt: &str) -> Result<String, Failure> {
     let mut terminal = io::stderr();
     terminal.write_all(prompt.as_bytes())?;

@@ -6,11 +6,13 @@
 //!
 //! - [`name`]: how a name is written, and when two names are one.
 //! - [`password`]: Argon2id, with a bounded queue.
+//! - [`rules`]: what may be a new password.
 //!
 //! Not here: sessions, and the rows themselves (`store`).
 
 pub mod name;
 pub mod password;
+pub mod rules;
 
 use std::fmt::Write as _;
 use std::time::Duration;

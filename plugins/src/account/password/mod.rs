@@ -4,89 +4,43 @@
 //! and on half of the cores at most; so many at once, so many waiting, and the next one is told to
 //! come back. A name that does not exist costs the same hash as one that does.
 //!
-//! Not here: who may guess how often (`lockout`).
+//! - `queue`: who may wait for a hash.
+//! - `imported`: hashes that other systems made. One is verified as it is, and made anew with
+//!   Argon2id when its owner signs in.
+//!
+//! Not here: who may guess how often (`lockout`), and what may be a new password (`rules`).
 
-use std::collections::HashMap;
+mod imported;
+mod queue;
+
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use doorward_config::{PasswordHashing, Secret};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::network;
-use crate::priority;
+pub use imported::ImportedHash;
+pub use queue::Place;
+use queue::Queue;
 
 /// The longest password that is hashed, in bytes; a longer one is wrong.
-const BYTES_MAX: usize = 4096;
+pub(crate) const BYTES_MAX: usize = 4096;
 
 /// Hashes and verifies passwords.
 pub struct PasswordHasher {
     rules: PasswordHashing,
     params: Params,
-    /// Places in the queue, those being hashed included.
-    places: Arc<Semaphore>,
-    shares: Arc<Shares>,
-    /// To the threads; each that waits here has a place. They end when this is gone.
-    queue: Sender<Job>,
+    queue: Queue,
     /// Hash of a password that nobody knows, verified for names that do not exist.
     decoy: String,
     /// How many passwords were compared with a principal's hash.
     checked: AtomicU64,
 }
-
-/// A place in the queue. It is free again when the work is done, even if nobody waits for it.
-#[must_use]
-pub struct Place {
-    _share: Option<Share>,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// How many places each client has. No more clients than places.
-#[derive(Debug)]
-struct Shares {
-    taken: Mutex<HashMap<IpAddr, usize>>,
-    max: usize,
-}
-
-/// One place of a client.
-struct Share {
-    shares: Arc<Shares>,
-    client: IpAddr,
-}
-
-impl Shares {
-    fn take(self: &Arc<Self>, client: IpAddr) -> Result<Share, HashError> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(client).or_insert(0);
-        if *count >= self.max {
-            return Err(HashError::Busy);
-        }
-        *count += 1;
-        Ok(Share { shares: Arc::clone(self), client })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut taken = self.shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.client);
-            }
-        }
-    }
-}
-
-/// One password to hash or to verify.
-type Job = Box<dyn FnOnce() + Send>;
 
 /// What a verification found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +71,10 @@ impl PasswordHasher {
     /// [`HashError::Failed`] when the parameters cannot be used together.
     pub fn new(rules: &PasswordHashing) -> Result<Arc<Self>, HashError> {
         let params = Params::new(rules.memory_kib, rules.iterations, rules.parallelism, None);
-        let threads = threads(rules.threads);
-        let places = rules.queue + threads;
         let mut hasher = Self {
             rules: rules.clone(),
             params: params.map_err(|_| HashError::Failed)?,
-            places: Arc::new(Semaphore::new(places)),
-            shares: Arc::new(Shares { taken: Mutex::default(), max: places.div_ceil(4).max(2) }),
-            queue: start(threads).map_err(|_| HashError::Failed)?,
+            queue: Queue::start(rules.threads, rules.queue).map_err(|_| HashError::Failed)?,
             decoy: String::new(),
             checked: AtomicU64::new(0),
         };
@@ -140,9 +90,7 @@ impl PasswordHasher {
     /// # Errors
     /// [`HashError::Busy`] when there is none.
     pub fn place(&self, client: Option<IpAddr>) -> Result<Place, HashError> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HashError::Busy)?;
-        let share = client.map(|client| self.shares.take(network::client(client))).transpose()?;
-        Ok(Place { _share: share, _permit: permit })
+        self.queue.place(client)
     }
 
     /// Compares `password` with the hash of a principal, or with nobody's.
@@ -186,7 +134,7 @@ impl PasswordHasher {
             }
             drop(place);
         };
-        self.queue.send(Box::new(job)).map_err(|_| HashError::Failed)?;
+        self.queue.push(Box::new(job))?;
         // It panicked if there is no answer.
         answered.await.map_err(|_| HashError::Failed)?
     }
@@ -198,7 +146,7 @@ impl PasswordHasher {
 
     /// Would the next password be refused as [`HashError::Busy`]? Costs nothing.
     pub fn is_full(&self) -> bool {
-        self.places.available_permits() == 0
+        self.queue.is_full()
     }
 
     fn hash_now(&self, password: &[u8]) -> Result<String, HashError> {
@@ -214,24 +162,34 @@ impl PasswordHasher {
         // A password that is too long costs one hash like any other, and is wrong.
         let (password, too_long) =
             if password.len() > BYTES_MAX { (&[][..], true) } else { (password, false) };
+        if let Some(hash) = ImportedHash::stored(hash) {
+            return self.verify_imported(password, &hash, too_long);
+        }
         let Ok(hash) = PasswordHash::new(hash) else { return Verdict::Wrong };
         let Ok(argon2) = self.argon2(self.params.clone()) else { return Verdict::Wrong };
         let stored = Params::try_from(&hash).ok();
         // The parameters of the stored hash are used; the comparison takes constant time.
         if argon2.verify_password(password, &hash).is_err() || too_long {
-            self.spend_the_rest(stored.as_ref(), password);
+            self.spend_the_rest(stored.as_ref().map_or(0, cost), password);
             return Verdict::Wrong;
         }
         let old = stored.is_none_or(|params| work(&params) != work(&self.params));
         if old { Verdict::RightButOld } else { Verdict::Right }
     }
 
-    /// Spends what a hash with the present parameters costs beyond one with `stored`: otherwise
-    /// an account whose hash is from before a change would answer faster than a name that does
-    /// not exist.
-    fn spend_the_rest(&self, stored: Option<&Params>, password: &[u8]) {
-        let cost = |params: &Params| u64::from(params.m_cost()) * u64::from(params.t_cost());
-        let rest = cost(&self.params).saturating_sub(stored.map_or(0, cost));
+    fn verify_imported(&self, password: &[u8], hash: &ImportedHash, too_long: bool) -> Verdict {
+        if hash.verify(password) && !too_long {
+            return Verdict::RightButOld;
+        }
+        self.spend_the_rest(hash.cost(), password);
+        Verdict::Wrong
+    }
+
+    /// Spends what a hash with the present parameters costs beyond what was `spent`: otherwise an
+    /// account whose hash is from before a change would answer faster than a name that does not
+    /// exist.
+    fn spend_the_rest(&self, spent: u64, password: &[u8]) {
+        let rest = cost(&self.params).saturating_sub(spent);
         let memory =
             u32::try_from(rest / u64::from(self.params.t_cost().max(1))).unwrap_or(u32::MAX);
         let params = Params::new(memory, self.params.t_cost(), self.params.p_cost(), None);
@@ -255,57 +213,20 @@ impl PasswordHasher {
     }
 }
 
-/// How many hash at once: as many as are wanted, but half of the cores are for others.
-fn threads(wanted: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    wanted.min(cores / 2).max(1)
-}
-
-/// Starts the threads that hash.
-fn start(threads: usize) -> std::io::Result<Sender<Job>> {
-    let (queue, jobs) = channel::<Job>();
-    let jobs = Arc::new(Mutex::new(jobs));
-    for number in 0..threads {
-        let jobs = Arc::clone(&jobs);
-        let thread = std::thread::Builder::new().name(format!("hashing-{number}"));
-        thread.spawn(move || hash_all(&jobs))?;
-    }
-    Ok(queue)
-}
-
-fn hash_all(jobs: &Mutex<Receiver<Job>>) {
-    priority::give_way(priority::HASHING);
-    loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = next else { return };
-        // Whoever asked learns of a panic; the thread is for the others too.
-        let _ = catch_unwind(AssertUnwindSafe(job));
-    }
-}
-
 /// Memory, passes and lanes of a hash.
 fn work(params: &Params) -> (u32, u32, u32) {
     (params.m_cost(), params.t_cost(), params.p_cost())
 }
 
-/// May this be a new password? Length is counted in characters after normalisation; nothing is
-/// said about which characters (NIST SP 800-63B-4 §3.1.1.2).
-///
-/// # Errors
-/// What to tell the person who chose it.
-pub fn verify_new(password: &Secret, length_min: usize) -> Result<(), String> {
-    let normal: String = password.expose().nfc().collect();
-    if normal.chars().count() < length_min {
-        return Err(format!("the password is too short: use at least {length_min} characters"));
-    }
-    if normal.len() > BYTES_MAX {
-        return Err(format!("the password is too long: use at most {BYTES_MAX} bytes"));
-    }
-    Ok(())
+/// What a hash costs: KiB of memory times passes.
+fn cost(params: &Params) -> u64 {
+    u64::from(params.m_cost()) * u64::from(params.t_cost())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     fn rules(memory_kib: u32, pepper: Option<&str>) -> PasswordHashing {
@@ -374,9 +295,6 @@ mod tests {
             verify(&hasher, &secret("Zoe\u{308} 😀"), Some(composed)).await,
             Ok(Verdict::Right)
         );
-        assert!(verify_new(&secret("😀😀😀😀😀😀😀😀"), 8).is_ok());
-        assert!(verify_new(&secret("seven77"), 8).is_err());
-        assert!(verify_new(&secret(&"x".repeat(4097)), 8).is_err());
     }
 
     #[tokio::test]
@@ -394,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn f20_a_full_queue_refuses_at_once() {
         let hasher = PasswordHasher::new(&rules(64, None)).unwrap();
-        let all = hasher.places.acquire_many(3).await.unwrap();
+        let all = hasher.queue.places.acquire_many(3).await.unwrap();
         assert!(hasher.is_full());
         assert_eq!(verify(&hasher, &secret("x"), None).await, Err(HashError::Busy));
         drop(all);
@@ -422,24 +340,24 @@ mod tests {
         assert!(tokio::time::timeout(std::time::Duration::ZERO, second).await.is_err());
         drop(hold);
         assert_eq!(first.await.unwrap(), Ok(true));
-        let _all = hasher.places.acquire_many(3).await.unwrap();
+        let _all = hasher.queue.places.acquire_many(3).await.unwrap();
     }
 
-    #[test]
-    fn half_of_the_cores_are_for_others() {
-        let cores = std::thread::available_parallelism().unwrap().get();
-        assert_eq!((threads(1), threads(usize::MAX)), (1, (cores / 2).max(1)));
-    }
-
-    #[test]
-    fn f20_one_client_does_not_keep_all_others_out() {
-        let hasher = PasswordHasher::new(&PasswordHashing { queue: 7, ..rules(64, None) }).unwrap();
-        let address = |text: &str| Some(text.parse().unwrap());
-        let held = ["2001:db8::1", "2001:db8::2"].map(|one| hasher.place(address(one)).unwrap());
-        assert_eq!(hasher.place(address("2001:db8::3")).err(), Some(HashError::Busy));
-        assert!(hasher.place(address("192.0.2.1")).is_ok());
-        drop(held);
-        assert!(hasher.place(address("2001:db8::3")).is_ok());
-        assert!(hasher.shares.taken.lock().unwrap().is_empty());
+    #[tokio::test]
+    async fn f18_an_imported_hash_is_right_but_old_whatever_the_pepper() {
+        let elsewhere = PasswordHasher::new(&rules(128, None)).unwrap();
+        let hash = elsewhere.hash(&secret("correct horse")).await.unwrap();
+        let stored = ImportedHash::parse(&hash).unwrap().to_stored();
+        for pepper in [None, Some("0123456789abcdef")] {
+            let hasher = PasswordHasher::new(&rules(128, pepper)).unwrap();
+            for (password, verdict) in
+                [("correct horse", Verdict::RightButOld), ("correct hors", Verdict::Wrong)]
+            {
+                let found = verify(&hasher, &secret(password), Some(stored.clone())).await;
+                assert_eq!(found, Ok(verdict));
+            }
+            let garbage = Some("imported:garbage".into());
+            assert_eq!(verify(&hasher, &secret("x"), garbage).await, Ok(Verdict::Wrong));
+        }
     }
 }
