@@ -1,15 +1,40 @@
 //! `[accounts]`: passwords and their hashing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::secret::{Secret, read_secret};
+use crate::service_url::{ServiceUrl, verify_service_url};
 use crate::spec::{Kind, TableSpec, default, optional};
 use crate::text::some_text;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Passwords and their hashing.",
     keys: &[
+        optional(
+            "breach_api",
+            Kind::Text(verify_service_url),
+            "URL of a range service of breached passwords, such as \"https://api.pwnedpasswords.com/range/\". It learns the first 20 bits of the SHA-1 of each new password.",
+        ),
+        optional(
+            "breach_api_ca_file",
+            Kind::Text(some_text),
+            "Certificates in PEM that the service is verified with, instead of the system's.",
+        ),
+        default(
+            "breach_api_timeout",
+            Kind::Duration { least: Duration::from_millis(100), most: Duration::from_secs(30) },
+            "\"3s\"",
+            "How long the service may take.",
+        ),
+        default(
+            "breach_api_when_down",
+            Kind::Choice(&["refuse", "accept"]),
+            "\"refuse\"",
+            "When the service does not answer: \"refuse\" new passwords, or \"accept\" and log it.",
+        ),
         optional(
             "breach_list",
             Kind::Text(some_text),
@@ -59,10 +84,25 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 pub struct Accounts {
     /// Fewest characters of a new password.
     pub password_length_min: usize,
+    /// Service that knows breached passwords.
+    pub breach_api: Option<BreachApi>,
     /// List of breached passwords.
     pub breach_list: Option<PathBuf>,
     /// Argon2id and its queue.
     pub hashing: PasswordHashing,
+}
+
+/// A range service of breached passwords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreachApi {
+    /// What stands before the beginning of a hash.
+    pub url: ServiceUrl,
+    /// Whom it is verified with, if not with the system's certificates.
+    pub ca_file: Option<PathBuf>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Is a password accepted when it does not answer?
+    pub accept_when_down: bool,
 }
 
 /// Argon2id parameters (RFC 9106 §3.1) and the bounds of the work.
@@ -96,8 +136,27 @@ impl Accounts {
         };
         Self {
             password_length_min: number("password_length_min") as usize,
+            breach_api: read_breach_api(reader),
             breach_list: reader.readable_file("breach_list"),
             hashing,
         }
     }
+}
+
+fn read_breach_api(reader: &Reader<'_>) -> Option<BreachApi> {
+    let ca_file = reader.readable_file("breach_api_ca_file");
+    let Some(url) = reader.optional_text("breach_api") else {
+        if ca_file.is_some() {
+            let fault = Fault::new("is for breach_api.", "Add it, or remove this.");
+            reader.problem("breach_api_ca_file", fault);
+        }
+        return None;
+    };
+    Some(BreachApi {
+        // A URL that could not be read is noted, and the configuration never used.
+        url: ServiceUrl::parse(&url).ok()?,
+        ca_file,
+        timeout: reader.duration("breach_api_timeout"),
+        accept_when_down: reader.text("breach_api_when_down") == "accept",
+    })
 }

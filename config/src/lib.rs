@@ -38,7 +38,7 @@ mod upstream;
 mod upstream_address;
 mod value;
 
-pub use accounts::{Accounts, PasswordHashing};
+pub use accounts::{Accounts, BreachApi, PasswordHashing};
 pub use audit::Audit;
 pub use captcha::{Captcha, CaptchaMode, CaptchaProvider, ProviderKind, WhenDown};
 pub use client_certificates::{AccountPart, ClientCertificates};

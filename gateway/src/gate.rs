@@ -19,6 +19,7 @@ use crate::listener::{Acceptor, Places, bind};
 use crate::log::LogSink;
 use crate::metrics::WorkerMetrics;
 use crate::operations;
+use crate::outgoing::HttpsClient;
 use crate::portal::{self, Portal};
 use crate::router::Router;
 use crate::tls::{self, Material, Tls};
@@ -87,6 +88,7 @@ impl Gate {
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;
         let config = Arc::new(config);
         let services = Arc::new(office.block_on(Services::open(Arc::clone(&config), clock))?);
+        HttpsClient::serve(&services);
         let material = tls::load(&config)?;
         let unique = doorward_plugins::account::fresh_id()
             .map_err(|_| StartError::Config("no randomness".into()))?;

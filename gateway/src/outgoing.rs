@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use doorward_certs::tls;
 use doorward_config::{ServiceUrl, UpstreamAddress};
-use doorward_plugins::outgoing::{Call, Outgoing, OutgoingError};
+use doorward_plugins::Services;
+use doorward_plugins::outgoing::{Call, Method, Outgoing, OutgoingError};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -42,6 +43,13 @@ impl HttpsClient {
         Self { ca_file, tls: OnceCell::new(), places: Semaphore::new(CALLS_MAX) }
     }
 
+    /// Lets the rules for new passwords ask the service that the configuration names.
+    pub(crate) fn serve(services: &Services) {
+        if let Some(api) = &services.config.accounts.breach_api {
+            services.password_rules.connect(Arc::new(Self::new(api.ca_file.clone())));
+        }
+    }
+
     async fn connect(&self, url: &ServiceUrl) -> Result<Box<dyn Stream>, OutgoingError> {
         let tcp = |host: &str, port| {
             let place = (host.to_owned(), port);
@@ -68,12 +76,21 @@ impl HttpsClient {
         // Ends with this call, however it ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let request = Request::post(&call.url.path)
+        let (request, body) = match &call.method {
+            Method::Get { field: (name, value) } => {
+                (Request::get(&call.url.path).header(*name, *value), Bytes::new())
+            }
+            Method::Post { content_type, body } => (
+                Request::post(&call.url.path)
+                    .header(CONTENT_TYPE, *content_type)
+                    .header(ACCEPT, "application/json"),
+                Bytes::from(body.expose().to_owned()),
+            ),
+        };
+        let request = request
             .header(HOST, call.url.address.authority())
-            .header(CONTENT_TYPE, call.content_type)
-            .header(ACCEPT, "application/json")
             .header(USER_AGENT, concat!("doorward/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(call.body.expose().to_owned())))
+            .body(Full::new(body))
             .map_err(unreachable)?;
         let unreadable = |error: Box<dyn Error + Send + Sync>| OutgoingError::Answer(error);
         let answer =
@@ -88,7 +105,7 @@ impl HttpsClient {
 
 #[async_trait]
 impl Outgoing for HttpsClient {
-    async fn post(&self, call: Call<'_>) -> Result<Bytes, OutgoingError> {
+    async fn ask(&self, call: Call<'_>) -> Result<Bytes, OutgoingError> {
         let _place = self.places.try_acquire().map_err(|_| OutgoingError::Busy)?;
         let exchange = self.exchange(&call);
         tokio::time::timeout(call.timeout, exchange).await.unwrap_or(Err(OutgoingError::Timeout))

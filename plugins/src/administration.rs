@@ -191,12 +191,13 @@ enum NewPassword {
     /// A password, which has to keep the rules.
     Typed(Secret),
     /// The hash of one that another system accepted.
-    Imported(ImportedHash),
+    Imported(Box<ImportedHash>),
 }
 
 impl NewPassword {
     fn import(hash: &str) -> Result<Self, AdminError> {
-        ImportedHash::parse(hash).map(Self::Imported).map_err(AdminError::Refuse)
+        let hash = ImportedHash::parse(hash).map_err(AdminError::Refuse)?;
+        Ok(Self::Imported(Box::new(hash)))
     }
 }
 

@@ -8,19 +8,34 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use doorward_config::{Secret, ServiceUrl};
 
-/// One POST to a service.
+/// One question to a service.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// Where to.
     pub url: &'a ServiceUrl,
-    /// The type of the body.
-    pub content_type: &'static str,
-    /// The body, which may hold secrets.
-    pub body: Secret,
+    /// How it is asked.
+    pub method: Method,
     /// How long it may take, from the connection to the end of the answer.
     pub timeout: Duration,
     /// The longest answer that is read.
     pub answer_bytes_max: usize,
+}
+
+/// How a service is asked.
+#[derive(Debug)]
+pub enum Method {
+    /// GET, with a field of the service's own.
+    Get {
+        /// Name and value.
+        field: (&'static str, &'static str),
+    },
+    /// POST.
+    Post {
+        /// The type of the body.
+        content_type: &'static str,
+        /// The body, which may hold secrets.
+        body: Secret,
+    },
 }
 
 /// Why there is no answer. Nothing of it is for strangers.
@@ -50,5 +65,5 @@ pub trait Outgoing: Send + Sync {
     ///
     /// # Errors
     /// [`OutgoingError`].
-    async fn post(&self, call: Call<'_>) -> Result<Bytes, OutgoingError>;
+    async fn ask(&self, call: Call<'_>) -> Result<Bytes, OutgoingError>;
 }

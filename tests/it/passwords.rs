@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use doorward_plugins::account::PrincipalRecord;
-use doorward_plugins::administration::{AccountChange, AdminError, Request};
+use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
 use doorward_plugins::store::{AccountStore, SqliteStore};
 use doorward_tests::process::{self, Served};
 use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Setup, TestGate, Upstream};
@@ -18,6 +18,10 @@ const SCRYPT: &str =
     "$scrypt$ln=4,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$Ga2D7MJ1i2vlPlA6Tu1UhihNz7uTIbu21sHJE0ByQeE";
 const PBKDF2: &str =
     "$pbkdf2-sha256$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$hVIjttf9obiHsVdDorRd6FVVRALUuDAa7tcrlI+ym+4";
+
+/// SHA-1 of "tippler under glass": what a range service is told, and what is kept from it.
+const TOLD: &str = "D8BC3";
+const REST: &str = "28200CCDA22AF2067F7E1D6D07BA6B6AF4C";
 
 fn nobody() -> std::net::SocketAddr {
     "127.0.0.1:9".parse().unwrap()
@@ -214,4 +218,65 @@ async fn f13_every_character_counts_and_one_unicode_form_is_as_good_as_another()
     let change = Box::<AccountChange>::default();
     let refused = gate.ask(Request::AccountAdd { name, password, change }).await.unwrap_err();
     assert!(matches!(&refused, AdminError::Refuse(why) if why.contains("at most 4096 bytes")));
+}
+
+/// A gate that asks the service at `address`.
+async fn asking(address: std::net::SocketAddr, more: &str) -> (Upstream, TestGate) {
+    let upstream = Upstream::start().await;
+    let tables = format!(
+        "[accounts]\nbreach_api = \"http://{address}/range/\"\nbreach_api_timeout = \"500ms\"\n{more}"
+    );
+    let gate = TestGate::start(&upstream, Setup { tables: &tables, ..Setup::default() }).await;
+    (upstream, gate)
+}
+
+async fn add(gate: &TestGate, name: &str, password: &str) -> Result<Reply, AdminError> {
+    let (name, password) = (name.to_owned(), password.to_owned());
+    let change = Box::<AccountChange>::default();
+    gate.ask(Request::AccountAdd { name, password, change }).await
+}
+
+#[tokio::test]
+async fn f15_a_service_is_asked_by_the_beginning_of_a_hash_and_learns_no_more() {
+    // SHA-1 of "tippler under glass" begins with what the service is asked about.
+    let body = "00D4F6E8FA6EECAD2A3AA415EEC418D38EC:2\r\nREST:7\r\n";
+    let service = Upstream::replying(move |_| Some(saying(&body.replace("REST", REST)))).await;
+    let (_upstream, gate) = asking(service.address, "").await;
+    let refused = add(&gate, "lorina", "tippler under glass").await.unwrap_err();
+    assert!(matches!(&refused, AdminError::Refuse(why) if why.contains("found in a breach")));
+    let asked = service.last();
+    assert_eq!(asked.line(), format!("GET /range/{TOLD}"));
+    assert_eq!(asked.field("add-padding"), Some("true"));
+    assert!(asked.body.is_empty());
+    add(&gate, "lorina", "tippler under table").await.unwrap();
+    assert_eq!(service.count(), 2);
+    // What is refused without the service is not asked about.
+    add(&gate, "edith", "passwordpassword").await.unwrap_err();
+    assert_eq!(service.count(), 2);
+}
+
+#[tokio::test]
+async fn f16_a_service_that_is_down_leads_to_what_the_operator_chose_and_to_no_hang() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = [
+        ("garbage", Upstream::replying(|_| Some(saying("<html>"))).await),
+        ("nothing", Upstream::replying(|_| Some(saying(""))).await),
+        ("an error", Upstream::answering(b"HTTP/1.1 503 Oops\r\ncontent-length: 0\r\n\r\n").await),
+        ("a pause", Upstream::answering(b"HTTP/1.1 200 OK\r\n").await),
+        ("half", Upstream::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n0").await),
+    ];
+    let places = down.iter().map(|(what, service)| (*what, service.address));
+    for (what, address) in places.chain([("nobody there", closed)]) {
+        let (_upstream, gate) = asking(address, "").await;
+        let refused = add(&gate, "lorina", "tippler under glass").await.unwrap_err();
+        let said = matches!(&refused, AdminError::Failed(why) if why.contains("try again later"));
+        assert!(said, "{what}: {refused}");
+        let (_upstream, gate) = asking(address, "breach_api_when_down = \"accept\"").await;
+        let added = add(&gate, "lorina", "tippler under glass").await;
+        assert!(added.is_ok(), "{what}: {added:?}");
+    }
+}
+
+fn saying(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()
 }

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::operations::STORE;
+use crate::outgoing::HttpsClient;
 
 use super::arguments::{Account, Change, Gate, Key, Lock, Session};
 use super::{Failure, load, note, password, runtime, say, tame};
@@ -190,6 +191,7 @@ async fn converse_stopped(
             OpenError::BreachList(_) => Failure::Config(error.to_string()),
             error => Failure::Io(error.to_string()),
         })?;
+    HttpsClient::serve(&services);
     note(&format!("no gate is running: used its store at {place}"));
     let mut request = Some(first);
     let mut result = Ok(());

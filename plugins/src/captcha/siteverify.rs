@@ -11,7 +11,7 @@ use doorward_config::{CaptchaProvider, ProviderKind, Secret};
 use serde::Deserialize;
 
 use super::{CaptchaError, Form};
-use crate::outgoing::{Call, Outgoing, OutgoingError};
+use crate::outgoing::{Call, Method, Outgoing, OutgoingError};
 
 /// The longest answer that is read; real ones have some hundred octets.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -39,15 +39,17 @@ pub(super) async fn ask(
 ) -> Result<(), CaptchaError> {
     let call = Call {
         url: &provider.url,
-        content_type: "application/x-www-form-urlencoded",
-        body: question(provider, form.client, answer),
+        method: Method::Post {
+            content_type: "application/x-www-form-urlencoded",
+            body: question(provider, form.client, answer),
+        },
         timeout: provider.timeout,
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
     let failed = |error: &dyn std::fmt::Display| {
         tracing::error!(event = "captcha_provider_failed", provider = %provider.url, %error);
     };
-    let told = outgoing.post(call).await.map_err(|error| {
+    let told = outgoing.ask(call).await.map_err(|error| {
         failed(&error);
         match error {
             OutgoingError::Busy => CaptchaError::Busy,

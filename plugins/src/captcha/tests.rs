@@ -8,14 +8,14 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::outgoing::{Call, OutgoingError};
+use crate::outgoing::{Call, Method, OutgoingError};
 
 /// Nobody answers.
 struct Nobody;
 
 #[async_trait]
 impl Outgoing for Nobody {
-    async fn post(&self, _call: Call<'_>) -> Result<Bytes, OutgoingError> {
+    async fn ask(&self, _call: Call<'_>) -> Result<Bytes, OutgoingError> {
         Err(OutgoingError::Timeout)
     }
 }
@@ -25,8 +25,9 @@ struct Saying(&'static str, StdMutex<Vec<String>>);
 
 #[async_trait]
 impl Outgoing for Saying {
-    async fn post(&self, call: Call<'_>) -> Result<Bytes, OutgoingError> {
-        self.1.lock().unwrap().push(call.body.expose().to_owned());
+    async fn ask(&self, call: Call<'_>) -> Result<Bytes, OutgoingError> {
+        let Method::Post { body, .. } = call.method else { panic!("not a POST") };
+        self.1.lock().unwrap().push(body.expose().to_owned());
         Ok(Bytes::from_static(self.0.as_bytes()))
     }
 }
@@ -232,7 +233,7 @@ struct Crowded;
 
 #[async_trait]
 impl Outgoing for Crowded {
-    async fn post(&self, _call: Call<'_>) -> Result<Bytes, OutgoingError> {
+    async fn ask(&self, _call: Call<'_>) -> Result<Bytes, OutgoingError> {
         Err(OutgoingError::Busy)
     }
 }

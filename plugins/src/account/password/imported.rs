@@ -154,7 +154,7 @@ fn parse_phc(text: &str) -> Result<Kind, String> {
             let log_n = u8::try_from(log_n).ok().filter(|log_n| (1..=31).contains(log_n));
             let log_n = log_n.ok_or_else(unusable)?;
             // Multiplied in a type that they cannot overflow; the library multiplies r by p.
-            let blocks = u128::from(r) * u128::from(p) << log_n;
+            let blocks = (u128::from(r) * u128::from(p)) << log_n;
             let blocks = u64::try_from(blocks).unwrap_or(u64::MAX);
             let too_much = "the password hash costs too much: its scrypt parameters are too large";
             if r >= 1 << 15 || p >= 1 << 15 {

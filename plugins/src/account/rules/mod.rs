@@ -6,22 +6,25 @@
 //! - `common`: frequent passwords, and repetition.
 //! - `context`: the words of the service and of the account.
 //! - [`breach_list`]: passwords that were found in breaches, if the operator has a list of them.
+//! - `breach_api`: the same, asked of a service that does not learn the password.
 //!
 //! Not here: passwords that exist. They are verified as they are, whatever the rules say now.
 
+mod breach_api;
 pub mod breach_list;
 mod common;
 mod context;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use doorward_config::{GatewayConfig, Secret};
+use doorward_config::{BreachApi, GatewayConfig, Secret};
 use unicode_normalization::UnicodeNormalization;
 
 use super::PrincipalRecord;
 use super::password::BYTES_MAX;
+use crate::outgoing::Outgoing;
 use breach_list::{BreachList, BreachListError};
 
 /// What is wrong with a new password.
@@ -65,17 +68,19 @@ pub enum RuleError {
     /// The person should choose another one.
     #[error(transparent)]
     Weak(#[from] Weakness),
-    /// The breach list cannot be read, so nothing is known about the password.
-    #[error("the breach list cannot be read: {0}")]
-    Unavailable(#[from] io::Error),
+    /// Nothing is known about the password, because a list or a service cannot be asked.
+    #[error("cannot tell whether the password was found in a breach: {0}; try again later")]
+    Unavailable(String),
 }
 
 /// Decides about new passwords.
-#[derive(Debug)]
 pub struct PasswordRules {
     length_min: usize,
     service_words: BTreeSet<String>,
     breach_list: Option<Arc<BreachList>>,
+    breach_api: Option<BreachApi>,
+    /// Asks the service. Until there is one, no password is good.
+    outgoing: OnceLock<Arc<dyn Outgoing>>,
 }
 
 impl PasswordRules {
@@ -89,7 +94,14 @@ impl PasswordRules {
             length_min: config.accounts.password_length_min,
             service_words: context::service_words(&config.public_url.host),
             breach_list: file.map(BreachList::open).transpose()?.map(Arc::new),
+            breach_api: config.accounts.breach_api.clone(),
+            outgoing: OnceLock::new(),
         })
+    }
+
+    /// Says how services are asked; the first one counts.
+    pub fn connect(&self, outgoing: Arc<dyn Outgoing>) {
+        let _ = self.outgoing.set(outgoing);
     }
 
     /// May this be the new password of that account? Length is counted in characters, in the form in
@@ -104,11 +116,37 @@ impl PasswordRules {
     ) -> Result<(), RuleError> {
         let normal = Secret::new(password.expose().nfc().collect());
         self.verify_form(normal.expose(), about)?;
-        let Some(list) = self.breach_list.clone() else { return Ok(()) };
+        let found = self.is_listed(&normal).await.map_err(|error| {
+            RuleError::Unavailable(format!("the breach list cannot be read: {error}"))
+        })?;
+        if found || self.is_known_to_service(&normal).await? {
+            return Err(Weakness::Breached.into());
+        }
+        Ok(())
+    }
+
+    async fn is_listed(&self, normal: &Secret) -> io::Result<bool> {
+        let Some(list) = self.breach_list.clone() else { return Ok(false) };
+        let normal = normal.clone();
         let found = tokio::task::spawn_blocking(move || list.contains(normal.expose()));
-        match found.await.map_err(io::Error::other)?? {
-            true => Err(Weakness::Breached.into()),
-            false => Ok(()),
+        found.await.map_err(io::Error::other)?
+    }
+
+    async fn is_known_to_service(&self, normal: &Secret) -> Result<bool, RuleError> {
+        let Some(api) = &self.breach_api else { return Ok(false) };
+        let Some(outgoing) = self.outgoing.get() else {
+            return Err(RuleError::Unavailable("there is nobody to ask the service".into()));
+        };
+        match breach_api::contains(api, normal.expose(), &**outgoing).await {
+            Ok(found) => Ok(found),
+            Err(error) => {
+                tracing::error!(event = "breach_api_failed", service = %api.url, %error, accepted = api.accept_when_down);
+                if api.accept_when_down {
+                    Ok(false)
+                } else {
+                    Err(RuleError::Unavailable(error.to_string()))
+                }
+            }
         }
     }
 
@@ -155,7 +193,7 @@ mod tests {
         let short = |least| Err(Weakness::TooShort { least });
         assert_eq!(judged(8, "😀🙈🎈🐧🍕🚲🌍🔑"), Ok(()));
         assert_eq!(judged(8, "😀🙈🎈🐧🍕🚲🌍"), short(8));
-        assert_eq!(judged(15, &"fourteen lette"), short(15));
+        assert_eq!(judged(15, "fourteen lette"), short(15));
         assert_eq!(judged(15, "fifteen letters"), Ok(()));
         assert_eq!(judged(15, "fiftee\u{308}n letter"), short(15), "e and its dots are one");
         assert_eq!(judged(15, "   tea for two "), Ok(()), "spaces count as they stand");

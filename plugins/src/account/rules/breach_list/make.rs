@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
-use super::{HEADER, MAGIC, VERSION, WIDTH, short_hash};
+use super::{FORM, HEADER, MAGIC, short_hash};
 use crate::account::password::BYTES_MAX;
 
 /// So many hashes are sorted at once: 32 MiB.
@@ -174,7 +174,7 @@ impl Runs<'_> {
     /// Merges all runs into `path`, and says how many hashes it has then.
     fn merge(self, path: &Path) -> io::Result<u64> {
         let mut output = BufWriter::new(File::create(path)?);
-        output.write_all(&[0; HEADER as usize])?;
+        io::copy(&mut io::repeat(0).take(HEADER), &mut output)?;
         let mut runs = Vec::new();
         let mut next = BinaryHeap::new();
         for (run, _) in self.files {
@@ -198,13 +198,7 @@ impl Runs<'_> {
         }
         let file = output.into_inner().map_err(io::IntoInnerError::into_error)?;
         let digest = digest.finish();
-        let header = [
-            MAGIC.as_slice(),
-            &VERSION.to_be_bytes(),
-            &(WIDTH as u32).to_be_bytes(),
-            &count.to_be_bytes(),
-            digest.as_ref(),
-        ];
+        let header = [MAGIC.as_slice(), &FORM.to_be_bytes(), &count.to_be_bytes(), digest.as_ref()];
         file.write_all_at(&header.concat(), 0)?;
         file.sync_all()?;
         Ok(count)

@@ -29,14 +29,16 @@ use unicode_normalization::UnicodeNormalization;
 pub use make::{Lines, Made, MakeError, make};
 
 const MAGIC: &[u8; 8] = b"DWBREACH";
-const VERSION: u32 = 1;
 /// Bytes of a hash.
 const WIDTH: u64 = 8;
+/// Version and width.
+const FORM: u64 = (1 << 32) | WIDTH;
 const HEADER: u64 = 56;
 /// So many hashes are looked at when the file is opened.
 const SAMPLES: u64 = 1024;
 /// What is read at once when the place is nearly known, in hashes.
 const WINDOW: u64 = 512;
+const WINDOW_BYTES: usize = 4096;
 
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +74,14 @@ impl BreachList {
         if bytes < HEADER {
             return Err(damaged("it is too short"));
         }
-        let (mut magic, mut version, mut digest) = ([0; 8], [0; 8], [0; 32]);
+        let (mut magic, mut form, mut digest) = ([0; 8], [0; 8], [0; 32]);
         file.read_exact_at(&mut magic, 0).map_err(failed)?;
-        file.read_exact_at(&mut version, 8).map_err(failed)?;
+        file.read_exact_at(&mut form, 8).map_err(failed)?;
         file.read_exact_at(&mut digest, 24).map_err(failed)?;
         if magic != *MAGIC {
             return Err(damaged("it does not begin like one"));
         }
-        if u64::from_be_bytes(version) != u64::from(VERSION) << 32 | WIDTH {
+        if u64::from_be_bytes(form) != FORM {
             return Err(damaged("its version is not known here"));
         }
         let count = hash_at(&file, 16).map_err(failed)?;
@@ -104,7 +106,7 @@ impl BreachList {
     /// When it cannot be read.
     pub fn is_whole(&self) -> io::Result<bool> {
         let mut context = digest::Context::new(&digest::SHA256);
-        let (mut buffer, mut last) = (vec![0; (WINDOW * WIDTH) as usize], None);
+        let (mut buffer, mut last) = (vec![0; WINDOW_BYTES], None);
         let mut at = 0;
         while at < self.count {
             let take = WINDOW.min(self.count - at);
@@ -129,7 +131,7 @@ impl BreachList {
     }
 
     fn has(&self, wanted: u64) -> io::Result<bool> {
-        let mut buffer = vec![0; (WINDOW * WIDTH) as usize];
+        let mut buffer = vec![0; WINDOW_BYTES];
         // What is wanted is among the hashes from `low` up to `high`, whose values are from `least`
         // to `most`: it is looked for where it should be, and half way in every other turn, so that
         // no list, however uneven, takes long.
