@@ -160,3 +160,40 @@ fn read_breach_api(reader: &Reader<'_>) -> Option<BreachApi> {
         accept_when_down: reader.text("breach_api_when_down") == "accept",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::GatewayConfig;
+
+    fn parse(keys: &str) -> Result<GatewayConfig, String> {
+        let text = format!(
+            "public_url = \"https://console.example.com\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+             [upstream.console]\naddress = \"http://127.0.0.1:9\"\n[store]\npath = \"x.db\"\n\
+             [accounts]\n{keys}"
+        );
+        GatewayConfig::parse(&text, Path::new("/")).map_err(|problems| {
+            let told = problems.iter().map(|problem| format!("{} {}", problem.key, problem.reason));
+            told.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    #[test]
+    fn p02_breached_passwords_are_asked_for_where_that_can_be_done_safely() {
+        for (keys, expected) in [
+            ("breach_api = \"http://api.example/range/\"", "is not the URL of a service."),
+            ("breach_api_ca_file = \"/dev/null\"", "breach_api_ca_file is for breach_api."),
+            ("breach_api_timeout = \"10m\"", "accounts.breach_api_timeout"),
+            ("breach_api_when_down = \"ignore\"", "accounts.breach_api_when_down"),
+            ("breach_list = \"/nowhere/list\"", "accounts.breach_list /nowhere/list: "),
+        ] {
+            let told = parse(keys).unwrap_err();
+            assert!(told.contains(expected), "{keys}: {told}");
+        }
+        let api = parse("breach_api = \"https://api.example/range/\"").unwrap();
+        let api = api.accounts.breach_api.unwrap();
+        assert!(!api.accept_when_down, "who does not answer does not say yes");
+        assert_eq!(parse("").unwrap().accounts.breach_api, None);
+    }
+}

@@ -6,6 +6,8 @@
 //!
 //! Not here: who may ask (the socket's mode, or the store's), and how replies are printed.
 
+mod new_password;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +16,8 @@ use doorward_config::{Secret, Session as SessionRules, verify_idle};
 use serde::{Deserialize, Serialize};
 
 use crate::account::name::Name;
-use crate::account::password::{ImportedHash, PasswordHasher};
-use crate::account::rules::{PasswordRules, RuleError};
+use crate::account::password::PasswordHasher;
+use crate::account::rules::PasswordRules;
 use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::clock::{Clock, Timestamp};
@@ -23,6 +25,7 @@ use crate::identity::Assertions;
 use crate::lockout::{Lockout, TallySummary};
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
+use new_password::NewPassword;
 
 /// The most characters that a display name, a role or a group may have.
 const LABEL_CHARS_MAX: usize = 128;
@@ -174,30 +177,6 @@ impl From<StoreError> for AdminError {
             ),
             error => Self::Failed(error.to_string()),
         }
-    }
-}
-
-impl From<RuleError> for AdminError {
-    fn from(error: RuleError) -> Self {
-        match error {
-            RuleError::Weak(weakness) => Self::Refuse(weakness.to_string()),
-            RuleError::Unavailable(_) => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-/// What is to be somebody's password.
-enum NewPassword {
-    /// A password, which has to keep the rules.
-    Typed(Secret),
-    /// The hash of one that another system accepted.
-    Imported(Box<ImportedHash>),
-}
-
-impl NewPassword {
-    fn import(hash: &str) -> Result<Self, AdminError> {
-        let hash = ImportedHash::parse(hash).map_err(AdminError::Refuse)?;
-        Ok(Self::Imported(Box::new(hash)))
     }
 }
 
@@ -446,20 +425,6 @@ impl Administration {
                 record.state != State::Deleted && record.account_state != State::Deleted
             })
             .ok_or_else(unknown)
-    }
-
-    /// What to store for a new password, if it may be one.
-    async fn hash(
-        &self,
-        password: &NewPassword,
-        about: &PrincipalRecord,
-    ) -> Result<String, AdminError> {
-        let password = match password {
-            NewPassword::Imported(hash) => return Ok(hash.to_stored()),
-            NewPassword::Typed(password) => password,
-        };
-        self.password_rules.verify_new(password, about).await?;
-        self.hasher.hash(password).await.map_err(|error| AdminError::Failed(error.to_string()))
     }
 
     fn apply(

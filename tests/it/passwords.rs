@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use doorward_plugins::account::PrincipalRecord;
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
@@ -275,6 +276,44 @@ async fn f16_a_service_that_is_down_leads_to_what_the_operator_chose_and_to_no_h
         let added = add(&gate, "lorina", "tippler under glass").await;
         assert!(added.is_ok(), "{what}: {added:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f16_a_stopped_gate_asks_the_service_too() {
+    let body = format!("{REST}:7\r\n");
+    let service = Upstream::replying(move |_| Some(saying(&body))).await;
+    for (address, code, why) in
+        [(service.address, 1, "found in a breach"), (nobody(), 74, "try again later")]
+    {
+        let scratch = Scratch::new();
+        let rule = format!("[accounts]\nbreach_api = \"http://{address}/range/\"");
+        let config = process::configure(scratch.path(), &nobody(), &rule);
+        let add = ["add", "lorina", "--password-stdin"];
+        let (ended, said) = account(&config, &add, "tippler under glass\n");
+        assert!(ended == Some(code) && said.contains(why), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn f07_a_cheap_hash_of_another_system_answers_no_sooner_than_an_unknown_name() {
+    let upstream = Upstream::start().await;
+    // So much that a hash stands out over everything else.
+    let tables = "[accounts]\nhash_memory = \"64MiB\"";
+    let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
+    let (name, password_hash) = ("bea".to_owned(), BCRYPT.to_owned());
+    let change = Box::<AccountChange>::default();
+    gate.ask(Request::AccountImport { name, password_hash, change }).await.unwrap();
+    let (mut imported, mut unknown) = (Duration::MAX, Duration::MAX);
+    for _ in 0..2 {
+        for (name, least) in [("bea", &mut imported), ("nobody", &mut unknown)] {
+            #[expect(clippy::disallowed_methods, reason = "measures what a stranger can measure")]
+            let begun = std::time::Instant::now();
+            let refused = gate.browser().try_sign_in(name, "wrong").await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN);
+            *least = begun.elapsed().min(*least);
+        }
+    }
+    assert!(imported * 2 > unknown && unknown * 2 > imported, "{imported:?}, {unknown:?} unknown");
 }
 
 fn saying(body: &str) -> Vec<u8> {

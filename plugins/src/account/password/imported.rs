@@ -6,7 +6,7 @@
 //! A hash whose verification costs more than a bound is refused when it is imported, so that no
 //! sign-in takes seconds, or memory that others need. One that costs less than ours is made as
 //! expensive (see `spend_the_rest`); one that costs more answers later until its owner has signed
-//! in.
+//! in, which tells who has not.
 //!
 //! bcrypt looks at 72 bytes and stops at a zero byte. So a password of 72 bytes or more, or with a
 //! zero byte, never matches a bcrypt hash, whatever the other system did with it: whoever has one
