@@ -38,7 +38,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         optional(
             "breach_list",
             Kind::Text(some_text),
-            "File with passwords that were found in breaches, which nobody may choose; made by `doorward breach-list make`.",
+            "File with passwords that were found in breaches, which nobody may choose; made by `doorward breach-list make`. Another one is used after a restart.",
         ),
         default(
             "password_length_min",
