@@ -59,6 +59,8 @@ pub(super) struct PasswordPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) name: &'a str,
     pub(super) end_others: bool,
+    /// Fewest characters of a password.
+    pub(super) length_min: usize,
     pub(super) code: &'a str,
     pub(super) error: &'a str,
     /// What is asked besides.

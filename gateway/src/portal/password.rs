@@ -152,6 +152,7 @@ fn show(desk: &Desk, visit: &Visit, fields: &Fields, error: &str, asked: bool) -
         t: Texts::of(visit.language),
         name: &name.unwrap_or_default(),
         end_others: !fields.end_others.is_empty(),
+        length_min: desk.services.config.accounts.password_length_min,
         code,
         error,
         captcha: captcha.as_ref(),

@@ -155,6 +155,16 @@ impl Texts {
         }
     }
 
+    /// How long a password has to be.
+    pub(crate) fn length_hint(&self, least: &usize) -> String {
+        match self.language {
+            Language::Chinese => format!("至少 {least} 个字符，可以是一句容易记住的话。"),
+            Language::English => {
+                format!("At least {least} characters. A few words that you can remember will do.")
+            }
+        }
+    }
+
     /// Why a password cannot be had.
     pub(crate) fn weakness(&self, weakness: &Weakness) -> String {
         match (self.language, weakness) {
