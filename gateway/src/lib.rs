@@ -23,6 +23,7 @@ mod gate;
 pub mod guard;
 mod listener;
 pub mod log;
+mod max_forwards;
 mod metrics;
 mod operations;
 mod outgoing;

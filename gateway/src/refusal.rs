@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::Source;
 use crate::portal::language::Language;
-use crate::portal::{PREFIX, captcha, pages, return_to};
+use crate::portal::{PREFIX, pages, return_to};
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -111,7 +111,7 @@ pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) 
     let problem = refusal.problem;
     let mut response = match page {
         Some(language) => pages::problem(problem, request_id, language),
-        None => document(problem, request_id),
+        None => document(refusal, request_id),
     };
     *response.status_mut() = problem.status();
     let headers = response.headers_mut();
@@ -134,7 +134,8 @@ pub(crate) fn add_fields(refusal: &Refusal, headers: &mut HeaderMap) {
 }
 
 /// A problem document (RFC 9457 §3). The type is stable; the instance names the request.
-fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
+fn document(refusal: &Refusal, request_id: &str) -> Response<Bytes> {
+    let problem = refusal.problem;
     let mut members = serde_json::json!({
         "type": format!("urn:doorward:problem:{}", problem.slug()),
         "title": problem.title(),
@@ -146,10 +147,10 @@ fn document(problem: Problem, request_id: &str) -> Response<Bytes> {
     {
         members.insert("sign_in_url".into(), format!("{PREFIX}sign-in").into());
     }
-    if problem == Problem::CaptchaRequired
-        && let Some(members) = members.as_object_mut()
-    {
-        members.insert("captcha".into(), format!("{}sign-in", captcha::CHALLENGE).into());
+    if let Some(members) = members.as_object_mut() {
+        members.extend(
+            refusal.members.iter().map(|(name, text)| ((*name).into(), text.clone().into())),
+        );
     }
     let mut response = Response::new(Bytes::from(members.to_string()));
     response

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use crate::access_log::Entry;
 use crate::body::{AnswerBody, RequestBody, Source};
 use crate::connection::{Peer, Tunnel};
+use crate::max_forwards;
 use crate::portal;
 use crate::refusal::{self, Audience};
 use crate::router::remove_hop_by_hop;
@@ -76,6 +77,10 @@ async fn forward(
 ) -> Result<Response<Source>, Refusal> {
     let pool = worker.pools.get(upstream).ok_or(Refusal::new(Problem::Internal))?;
     let limits = &worker.gate.services.config.limits;
+    if let Some(answer) = max_forwards::answer(&mut cx.head, &limits.methods) {
+        cx.decided_by = "max_forwards";
+        return Ok(answer);
+    }
     if http_body::Body::size_hint(&body).lower() > limits.body_bytes {
         return Err(refuse(cx, Problem::TooLarge));
     }

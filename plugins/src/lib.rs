@@ -20,6 +20,8 @@ pub mod lockout;
 pub mod network;
 mod origin;
 pub mod outgoing;
+pub mod password_change;
+pub mod password_check;
 pub mod priority;
 mod private_place;
 pub mod rate_limit;

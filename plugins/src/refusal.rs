@@ -14,6 +14,9 @@ pub struct Refusal {
     pub problem: Problem,
     /// When asking again may help.
     pub retry_after: Option<Duration>,
+    /// Members of the problem document besides those that every one has (RFC 9457 §3.2), such as
+    /// `detail`.
+    pub members: Vec<(&'static str, String)>,
     /// Fields that say more about it.
     pub fields: Vec<(HeaderName, HeaderValue)>,
 }
@@ -23,12 +26,12 @@ impl Refusal {
     pub fn new(problem: Problem) -> Self {
         let retry_after =
             (problem.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1));
-        Self { problem, retry_after, fields: Vec::new() }
+        Self { problem, retry_after, members: Vec::new(), fields: Vec::new() }
     }
 
     /// The same, to be tried again after this time.
     pub fn after(problem: Problem, retry_after: Duration) -> Self {
-        Self { problem, retry_after: Some(retry_after), fields: Vec::new() }
+        Self { problem, retry_after: Some(retry_after), members: Vec::new(), fields: Vec::new() }
     }
 }
 
@@ -90,6 +93,8 @@ problems! {
     UnsupportedType = UNSUPPORTED_MEDIA_TYPE "unsupported-type" "Send JSON.";
     /// The host is not one that this gate serves.
     Misdirected = MISDIRECTED_REQUEST "misdirected" "This host is not served here.";
+    /// A new password does not keep the rules.
+    WeakPassword = UNPROCESSABLE_ENTITY "weak-password" "This password cannot be used.";
     /// Somebody asks too often.
     TooManyRequests = TOO_MANY_REQUESTS "too-many-requests" "You ask too often.";
     /// The request's fields are too large or too many.

@@ -20,6 +20,8 @@ use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
+use crate::password_change::PasswordChange;
+use crate::password_check::PasswordCheck;
 use crate::private_place;
 use crate::rate_limit::RateLimits;
 use crate::session::Sessions;
@@ -53,6 +55,8 @@ pub struct Services {
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
+    /// Changes passwords.
+    pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
     pub certificates: Arc<CertificateSessions>,
     /// What operators may ask.
@@ -131,12 +135,30 @@ impl Services {
             Arc::clone(&turn),
         ));
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
+        let check = Arc::new(PasswordCheck {
+            accounts: Arc::clone(&accounts),
+            hasher: Arc::clone(&hasher),
+            lockout: Arc::clone(&lockout),
+            stuffing: Stuffing::new(&config.stuffing),
+            audit: Arc::clone(&audit),
+            clock: clock.clone(),
+        });
+        let password_change = PasswordChange {
+            accounts: Arc::clone(&accounts),
+            sessions: Arc::clone(&sessions),
+            hasher: Arc::clone(&hasher),
+            rules: Arc::clone(&password_rules),
+            check: Arc::clone(&check),
+            lockout: Arc::clone(&lockout),
+            audit: Arc::clone(&audit),
+            clock: clock.clone(),
+            turn: Arc::clone(&turn),
+        };
         let sign_in = SignIn {
             accounts,
             sessions: Arc::clone(&sessions),
             hasher,
-            lockout: Arc::clone(&lockout),
-            stuffing: Stuffing::new(&config.stuffing),
+            check,
             audit: Arc::clone(&audit),
             clock: clock.clone(),
             turn,
@@ -152,6 +174,7 @@ impl Services {
             captcha,
             password_rules,
             sign_in,
+            password_change,
             certificates,
             administration,
             form_key,

@@ -8,7 +8,6 @@
 //!
 //! Not here: further factors.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,10 @@ use crate::account::name::NameKey;
 use crate::account::password::{HashError, PasswordHasher, Verdict};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
-use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
+use crate::lockout::{Guess, GuessError};
+use crate::password_check::{Guesser, PasswordCheck, Right};
 use crate::session::{BeginError, Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::store::{AccountStore, StoreError};
-use crate::stuffing::{Stuffing, Suspicion, Try};
 
 /// What somebody typed.
 #[derive(Debug)]
@@ -42,16 +41,10 @@ pub struct Origin<'a> {
     pub scope: &'a str,
     /// What the client says it is.
     pub device: &'a str,
-    /// Where the client is.
-    pub address: IpAddr,
+    /// Who asks.
+    pub guesser: Guesser<'a>,
     /// The session that the browser has now; it ends.
     pub session: Option<&'a LiveSession>,
-    /// The browser's device cookie.
-    pub device_cookie: Option<&'a str>,
-    /// Did whoever asks solve a captcha for this sign-in?
-    pub captcha_solved: bool,
-    /// Names the request in the log.
-    pub request_id: &'a str,
 }
 
 /// What came of a sign-in.
@@ -124,8 +117,7 @@ pub struct SignIn {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) hasher: Arc<PasswordHasher>,
-    pub(crate) lockout: Arc<Lockout>,
-    pub(crate) stuffing: Stuffing,
+    pub(crate) check: Arc<PasswordCheck>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
     /// Held while an account is looked at for the last time and its session begins, and while an
@@ -158,89 +150,30 @@ impl SignIn {
         let key = NameKey::of(&credentials.account, &credentials.sub_user);
         let found = self.accounts.find(&key).await;
         let (result, known) = match found {
-            Ok(found) => (self.guess(credentials, &origin, &key, found.as_ref()).await, found),
+            Ok(found) => (self.enter(credentials, &origin, &key, found.as_ref()).await, found),
             Err(error) => (Err(error.into()), None),
         };
         self.note(&result, known.as_ref(), &origin);
         result
     }
 
-    /// Counts the guess, and then looks at it.
-    async fn guess(
+    async fn enter(
         &self,
         credentials: &Credentials,
         origin: &Origin<'_>,
         key: &NameKey,
         found: Option<&PrincipalRecord>,
     ) -> Result<SignedIn, SignInError> {
-        let (cookie, solved) = (origin.device_cookie, origin.captcha_solved);
-        let turn = self.lockout.turn(Guess::Password, key, found, cookie, solved).await?;
-        // What strangers guess is no matter of a browser that has signed in.
-        let tried = match turn.is_of_known_browser() {
-            true => None,
-            false => Some(self.suspect(key, &credentials.password, origin)?),
-        };
-        // Waiting took its time: somebody's hash may have been made anew meanwhile.
-        let found = self.accounts.find(key).await?;
-        // A guess that nobody has time for is not counted.
-        let place = self.hasher.place(Some(origin.address))?;
-        let attempt = self.lockout.count(turn, solved).await?;
-        // A guess that is wrong already costs a hash like any other.
-        let candidate = found.filter(|_| attempt.admission == Admission::Check);
-        let hash = candidate.as_ref().map(|record| record.password_hash.clone());
-        let verdict = self.hasher.verify(place, &credentials.password, hash).await?;
-        let right = candidate.filter(|record| record.is_active() && verdict != Verdict::Wrong);
-        let Some(record) = right else {
-            self.note_wrong(&attempt, origin);
-            return Err(SignInError::Reject);
-        };
-        if let Some(tried) = tried {
-            self.stuffing.forgive(tried);
-        }
-        let (token, session) = self.begin(&record, credentials, verdict, origin).await?;
-        if self.lockout.is_remarkable(&attempt) {
-            let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
-            let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
-            self.audit.record(&event.from_request(origin.address, origin.request_id));
-        }
-        // The session stands already. What was counted stays until the next sign-in, if need be.
-        let device_cookie = match self.lockout.succeed(attempt, cookie).await {
-            Ok(cookie) => cookie,
-            Err(error) => {
-                tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
-                None
-            }
-        };
+        let right = self.check.check(key, found, &credentials.password, origin.guesser).await?;
+        let (token, session) = self.begin(&right, credentials, origin).await?;
+        let device_cookie = self.check.settle(right, origin.guesser).await;
         Ok(SignedIn { token, session, device_cookie })
-    }
-
-    /// Notes a stranger's try, and refuses it if it is one of too many.
-    fn suspect(
-        &self,
-        key: &NameKey,
-        password: &Secret,
-        origin: &Origin<'_>,
-    ) -> Result<Try, SignInError> {
-        let (tried, suspicion, noticed) =
-            self.stuffing.note(key, password, origin.address, self.clock.now());
-        if let Some(pattern) = noticed {
-            let event = Event::new(EventKind::CredentialStuffing);
-            let event = event.with("pattern", pattern.as_str());
-            self.audit.record(&event.from_request(origin.address, origin.request_id));
-        }
-        match suspicion {
-            _ if !self.stuffing.enforces() => Ok(tried),
-            Suspicion::Captcha if !origin.captcha_solved => Err(SignInError::Captcha),
-            Suspicion::Refuse(after) => Err(SignInError::Suspect(after)),
-            Suspicion::None | Suspicion::Captcha => Ok(tried),
-        }
     }
 
     async fn begin(
         &self,
-        record: &PrincipalRecord,
+        Right { record, verdict, .. }: &Right,
         credentials: &Credentials,
-        verdict: Verdict,
         origin: &Origin<'_>,
     ) -> Result<(Secret, Arc<LiveSession>), SignInError> {
         let rehashed = match verdict {
@@ -261,7 +194,7 @@ impl SignIn {
             evidence: vec![Evidence { method: Method::Password, at: self.clock.now() }],
             scope: origin.scope,
             device: origin.device,
-            address: origin.address.to_string(),
+            address: origin.guesser.address.to_string(),
             replaces: origin.session,
         };
         Ok(self.sessions.begin(new).await?)
@@ -289,21 +222,7 @@ impl SignIn {
             None => event,
         };
         let event = event.with("factor", Guess::Password.as_str());
-        self.audit.record(&event.from_request(origin.address, origin.request_id));
-    }
-
-    /// Notes what a wrong guess led to.
-    fn note_wrong(&self, attempt: &Attempt, origin: &Origin<'_>) {
-        for (kind, so) in [
-            (EventKind::LoginLock, self.lockout.locks(attempt)),
-            (EventKind::AuthenticatorDisabled, self.lockout.disables(attempt)),
-        ] {
-            if so {
-                let event = Event::new(kind).with("factor", Guess::Password.as_str());
-                let event = attempt.describe(event);
-                self.audit.record(&event.from_request(origin.address, origin.request_id));
-            }
-        }
+        self.audit.record(&event.from_request(origin.guesser.address, origin.guesser.request_id));
     }
 }
 
@@ -314,7 +233,9 @@ mod tests {
     use super::*;
     use crate::account::State;
     use crate::account::tests::record;
+    use crate::lockout::Lockout;
     use crate::session::live::tests::{Scratch, sessions};
+    use crate::stuffing::Stuffing;
 
     struct Door {
         sign_in: SignIn,
@@ -333,6 +254,22 @@ mod tests {
         }
     }
 
+    fn check(
+        scratch: &Scratch,
+        hasher: Arc<PasswordHasher>,
+        rules: &doorward_config::Lockout,
+    ) -> Arc<PasswordCheck> {
+        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
+        Arc::new(PasswordCheck {
+            accounts: store.clone(),
+            hasher,
+            lockout: Arc::new(Lockout::new(rules, store, clock.clone(), b"key")),
+            stuffing: Stuffing::new(&crate::context::tests::config("").stuffing),
+            audit: Arc::default(),
+            clock,
+        })
+    }
+
     async fn door() -> Door {
         let (sessions, scratch) = sessions("").await;
         let old = PasswordHasher::new(&rules(64)).unwrap();
@@ -344,9 +281,8 @@ mod tests {
         let sign_in = SignIn {
             accounts: store.clone(),
             sessions: Arc::clone(&sessions),
-            hasher,
-            lockout: Arc::new(Lockout::new(&rules, store, clock.clone(), b"key")),
-            stuffing: Stuffing::new(&crate::context::tests::config("").stuffing),
+            hasher: Arc::clone(&hasher),
+            check: check(&scratch, hasher, &rules),
             audit: Arc::default(),
             clock,
             turn: Arc::default(),
@@ -379,11 +315,13 @@ mod tests {
             let origin = Origin {
                 scope: "host",
                 device: "test",
-                address: IpAddr::V4([192, 0, 2, 1].into()),
                 session,
-                device_cookie,
-                captcha_solved: true,
-                request_id: "1",
+                guesser: Guesser {
+                    address: std::net::IpAddr::from([192, 0, 2, 1]),
+                    device_cookie,
+                    captcha_solved: true,
+                    request_id: "1",
+                },
             };
             self.sign_in.attempt(&credentials, origin).await
         }
@@ -483,8 +421,8 @@ mod tests {
             disable_after: u32::MAX,
             ..crate::lockout::tests::rules()
         };
-        let (store, clock) = (door.scratch.store.clone(), door.scratch.clock.clone());
-        door.sign_in.lockout = Arc::new(Lockout::new(&rules, store, clock, b"key"));
+        let hasher = Arc::clone(&door.sign_in.hasher);
+        door.sign_in.check = check(&door.scratch, hasher, &rules);
         // Her hash is made with the present parameters.
         door.attempt("alice", "correct horse", None).await.unwrap();
         let mut apart = f64::INFINITY;

@@ -102,16 +102,20 @@ async fn every_documented_operation_answers_as_it_is_written() {
     let (_upstream, gate) = plain_gate().await;
     let written = Description::of(&gate).await;
     let good = json!({"account": "alice", "password": PASSWORD});
+    let change = |new: &str| json!({"current_password": PASSWORD, "new_password": new});
+    // The usual password again: nobody says that it has to be another one.
+    let (weak, strong) = (change("tiny"), change(PASSWORD));
     let mut called = std::collections::BTreeSet::new();
     let mut browser = gate.browser();
     let other = gate.signed_in().await.get("/.doorward/session").await.json()["session"].clone();
     let third = gate.signed_in().await;
     let one = format!("/sessions/{}", other.as_str().unwrap());
-    let script: [(&str, &str, &str, &Value, u16); 22] = [
+    let script: [(&str, &str, &str, &Value, u16); 25] = [
         ("GET", "/session", "/session", &Value::Null, 401),
         ("GET", "/sessions", "/sessions", &Value::Null, 401),
         ("DELETE", "/sessions/{id}", &one, &Value::Null, 401),
         ("POST", "/sessions/end-others", "/sessions/end-others", &json!({}), 401),
+        ("POST", "/password", "/password", &weak, 401),
         ("POST", "/sign-out", "/sign-out", &json!({}), 204),
         ("POST", "/sign-in", "/sign-in", &json!({"account": "alice", "password": "wrong"}), 403),
         ("POST", "/sign-in", "/sign-in", &json!({"account": "alice"}), 400),
@@ -133,6 +137,8 @@ async fn every_documented_operation_answers_as_it_is_written() {
         ("DELETE", "/sessions/{id}", &one, &Value::Null, 204),
         ("DELETE", "/sessions/{id}", &one, &Value::Null, 404),
         ("POST", "/sessions/end-others", "/sessions/end-others", &json!({}), 200),
+        ("POST", "/password", "/password", &weak, 422),
+        ("POST", "/password", "/password", &strong, 204),
         ("POST", "/sign-in", "/sign-in", &good, 200),
         ("POST", "/sign-out", "/sign-out", &json!({}), 204),
         ("GET", "/session", "/session", &Value::Null, 401),

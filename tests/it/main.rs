@@ -39,6 +39,7 @@ mod log;
 mod operations;
 mod order;
 mod pages;
+mod password_change;
 mod passwords;
 mod path;
 mod process;

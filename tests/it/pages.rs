@@ -54,6 +54,12 @@ impl House {
         self.browser.click("button[type=submit]").await;
     }
 
+    async fn change_password(&mut self, current: &str, new: &str) {
+        self.browser.type_into("#current_password", current).await;
+        self.browser.type_into("#new_password", new).await;
+        self.browser.click("form button").await;
+    }
+
     fn sessions(&self) -> usize {
         self.gate.services().sessions.count()
     }
@@ -145,6 +151,29 @@ async fn k13_everything_works_without_scripts() {
 }
 
 #[tokio::test]
+async fn f17_f21_k12_a_password_is_changed_on_a_page_that_managers_of_passwords_understand() {
+    let mut house = House::open().await;
+    house.go(PASSWORD_PAGE).await;
+    house.sign_in("alice", PASSWORD).await;
+    house.arrive(PASSWORD_PAGE).await;
+    let complete =
+        "[...document.querySelectorAll('input[autocomplete]')].map(i => i.autocomplete).join()";
+    let complete = house.browser.evaluate(complete).await;
+    assert_eq!(complete, "username,current-password,new-password");
+    house.change_password(PASSWORD, "alice-alice-alice").await;
+    assert!(house.browser.text("[role=alert]").await.contains("little more than"));
+    let described = "document.getElementById('new_password').getAttribute('aria-describedby')";
+    assert_eq!(house.browser.evaluate(described).await, "hint error");
+    house.change_password("not it", "violet tractor umbrella seven").await;
+    assert!(house.browser.text("[role=alert]").await.contains("current password is wrong"));
+    house.browser.type_into("#current_password", PASSWORD).await;
+    house.browser.type_into("#new_password", "violet tractor umbrella seven").await;
+    house.browser.press(ENTER).await;
+    house.arrive("/.doorward/account?notice=password").await;
+    assert!(house.browser.text("[role=status]").await.contains("changed"));
+}
+
+#[tokio::test]
 async fn k01_e12_a_form_on_another_site_does_nothing() {
     let mut house = House::open().await;
     let mut person = house.gate.browser();
@@ -196,8 +225,11 @@ async fn k06_no_other_page_can_frame_ours() {
     }
 }
 
+const PASSWORD_PAGE: &str = "/.doorward/account/password";
+
 /// Pages, and how to get there.
-const PICTURES: [&str; 6] = ["sign-in", "error", "sub-user", "account", "sign-out", "problem"];
+const PICTURES: [&str; 8] =
+    ["sign-in", "error", "sub-user", "account", "password", "weak", "sign-out", "problem"];
 
 #[tokio::test]
 async fn pictures_of_every_page_for_whoever_wants_to_look() {
@@ -218,6 +250,11 @@ async fn pictures_of_every_page_for_whoever_wants_to_look() {
                     house.sign_in("alice", PASSWORD).await;
                     house.arrive("/").await;
                     house.go("/.doorward/account").await;
+                }
+                "password" => house.go(PASSWORD_PAGE).await,
+                "weak" => {
+                    house.go(PASSWORD_PAGE).await;
+                    house.change_password(PASSWORD, "alice-alice-alice").await;
                 }
                 "sign-out" => house.go("/.doorward/sign-out").await,
                 "problem" => house.go("/.doorward/nothing").await,

@@ -381,3 +381,25 @@ async fn a_unix_socket_is_an_upstream_like_any_other() {
         assert_eq!(gate.browser().get("/").await.status, StatusCode::UNAUTHORIZED);
     }
 }
+
+#[tokio::test]
+async fn d05_max_forwards_is_counted_down_and_answered_here_when_it_is_used_up() {
+    let upstream = Upstream::start().await;
+    let gate = TestGate::start(&upstream, Setup::default()).await;
+    let mut browser = gate.signed_in().await;
+    let options = Method::OPTIONS;
+    for (sent, forwarded) in [("10", "9"), ("1", "0"), ("many", "many")] {
+        browser.send(options.clone(), "/", &[("max-forwards", sent)], bytes::Bytes::new()).await;
+        assert_eq!(upstream.last().field("max-forwards"), Some(forwarded));
+    }
+    let before = upstream.count();
+    let zero = [("max-forwards", "0")];
+    let answer = browser.send(options.clone(), "/", &zero, bytes::Bytes::new()).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert_eq!(answer.field("allow"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    let stranger = gate.browser().send(options, "/", &zero, bytes::Bytes::new()).await;
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "a stranger is told nothing");
+    assert_eq!(upstream.count(), before);
+    browser.get_with("/", &zero).await;
+    assert_eq!(upstream.last().field("max-forwards"), Some("0"), "it means nothing with GET");
+}

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::rejection::FormRejection;
-use axum::extract::{Extension, State};
+use axum::extract::rejection::{FormRejection, QueryRejection};
+use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use doorward_plugins::audit::EventKind;
 use doorward_plugins::{Problem, Refusal};
@@ -25,17 +25,32 @@ pub(super) struct Fields {
     code: String,
 }
 
+/// What a link to the page may carry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Link {
+    /// `password` after a change of it.
+    notice: String,
+}
+
+/// Sends a stranger to sign in, and then to this place, which is encoded already.
+pub(super) fn to_sign_in(visit: &Visit, place: &str) -> Response {
+    if visit.navigates {
+        Redirect::to(&format!("/.doorward/sign-in?return_to={place}")).into_response()
+    } else {
+        visit.refuse(&Refusal::new(Problem::SessionRequired))
+    }
+}
+
 pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     Extension(visit): Extension<Arc<Visit>>,
+    link: Result<Query<Link>, QueryRejection>,
 ) -> Response {
     let Some(session) = &visit.session else {
-        return if visit.navigates {
-            Redirect::to("/.doorward/sign-in?return_to=%2F.doorward%2Faccount").into_response()
-        } else {
-            visit.refuse(&Refusal::new(Problem::SessionRequired))
-        };
+        return to_sign_in(&visit, "%2F.doorward%2Faccount");
     };
+    let Query(link) = link.unwrap_or_default();
     let t = Texts::of(visit.language);
     let principal = session.principal();
     let mut sessions = desk.services.sessions.list(&principal.id, visit.now);
@@ -57,6 +72,7 @@ pub(super) async fn page(
     let page = AccountPage {
         t,
         name: &principal.name.to_string(),
+        notice: if link.notice == "password" { t.password_changed } else { "" },
         idle: &t.span(principal.idle.unwrap_or(desk.services.config.session.idle)),
         sessions: &sessions.collect::<Vec<_>>(),
         end_code,

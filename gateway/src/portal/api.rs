@@ -10,6 +10,7 @@ use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use doorward_config::Secret;
 use doorward_plugins::administration::SessionSummary;
+use doorward_plugins::password_change::NewPassword;
 use doorward_plugins::session::{LiveSession, assurance};
 use doorward_plugins::sign_in::Credentials;
 use doorward_plugins::{Problem, Refusal};
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::account::end_own;
+use super::password::{self, Unchanged};
 use super::sign_in::{attempt, give_cookies};
 use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
 
@@ -34,17 +36,23 @@ pub(super) struct SignIn {
     captcha: String,
 }
 
+/// What was sent as JSON, or what is wrong with it.
+fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    match body {
+        Ok(Json(body)) => Ok(body),
+        Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::UnsupportedType),
+        Err(_) => Err(Problem::BadRequest),
+    }
+}
+
 pub(super) async fn sign_in(
     State(desk): State<Arc<Desk>>,
     Extension(visit): Extension<Arc<Visit>>,
     body: Result<Json<SignIn>, JsonRejection>,
 ) -> Response {
-    let body = match body {
-        Ok(Json(body)) => body,
-        Err(JsonRejection::MissingJsonContentType(_)) => {
-            return visit.problem(Problem::UnsupportedType);
-        }
-        Err(_) => return visit.problem(Problem::BadRequest),
+    let body = match read(body) {
+        Ok(body) => body,
+        Err(problem) => return visit.problem(problem),
     };
     let credentials = Credentials {
         account: body.account,
@@ -58,6 +66,44 @@ pub(super) async fn sign_in(
             response
         }
         Err(refusal) => visit.refuse(&refusal),
+    }
+}
+
+/// What a program sends that changes a password.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    current_password: String,
+    new_password: String,
+    /// When left out: yes.
+    end_others: Option<bool>,
+    #[serde(default)]
+    captcha: String,
+}
+
+pub(super) async fn change_password(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    body: Result<Json<Change>, JsonRejection>,
+) -> Response {
+    let body = match read(body) {
+        Ok(body) => body,
+        Err(problem) => return visit.problem(problem),
+    };
+    let password = NewPassword {
+        current: Secret::new(body.current_password),
+        new: Secret::new(body.new_password),
+        end_others: body.end_others.unwrap_or(true),
+    };
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let changed = password::change(&desk, &visit, &password, &body.captcha, response.headers_mut());
+    match changed.await {
+        Ok(()) => response,
+        Err(Unchanged::Refused(refusal)) => visit.refuse(&refusal),
+        Err(Unchanged::Weak(why)) => {
+            let refusal = Refusal::new(Problem::WeakPassword);
+            visit.refuse(&Refusal { members: vec![("detail", why)], ..refusal })
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::{Desk, Visit, json as answer};
 pub(crate) const CHALLENGE: &str = "/.doorward/captcha?purpose=";
 
 /// What a captcha can be for.
-const PURPOSES: [&str; 1] = [super::sign_in::PURPOSE];
+const PURPOSES: [&str; 2] = [super::sign_in::PURPOSE, super::password::PURPOSE];
 
 /// What a request for a challenge says.
 #[derive(Default, Deserialize)]
@@ -209,9 +209,10 @@ pub(super) async fn solved(
         CaptchaError::TooSoon(left) => {
             // In whole seconds, none of which is too few.
             let seconds = u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
-            Refusal::after(Problem::CaptchaRequired, Duration::from_secs(seconds))
+            let retry_after = Some(Duration::from_secs(seconds));
+            Refusal { retry_after, ..required(purpose) }
         }
-        _ => Refusal::new(Problem::CaptchaRequired),
+        _ => required(purpose),
     })
 }
 
@@ -222,6 +223,13 @@ fn form<'a>(visit: &'a Visit, purpose: &'a str) -> Form<'a> {
         client: visit.address,
         host: &visit.host,
     }
+}
+
+/// The refusal that says that a captcha is needed, and where to get it.
+pub(super) fn required(purpose: &str) -> Refusal {
+    let mut refusal = Refusal::new(Problem::CaptchaRequired);
+    refusal.members.push(("captcha", format!("{CHALLENGE}{purpose}")));
+    refusal
 }
 
 /// A file of the widget. It changes with the binary only, so a browser may keep it.

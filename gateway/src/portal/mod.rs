@@ -3,7 +3,7 @@
 //! A visit runs on the office: hashing a password must not hold up a worker. Pages need no script,
 //! but for the captcha, which offers a wait instead; every form carries a code that binds it to the browser it was given to.
 //!
-//! - [`sign_in`], `sign_out`, `account`: pages and their forms.
+//! - [`sign_in`], `sign_out`, `account`, `password`: pages and their forms.
 //! - `api`: the same for programs, described by `openapi.json`.
 //! - `captcha`: challenges, the widget, and whether it was solved.
 //! - [`return_to`]: where a person goes back to. [`language`]: in which words.
@@ -17,6 +17,7 @@ mod device;
 mod form;
 pub mod language;
 pub(crate) mod pages;
+mod password;
 pub mod return_to;
 mod sign_in;
 mod sign_out;
@@ -32,6 +33,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use doorward_plugins::audit::{Event, EventKind};
+use doorward_plugins::password_check::Guesser;
 use doorward_plugins::session::LiveSession;
 use doorward_plugins::session::cookie::{CookieNames, GateCookies};
 use doorward_plugins::{Problem, Refusal, RequestContext, Services, Timestamp};
@@ -46,6 +48,7 @@ use crate::outgoing::HttpsClient;
 use crate::refusal::{Audience, tell};
 use crate::serve::take_head;
 use crate::worker::Worker;
+use captcha::Solved;
 use form::FormGuard;
 use language::Language;
 
@@ -157,6 +160,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
         .route("/.doorward/account", get(account::page))
         .route("/.doorward/account/end-session", post(account::end_session))
+        .route("/.doorward/account/password", get(password::page).post(password::submit))
         .route("/.doorward/session", get(api::session))
         .route("/.doorward/jwks.json", get(api::jwks))
         .route("/.doorward/style.css", get(pages::style))
@@ -168,6 +172,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
         .route("/.doorward/api/v1/captcha", get(captcha::challenge))
+        .route("/.doorward/api/v1/password", post(api::change_password))
         .route("/.doorward/api/v1/sign-out", post(api::sign_out))
         .route("/.doorward/api/v1/session", get(api::session))
         .route("/.doorward/api/v1/sessions", get(api::sessions))
@@ -275,6 +280,16 @@ async fn protect(
 }
 
 impl Visit {
+    /// Who types a password in this visit.
+    fn guesser(&self, captcha: Solved) -> Guesser<'_> {
+        Guesser {
+            address: self.address,
+            device_cookie: self.cookies.device.as_deref(),
+            captcha_solved: captcha == Solved::Yes,
+            request_id: &self.request_id,
+        }
+    }
+
     /// A refusal in the form that suits the visitor.
     fn refuse(&self, refusal: &Refusal) -> Response {
         let page = self.navigates.then_some(self.language);

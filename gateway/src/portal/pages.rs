@@ -45,9 +45,26 @@ pub(super) struct SignOutPage {
 pub(super) struct AccountPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) name: &'a str,
+    /// Something that went well.
+    pub(super) notice: &'a str,
     pub(super) idle: &'a str,
     pub(super) sessions: &'a [SessionRow],
     pub(super) end_code: &'a str,
+}
+
+/// The form for another password.
+#[derive(Template)]
+#[template(path = "password.html")]
+pub(super) struct PasswordPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) name: &'a str,
+    pub(super) end_others: bool,
+    /// Fewest characters of a password.
+    pub(super) length_min: usize,
+    pub(super) code: &'a str,
+    pub(super) error: &'a str,
+    /// What is asked besides.
+    pub(super) captcha: Option<&'a CaptchaPart>,
 }
 
 /// One session in a list.

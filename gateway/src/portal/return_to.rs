@@ -18,7 +18,7 @@ pub fn verify(wanted: &str) -> &str {
         })
     };
     let ours = path.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-        && path != "/.doorward/account";
+        && !["/.doorward/account", "/.doorward/account/password"].contains(&path);
     let good = wanted.len() <= CHARS_MAX
         && plain(path)
         && plain(query)
@@ -136,6 +136,7 @@ mod tests {
             "/a/b?c=d&e=%2F..%2f",
             "/a?u=https://other.example/",
             "/.doorward/account",
+            "/.doorward/account/password",
             "/%E4%BD%A0",
         ] {
             assert_eq!(verify(place), place);

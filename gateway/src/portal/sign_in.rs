@@ -1,6 +1,7 @@
 //! The sign-in page: both forms, and what comes of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
@@ -116,10 +117,7 @@ pub(super) async fn submit(
             let error = match refusal.problem {
                 Problem::SignInFailed => t.rejected,
                 Problem::CaptchaRequired if refusal.retry_after.is_some() => &too_soon,
-                Problem::CaptchaRequired => t.captcha_required,
-                Problem::Busy => t.busy,
-                Problem::TooManyRequests => t.too_often,
-                _ => t.unavailable,
+                problem => t.not_looked_at(problem),
             };
             let told =
                 Told { captcha: refusal.problem == Problem::CaptchaRequired, ..Told::error(error) };
@@ -144,33 +142,45 @@ pub(super) async fn attempt(
     // Then, before anything else: what is wrong with the captcha is told without touching the password.
     let solved = captcha::solved(desk, visit, PURPOSE, solution).await?;
     if solved == Solved::No && desk.services.captcha.is_always_asked(PURPOSE) {
-        return Err(Refusal::new(Problem::CaptchaRequired));
+        return Err(captcha::required(PURPOSE));
     }
     let origin = Origin {
         scope: &visit.scope,
         device: &visit.device,
-        address: visit.address,
         session: visit.session.as_deref(),
-        device_cookie: visit.cookies.device.as_deref(),
-        captcha_solved: solved == Solved::Yes,
-        request_id: &visit.request_id,
+        guesser: visit.guesser(solved),
     };
-    desk.services.sign_in.attempt(credentials, origin).await.map_err(|error| match error {
+    let attempted = desk.services.sign_in.attempt(credentials, origin).await;
+    attempted.map_err(|error| refuse(desk, visit, PURPOSE, &error))
+}
+
+/// What a visitor is told whose password was not accepted.
+pub(super) fn refuse(desk: &Desk, visit: &Visit, purpose: &str, error: &SignInError) -> Refusal {
+    match error {
         SignInError::Reject => {
             desk.services.captcha.note_failure(visit.address);
             Refusal::new(Problem::SignInFailed)
         }
-        SignInError::Captcha => Refusal::new(Problem::CaptchaRequired),
-        SignInError::Suspect(after) => Refusal::after(Problem::TooManyRequests, after),
+        SignInError::Captcha => captcha::required(purpose),
+        SignInError::Suspect(after) => Refusal::after(Problem::TooManyRequests, *after),
         SignInError::Busy => Refusal::new(Problem::Busy),
         SignInError::Unavailable(_) => Refusal::new(Problem::Undecided),
-    })
+    }
 }
 
 /// What a browser keeps of a sign-in.
 pub(super) fn give_cookies(desk: &Desk, signed_in: &SignedIn, headers: &mut HeaderMap) {
     add_cookie(headers, &desk.cookies.set_session(signed_in.token.expose()));
-    if let Some((value, life)) = &signed_in.device_cookie {
+    give_device_cookie(desk, signed_in.device_cookie.as_ref(), headers);
+}
+
+/// What a browser is known by from now on, if it is to be known.
+pub(super) fn give_device_cookie(
+    desk: &Desk,
+    cookie: Option<&(String, Duration)>,
+    headers: &mut HeaderMap,
+) {
+    if let Some((value, life)) = cookie {
         add_cookie(headers, &desk.cookies.set_device(value, *life));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use doorward_plugins::Problem;
+use doorward_plugins::account::rules::Weakness;
 
 use super::language::Language;
 
@@ -42,6 +43,13 @@ pub(crate) struct Texts {
     pub(crate) this_session: &'static str,
     pub(crate) unknown_device: &'static str,
     pub(crate) end_session: &'static str,
+    pub(crate) change_password: &'static str,
+    pub(crate) current_password: &'static str,
+    pub(crate) new_password: &'static str,
+    /// Beside the box that ends other sessions.
+    pub(crate) end_others: &'static str,
+    pub(crate) password_changed: &'static str,
+    pub(crate) wrong_password: &'static str,
     pub(crate) back: &'static str,
     pub(crate) request: &'static str,
 }
@@ -77,6 +85,12 @@ const ENGLISH: Texts = Texts {
     this_session: "this device",
     unknown_device: "Unknown device",
     end_session: "End session",
+    change_password: "Change password",
+    current_password: "Current password",
+    new_password: "New password",
+    end_others: "Sign out everywhere else",
+    password_changed: "Your password is changed.",
+    wrong_password: "The current password is wrong. Your password was not changed.",
     back: "Back",
     request: "Request",
 };
@@ -112,6 +126,12 @@ const CHINESE: Texts = Texts {
     this_session: "当前设备",
     unknown_device: "未知设备",
     end_session: "下线",
+    change_password: "修改密码",
+    current_password: "当前密码",
+    new_password: "新密码",
+    end_others: "同时退出其他所有设备",
+    password_changed: "密码已修改。",
+    wrong_password: "当前密码错误，密码未修改。",
     back: "返回",
     request: "请求编号",
 };
@@ -122,6 +142,54 @@ impl Texts {
         match language {
             Language::Chinese => &CHINESE,
             Language::English => &ENGLISH,
+        }
+    }
+
+    /// Why a password was not looked at.
+    pub(crate) fn not_looked_at(&self, problem: Problem) -> &'static str {
+        match problem {
+            Problem::CaptchaRequired => self.captcha_required,
+            Problem::Busy => self.busy,
+            Problem::TooManyRequests => self.too_often,
+            _ => self.unavailable,
+        }
+    }
+
+    /// How long a password has to be.
+    pub(crate) fn length_hint(&self, least: &usize) -> String {
+        match self.language {
+            Language::Chinese => format!("至少 {least} 个字符，可以是一句容易记住的话。"),
+            Language::English => {
+                format!("At least {least} characters. A few words that you can remember will do.")
+            }
+        }
+    }
+
+    /// Why a password cannot be had.
+    pub(crate) fn weakness(&self, weakness: &Weakness) -> String {
+        match (self.language, weakness) {
+            (Language::English, weakness) => {
+                let text = weakness.to_string();
+                let mut letters = text.chars();
+                let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+                first.into_iter().chain(letters).chain(['.']).collect()
+            }
+            (Language::Chinese, Weakness::Breached) => {
+                "该密码曾在其他服务的泄露事件中出现，攻击者会尝试它，请换一个。".into()
+            }
+            (Language::Chinese, Weakness::Common) => {
+                "该密码是攻击者最先尝试的常见密码，请换一个与众不同的密码。".into()
+            }
+            (Language::Chinese, Weakness::Context(word)) => {
+                format!("该密码与“{word}”过于相近，请加入与账号和服务无关的词语。")
+            }
+            (Language::Chinese, Weakness::Repeated) => "该密码由重复内容组成，请换一个。".into(),
+            (Language::Chinese, Weakness::TooLong { most }) => {
+                format!("密码过长，最多 {most} 字节。")
+            }
+            (Language::Chinese, Weakness::TooShort { least }) => {
+                format!("密码过短，至少 {least} 个字符。")
+            }
         }
     }
 
@@ -231,6 +299,7 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
         P::GatewayTimeout => ("The console took too long to answer", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("Not available right now", again),
         P::TooManyRequests => ("Too many requests", again),
+        P::WeakPassword => ("This password cannot be used", "Please choose another one."),
     }
 }
 
@@ -264,6 +333,7 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
         P::GatewayTimeout => ("控制台响应超时", still_signed_in),
         P::Undecided | P::Busy | P::ShuttingDown => ("服务暂不可用", again),
         P::TooManyRequests => ("请求过于频繁", again),
+        P::WeakPassword => ("该密码不可用", "请换一个密码。"),
     }
 }
 

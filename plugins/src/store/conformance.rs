@@ -219,8 +219,11 @@ async fn devices_change_their_name_with_every_sign_in(store: &dyn GuessStore) {
     assert_eq!(carried.in_window, 1, "a sign-in as bob forgets no guess at alice");
     store.forget_devices("bob").await.unwrap();
     assert!(!store.knows_device(&id("two"), "bob").await.unwrap());
+    store.prune_guesses(Timestamp(89), Timestamp(0), 10).await.unwrap();
+    assert_eq!(store.tally(&tally_key("alice", "two")).await.unwrap().in_window, 1);
     store.prune_guesses(Timestamp(90), Timestamp(0), 10).await.unwrap();
     assert!(!store.knows_device(&id("two"), "alice").await.unwrap(), "its time has come");
+    assert_eq!(store.tally(&tally_key("alice", "two")).await.unwrap(), Tally::default());
 }
 
 async fn names_that_nobody_has_are_bounded(store: &dyn GuessStore) {

@@ -176,7 +176,8 @@ pub trait GuessStore: Send + Sync {
     /// Forgets all browsers of a principal.
     async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError>;
 
-    /// Forgets browsers whose time has come by `now`; of the names that nobody has, those whose
+    /// Forgets browsers whose time has come by `now`, and what was counted for browsers that are not
+    /// known any more; of the names that nobody has, those whose
     /// window began at `over` or before, and then those with the fewest guesses, oldest first, until
     /// there are `unknown_max`.
     async fn prune_guesses(

@@ -130,8 +130,10 @@ impl GuessStore for SqliteStore {
             sqlx::query("DELETE FROM device WHERE expires_ms <= ?")
                 .bind(signed(now.0))
                 .execute(&mut *writer)
-                .await
-                .map(drop)
+                .await?;
+            let sql = "DELETE FROM guess WHERE device <> '' AND NOT EXISTS \
+                       (SELECT 1 FROM device WHERE id = guess.device AND principal_id = guess.subject)";
+            sqlx::query(sql).execute(&mut *writer).await.map(drop)
         })
         .await?;
         // Over: their window has ended. What is counted in a row matters for principals only.

@@ -1,0 +1,111 @@
+//! A person's change of their own password. It needs the present one, which is counted as a guess:
+//! a session that somebody left open must not be a place to try passwords.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward_config::Secret;
+
+use crate::account::password::PasswordHasher;
+use crate::account::rules::{PasswordRules, RuleError, Weakness};
+use crate::audit::{Audit, Event, EventKind};
+use crate::clock::Clock;
+use crate::lockout::Lockout;
+use crate::password_check::{Guesser, PasswordCheck};
+use crate::session::{LiveSession, Sessions};
+use crate::sign_in::SignInError;
+use crate::store::AccountStore;
+
+/// What a person asks for.
+#[derive(Debug)]
+pub struct NewPassword {
+    /// The one that they have.
+    pub current: Secret,
+    /// The one that they want.
+    pub new: Secret,
+    /// End their other sessions, and forget their other browsers?
+    pub end_others: bool,
+}
+
+/// Why a password stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The present one was not accepted.
+    #[error(transparent)]
+    Check(#[from] SignInError),
+    /// The new one is not to be had.
+    #[error(transparent)]
+    Weak(Weakness),
+}
+
+impl From<RuleError> for ChangeError {
+    fn from(error: RuleError) -> Self {
+        match error {
+            RuleError::Weak(weakness) => Self::Weak(weakness),
+            error @ RuleError::Unavailable(_) => {
+                Self::Check(SignInError::Unavailable(Box::new(error)))
+            }
+        }
+    }
+}
+
+/// Changes passwords.
+pub struct PasswordChange {
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) hasher: Arc<PasswordHasher>,
+    pub(crate) rules: Arc<PasswordRules>,
+    pub(crate) check: Arc<PasswordCheck>,
+    pub(crate) lockout: Arc<Lockout>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clock: Clock,
+    /// See `SignIn`.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl PasswordChange {
+    /// Changes the password of whoever this session is for. The session goes on. Gives the value of
+    /// the browser's new device cookie and how long that holds.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    pub async fn change(
+        &self,
+        session: &LiveSession,
+        password: &NewPassword,
+        guesser: Guesser<'_>,
+    ) -> Result<Option<(String, Duration)>, ChangeError> {
+        let unavailable = SignInError::from;
+        let id = &session.principal().id;
+        let found = self.accounts.find_id(id).await.map_err(unavailable)?;
+        let record = found.ok_or(SignInError::Reject)?;
+        // First, as it costs no guess.
+        self.rules.verify_new(&password.new, &record).await?;
+        let key = record.name.key();
+        let right = self.check.check(&key, Some(&record), &password.current, guesser).await?;
+        let hash = self.hasher.hash(&password.new).await.map_err(SignInError::from)?;
+        {
+            let _turn = self.turn.lock().await;
+            // Hashing took its time: an administrator may have set another one, or ended the session.
+            match self.accounts.find_id(id).await.map_err(unavailable)? {
+                Some(now) if now.is_active() && now.password_hash == right.record.password_hash => {
+                }
+                _ => return Err(SignInError::Reject.into()),
+            }
+            if session.active().is_none() {
+                return Err(SignInError::Reject.into());
+            }
+            self.accounts.set_password(id, &hash).await.map_err(unavailable)?;
+            if password.end_others {
+                let mut others = self.sessions.list(id, self.clock.now());
+                others.retain(|other| other.id != session.id);
+                self.sessions.end(&others).await.map_err(unavailable)?;
+                self.lockout.forget_devices(id).await.map_err(unavailable)?;
+            }
+        }
+        let event = Event::new(EventKind::PasswordChange).principal(id).account(&record.name);
+        let event = event.session(session.id).with("ended_others", password.end_others);
+        self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+        Ok(self.check.settle(right, guesser).await)
+    }
+}
