@@ -12,6 +12,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use doorward_config::{GatewayConfig, Secret};
 use doorward_plugins::administration::{AccountChange, Request};
+use doorward_plugins::password_check::Guesser;
 use doorward_plugins::sign_in::{Credentials, Origin};
 use doorward_plugins::{Client, Clock, RequestContext, RequestId, Services, pipeline};
 
@@ -38,11 +39,13 @@ async fn sign_in(folder: &std::path::Path) -> (Services, Secret) {
     let origin = Origin {
         scope: "console.example.com",
         device: "bench",
-        address: IpAddr::V4([192, 0, 2, 1].into()),
-        device_cookie: None,
-        captcha_solved: false,
+        guesser: Guesser {
+            address: IpAddr::from([192, 0, 2, 1]),
+            device_cookie: None,
+            captcha_solved: false,
+            request_id: "1",
+        },
         session: None,
-        request_id: "1",
     };
     let token = services.sign_in.attempt(&credentials, origin).await.unwrap().token;
     (services, token)

@@ -114,55 +114,23 @@ impl Services {
             Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
         let captcha =
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
-        let turn = Arc::default();
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
-        let administration = Administration {
-            accounts: Arc::clone(&accounts),
-            sessions: Arc::clone(&sessions),
-            assertions: Arc::clone(&assertions),
-            hasher: Arc::clone(&hasher),
-            password_rules: Arc::clone(&password_rules),
-            clock: clock.clone(),
-            audit: Arc::clone(&audit),
-            lockout: Arc::clone(&lockout),
-            turn: Arc::clone(&turn),
-        };
-        let certificates = Arc::new(CertificateSessions::new(
-            Arc::clone(&accounts),
-            Arc::clone(&sessions),
-            clock.clone(),
-            Arc::clone(&audit),
-            Arc::clone(&turn),
-        ));
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
-        let check = Arc::new(PasswordCheck {
-            accounts: Arc::clone(&accounts),
-            hasher: Arc::clone(&hasher),
-            lockout: Arc::clone(&lockout),
-            stuffing: Stuffing::new(&config.stuffing),
-            audit: Arc::clone(&audit),
-            clock: clock.clone(),
-        });
-        let password_change = PasswordChange {
-            accounts: Arc::clone(&accounts),
-            sessions: Arc::clone(&sessions),
-            hasher: Arc::clone(&hasher),
-            rules: Arc::clone(&password_rules),
-            check: Arc::clone(&check),
-            lockout: Arc::clone(&lockout),
-            audit: Arc::clone(&audit),
-            clock: clock.clone(),
-            turn: Arc::clone(&turn),
-        };
-        let sign_in = SignIn {
+        let base = Base {
             accounts,
             sessions: Arc::clone(&sessions),
             hasher,
-            check,
+            password_rules: Arc::clone(&password_rules),
+            lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
             clock: clock.clone(),
-            turn,
+            turn: Arc::default(),
         };
+        let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
+        let administration = base.administration(Arc::clone(&assertions));
+        let certificates = Arc::new(base.certificates());
+        let password_change = base.password_change(Arc::clone(&check));
+        let sign_in = base.sign_in(check);
         Ok(Self {
             config,
             clock,
@@ -245,6 +213,81 @@ impl Services {
         }
         self.audit.close().await;
         self.store.close().await;
+    }
+}
+
+/// What the ways in, and administration, have in common.
+struct Base {
+    accounts: Arc<dyn AccountStore>,
+    sessions: Arc<Sessions>,
+    hasher: Arc<PasswordHasher>,
+    password_rules: Arc<PasswordRules>,
+    lockout: Arc<Lockout>,
+    audit: Arc<Audit>,
+    clock: Clock,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Base {
+    fn administration(&self, assertions: Arc<Assertions>) -> Administration {
+        Administration {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            assertions,
+            hasher: Arc::clone(&self.hasher),
+            password_rules: Arc::clone(&self.password_rules),
+            clock: self.clock.clone(),
+            audit: Arc::clone(&self.audit),
+            lockout: Arc::clone(&self.lockout),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    fn certificates(&self) -> CertificateSessions {
+        CertificateSessions::new(
+            Arc::clone(&self.accounts),
+            Arc::clone(&self.sessions),
+            self.clock.clone(),
+            Arc::clone(&self.audit),
+            Arc::clone(&self.turn),
+        )
+    }
+
+    fn check(&self, stuffing: Stuffing) -> PasswordCheck {
+        PasswordCheck {
+            accounts: Arc::clone(&self.accounts),
+            hasher: Arc::clone(&self.hasher),
+            lockout: Arc::clone(&self.lockout),
+            stuffing,
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+        }
+    }
+
+    fn password_change(&self, check: Arc<PasswordCheck>) -> PasswordChange {
+        PasswordChange {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            hasher: Arc::clone(&self.hasher),
+            rules: Arc::clone(&self.password_rules),
+            check,
+            lockout: Arc::clone(&self.lockout),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    fn sign_in(self, check: Arc<PasswordCheck>) -> SignIn {
+        SignIn {
+            accounts: self.accounts,
+            sessions: self.sessions,
+            hasher: self.hasher,
+            check,
+            audit: self.audit,
+            clock: self.clock,
+            turn: self.turn,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use doorward_config::{GatewayConfig, Secret};
 use doorward_plugins::{
     Client, Clock, RequestContext, RequestId, Services,
     administration::{AccountChange, Request},
+    password_check::Guesser,
     pipeline,
     sign_in::{Credentials, Origin},
 };
@@ -115,11 +116,13 @@ async fn sign_in(services: &Services) -> Secret {
     let origin = Origin {
         scope: HOST,
         device: "bench",
-        address: IpAddr::V4([192, 0, 2, 1].into()),
-        device_cookie: None,
-        captcha_solved: false,
+        guesser: Guesser {
+            address: IpAddr::from([192, 0, 2, 1]),
+            device_cookie: None,
+            captcha_solved: false,
+            request_id: "1",
+        },
         session: None,
-        request_id: "1",
     };
     services.sign_in.attempt(&credentials, origin).await.unwrap().token
 }
