@@ -173,7 +173,7 @@ async fn f07_an_unknown_name_costs_a_hash_too() {
 #[tokio::test]
 async fn f20_a_crowd_at_the_door_is_told_to_come_back_and_nobody_inside_waits() {
     let upstream = Upstream::start().await;
-    let tables = "[accounts]\nhash_queue = 1\nhash_threads = 1\nhash_memory = \"64MiB\"\nhash_iterations = 4";
+    let tables = "[accounts]\nhash_queue = 1\nhash_threads = 1\nhash_memory = \"32MiB\"\nhash_iterations = 2";
     let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
     let mut inside = gate.signed_in().await;
     let crowd: Vec<_> = (0..24)
