@@ -51,7 +51,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "unknown_names_max",
             Kind::Integer { least: 1000, most: 10_000_000 },
             "100000",
-            "For how many names that nobody has guesses are counted. Then those with the fewest are forgotten first.",
+            "For how many names that nobody has guesses are counted. Then those with the fewest are forgotten first, and every browser that is not known needs a captcha.",
         ),
     ],
 };

@@ -25,7 +25,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "refuse_after",
             Kind::Integer { least: 2, most: 10_000 },
             "50",
-            "After wrong tries at so many names further ones get 429 until the window is over.",
+            "After wrong tries at so many names further ones of this client get 429 until the window is over.",
         ),
         default(
             "window",

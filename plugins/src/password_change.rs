@@ -82,7 +82,10 @@ impl PasswordChange {
         // First, as it costs no guess.
         self.rules.verify_new(&password.new, &record).await?;
         let key = record.name.key();
-        let right = self.check.check(&key, Some(&record), &password.current, guesser).await?;
+        let checked = self.check.check(&key, Some(&record), &password.current, guesser).await;
+        let right = checked.inspect_err(|error| {
+            self.check.note_refused(error, Some(&record), guesser);
+        })?;
         let hash = self.hasher.hash(&password.new).await.map_err(SignInError::from)?;
         {
             let _turn = self.turn.lock().await;
@@ -96,6 +99,8 @@ impl PasswordChange {
                 return Err(SignInError::Reject.into());
             }
             self.accounts.set_password(id, &hash).await.map_err(unavailable)?;
+            // What was guessed at the old one says nothing about the new one.
+            self.lockout.lift(id).await.map_err(unavailable)?;
             if password.end_others {
                 let mut others = self.sessions.list(id, self.clock.now());
                 others.retain(|other| other.id != session.id);

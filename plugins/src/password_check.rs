@@ -66,15 +66,15 @@ impl PasswordCheck {
     ) -> Result<Right, SignInError> {
         let (cookie, solved) = (guesser.device_cookie, guesser.captcha_solved);
         let turn = self.lockout.turn(Guess::Password, key, found, cookie, solved).await?;
+        // Waiting took its time: somebody's hash may have been made anew meanwhile.
+        let found = self.accounts.find(key).await?;
+        // A guess that nobody has time for is not counted.
+        let place = self.hasher.place(Some(guesser.address))?;
         // What strangers guess is no matter of a browser that has signed in.
         let tried = match turn.is_of_known_browser() {
             true => None,
             false => Some(self.suspect(key, password, guesser)?),
         };
-        // Waiting took its time: somebody's hash may have been made anew meanwhile.
-        let found = self.accounts.find(key).await?;
-        // A guess that nobody has time for is not counted.
-        let place = self.hasher.place(Some(guesser.address))?;
         let attempt = self.lockout.count(turn, solved).await?;
         // A guess that is wrong already costs a hash like any other.
         let candidate = found.filter(|_| attempt.admission == Admission::Check);
@@ -117,19 +117,40 @@ impl PasswordCheck {
         password: &Secret,
         guesser: Guesser<'_>,
     ) -> Result<Try, SignInError> {
-        let (tried, suspicion, noticed) =
-            self.stuffing.note(key, password, guesser.address, self.clock.now());
+        let (address, solved) = (guesser.address, guesser.captcha_solved);
+        let noted = self.stuffing.note(key, password, address, solved, self.clock.now());
+        let (tried, noticed) = noted.map_err(|suspicion| match suspicion {
+            Suspicion::Captcha => SignInError::Captcha,
+            Suspicion::Refuse(after) => SignInError::Suspect(after),
+        })?;
         if let Some(pattern) = noticed {
             let event = Event::new(EventKind::CredentialStuffing);
             let event = event.with("pattern", pattern.as_str());
             self.audit.record(&event.from_request(guesser.address, guesser.request_id));
         }
-        match suspicion {
-            _ if !self.stuffing.enforces() => Ok(tried),
-            Suspicion::Captcha if !guesser.captcha_solved => Err(SignInError::Captcha),
-            Suspicion::Refuse(after) => Err(SignInError::Suspect(after)),
-            Suspicion::None | Suspicion::Captcha => Ok(tried),
-        }
+        Ok(tried)
+    }
+
+    /// Notes that a password was not accepted, and why. Whom it was tried for is noted if there is
+    /// such a principal; never the name as typed: people type passwords into name fields.
+    pub(crate) fn note_refused(
+        &self,
+        error: &SignInError,
+        known: Option<&PrincipalRecord>,
+        guesser: Guesser<'_>,
+    ) {
+        let event = match error {
+            SignInError::Reject => Event::new(EventKind::LoginFail),
+            SignInError::Captcha => Event::new(EventKind::LoginFail).with("reason", "captcha"),
+            SignInError::Suspect(_) => Event::new(EventKind::LoginFail).with("reason", "guessing"),
+            error => Event::new(EventKind::LoginUnavailable).with("error", error),
+        };
+        let event = match known {
+            Some(record) => event.principal(&record.id).account(&record.name),
+            None => event,
+        };
+        let event = event.with("factor", Guess::Password.as_str());
+        self.audit.record(&event.from_request(guesser.address, guesser.request_id));
     }
 
     /// Notes what a wrong guess led to.

@@ -153,7 +153,17 @@ impl SignIn {
             Ok(found) => (self.enter(credentials, &origin, &key, found.as_ref()).await, found),
             Err(error) => (Err(error.into()), None),
         };
-        self.note(&result, known.as_ref(), &origin);
+        match &result {
+            Ok(signed_in) => {
+                let principal = signed_in.session.principal();
+                let event = Event::new(EventKind::LoginSuccess).session(&signed_in.session.id);
+                let event = event.principal(&principal.id).account(&principal.name);
+                let event = event.with("factor", Guess::Password.as_str());
+                let Guesser { address, request_id, .. } = origin.guesser;
+                self.audit.record(&event.from_request(address, request_id));
+            }
+            Err(error) => self.check.note_refused(error, known.as_ref(), origin.guesser),
+        }
         result
     }
 
@@ -198,31 +208,6 @@ impl SignIn {
             replaces: origin.session,
         };
         Ok(self.sessions.begin(new).await?)
-    }
-
-    /// Notes what came of an attempt. The name as typed is not noted: people type passwords into
-    /// name fields. Whom it was tried for is, if there is such a principal.
-    fn note(
-        &self,
-        result: &Result<SignedIn, SignInError>,
-        known: Option<&PrincipalRecord>,
-        origin: &Origin<'_>,
-    ) {
-        let event = match result {
-            Ok(signed_in) => Event::new(EventKind::LoginSuccess).session(&signed_in.session.id),
-            Err(SignInError::Reject) => Event::new(EventKind::LoginFail),
-            Err(SignInError::Captcha) => Event::new(EventKind::LoginFail).with("reason", "captcha"),
-            Err(SignInError::Suspect(_)) => {
-                Event::new(EventKind::LoginFail).with("reason", "guessing")
-            }
-            Err(error) => Event::new(EventKind::LoginUnavailable).with("error", error),
-        };
-        let event = match known {
-            Some(record) => event.principal(&record.id).account(&record.name),
-            None => event,
-        };
-        let event = event.with("factor", Guess::Password.as_str());
-        self.audit.record(&event.from_request(origin.guesser.address, origin.guesser.request_id));
     }
 }
 

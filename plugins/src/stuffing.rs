@@ -2,7 +2,10 @@
 //!
 //! Three patterns, each a set of what was tried together: many names from one client, one password
 //! at many names, many clients at one name. A try is noted before it is checked, and taken back when
-//! it was right. In memory and bounded; forgotten at a restart, unlike the counts of `lockout`.
+//! it was right; one that is not looked at is not noted, or a few requests that cost nothing could
+//! shut others out. For the same reason only the client itself is ever refused: whoever shares a
+//! password or a name with a guesser meets a captcha. In memory and bounded; forgotten at a restart,
+//! unlike the counts of `lockout`.
 //!
 //! Not here: how fast one client may try (`rate_limit`).
 
@@ -13,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use doorward_config::{Secret, Stuffing as Rules};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::account::name::NameKey;
 use crate::clock::Timestamp;
@@ -46,14 +50,12 @@ impl Pattern {
     }
 }
 
-/// What is to be done with a try.
+/// Why a try is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspicion {
-    /// Nothing is suspicious.
-    None,
     /// It looks like guessing: a captcha is needed.
     Captcha,
-    /// It is: it is not looked at. May be tried again after this time.
+    /// It is: it may be tried again after this time.
     Refuse(Duration),
 }
 
@@ -69,7 +71,7 @@ pub struct Try {
 pub struct Stuffing {
     rules: Rules,
     hash: RandomState,
-    sets: [Mutex<HashMap<u64, Set>>; 3],
+    sets: Mutex<[HashMap<u64, Set>; 3]>,
 }
 
 /// What was tried together.
@@ -96,41 +98,36 @@ impl Stuffing {
         Self { rules: rules.clone(), hash: RandomState::new(), sets: Default::default() }
     }
 
-    /// Is anything refused, or only logged?
-    pub fn enforces(&self) -> bool {
-        self.rules.enforce
-    }
-
-    /// Notes a try. Gives what is to be done with it, and the pattern that now has enough members
-    /// for a captcha, or for a refusal, and had not before.
+    /// Notes a try that is about to be looked at. With it goes the
+    /// pattern that now has enough members for a captcha, or for a refusal, and had not before.
+    ///
+    /// # Errors
+    /// [`Suspicion`]: why it must not be looked at.
     pub fn note(
         &self,
         name: &NameKey,
         password: &Secret,
         client: IpAddr,
+        captcha_solved: bool,
         now: Timestamp,
-    ) -> (Try, Suspicion, Option<Pattern>) {
+    ) -> Result<(Try, Option<Pattern>), Suspicion> {
+        // In the form in which it is hashed.
+        let password = Secret::new(password.expose().nfc().collect());
         let tried = Try {
             name: self.hash.hash_one(name),
             password: self.hash.hash_one(password.expose()),
             client: self.hash.hash_one(network::client(client)),
         };
-        let (mut worst, mut noticed) = (Suspicion::None, None);
-        for (pattern, sets) in Pattern::ALL.into_iter().zip(&self.sets) {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.rules.enforce {
+            self.judge(&mut sets, tried, captcha_solved, now)?;
+        }
+        let mut noticed = None;
+        for (pattern, sets) in Pattern::ALL.into_iter().zip(sets.iter_mut()) {
             let (common, differing) = tried.of(pattern);
-            let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
-            let set = find(&mut sets, common, now, self.rules.window);
-            let known = set.members.contains(&differing);
-            let others = set.members.len() - usize::from(known);
-            if others >= self.rules.refuse_after {
-                let over = set.since + self.rules.window;
-                worst = Suspicion::Refuse(over.since(now));
-                continue;
-            }
-            if others >= self.rules.captcha_after && worst == Suspicion::None {
-                worst = Suspicion::Captcha;
-            }
-            if !known {
+            let set = find(sets, common, now, self.rules.window);
+            // Beyond the last threshold nothing is learned from more of them.
+            if !set.members.contains(&differing) && set.members.len() < self.rules.refuse_after {
                 set.members.push(differing);
                 let count = set.members.len();
                 if count == self.rules.captcha_after || count == self.rules.refuse_after {
@@ -138,14 +135,35 @@ impl Stuffing {
                 }
             }
         }
-        (tried, worst, noticed)
+        Ok((tried, noticed))
+    }
+
+    fn judge(
+        &self,
+        sets: &mut [HashMap<u64, Set>; 3],
+        tried: Try,
+        captcha_solved: bool,
+        now: Timestamp,
+    ) -> Result<(), Suspicion> {
+        let mut captcha = false;
+        for (pattern, sets) in Pattern::ALL.into_iter().zip(sets) {
+            let (common, differing) = tried.of(pattern);
+            let set = find(sets, common, now, self.rules.window);
+            let others = set.members.len() - usize::from(set.members.contains(&differing));
+            if others >= self.rules.refuse_after && pattern == Pattern::ManyNames {
+                let over = set.since + self.rules.window;
+                return Err(Suspicion::Refuse(over.since(now)));
+            }
+            captcha |= others >= self.rules.captcha_after;
+        }
+        if captcha && !captcha_solved { Err(Suspicion::Captcha) } else { Ok(()) }
     }
 
     /// Takes back a try that was right.
     pub fn forgive(&self, tried: Try) {
-        for (pattern, sets) in Pattern::ALL.into_iter().zip(&self.sets) {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        for (pattern, sets) in Pattern::ALL.into_iter().zip(sets.iter_mut()) {
             let (common, differing) = tried.of(pattern);
-            let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(set) = sets.get_mut(&common) {
                 set.members.retain(|member| *member != differing);
             }
@@ -185,10 +203,17 @@ mod tests {
     struct Watch(Stuffing, Timestamp);
 
     impl Watch {
-        fn try_at(&self, name: &str, password: &str, client: u32) -> Suspicion {
+        /// Tries with a solved captcha or without one.
+        fn try_at(
+            &self,
+            name: &str,
+            password: &str,
+            client: u32,
+            solved: bool,
+        ) -> Result<(), Suspicion> {
             let client = IpAddr::V4(client.into());
             let password = Secret::new(password.into());
-            self.0.note(&NameKey::of(name, ""), &password, client, self.1).1
+            self.0.note(&NameKey::of(name, ""), &password, client, solved, self.1).map(drop)
         }
     }
 
@@ -196,40 +221,65 @@ mod tests {
         Watch(Stuffing::new(&rules()), Timestamp(1_000))
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn f09_many_names_from_one_client_first_meet_a_captcha_and_then_nothing() {
         let mut watch = watch();
-        let said: Vec<_> =
-            (0..7).map(|n| watch.try_at(&format!("n{n}"), &format!("p{n}"), 1)).collect();
-        let hour = Suspicion::Refuse(Duration::from_secs(3600));
-        let (none, captcha) = (Suspicion::None, Suspicion::Captcha);
-        assert_eq!(said, [none, none, none, captcha, captcha, hour, hour]);
-        assert_eq!(watch.try_at("n9", "p9", 2), Suspicion::None, "another client");
-        watch.1 = watch.1 + Duration::from_secs(3600);
-        assert_eq!(watch.try_at("n8", "p8", 1), Suspicion::None);
+        let at = |watch: &Watch, number: u32, solved| {
+            watch.try_at(&format!("n{number}"), &format!("p{number}"), 1, solved)
+        };
+        for number in 0..3 {
+            assert_eq!(at(&watch, number, false), Ok(()));
+        }
+        assert_eq!(at(&watch, 3, false), Err(Suspicion::Captcha));
+        assert_eq!(at(&watch, 2, false), Ok(()), "one of those that it tried before");
+        for number in 3..5 {
+            assert_eq!(at(&watch, number, true), Ok(()));
+        }
+        assert_eq!(at(&watch, 5, true), Err(Suspicion::Refuse(HOUR)));
+        assert_eq!(watch.try_at("n9", "p9", 2, false), Ok(()), "another client");
+        watch.1 = watch.1 + HOUR;
+        assert_eq!(at(&watch, 6, false), Ok(()));
     }
 
     #[test]
-    fn f09_one_password_at_many_names_is_noticed_from_wherever_it_is_tried() {
+    fn f09_one_password_at_many_names_needs_a_captcha_and_never_shuts_its_owner_out() {
         let watch = watch();
-        let said: Vec<_> = (0..6).map(|n| watch.try_at(&format!("n{n}"), "123456", n)).collect();
-        assert_eq!(said[3], Suspicion::Captcha);
-        assert!(matches!(said[5], Suspicion::Refuse(_)));
+        for number in 0..20 {
+            let solved = number >= 3;
+            assert_eq!(watch.try_at(&format!("n{number}"), "123456", number, solved), Ok(()));
+        }
+        assert_eq!(watch.try_at("owner", "123456", 99, false), Err(Suspicion::Captcha));
+        assert_eq!(watch.try_at("owner", "123456", 99, true), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_looked_at_counts_for_nothing() {
+        let watch = watch();
+        for number in 0..50 {
+            let _ = watch.try_at(&format!("n{number}"), "123456", 1, false);
+        }
+        let sets = watch.0.sets.lock().unwrap();
+        assert!(sets.iter().flat_map(HashMap::values).all(|set| set.members.len() <= 3));
     }
 
     #[test]
     fn many_clients_at_one_name_are_noticed() {
         let watch = watch();
-        let said: Vec<_> = (0..4).map(|n| watch.try_at("alice", &format!("p{n}"), n)).collect();
-        assert_eq!(said[3], Suspicion::Captcha);
+        for number in 0..3 {
+            assert_eq!(watch.try_at("alice", &format!("p{number}"), number, false), Ok(()));
+        }
+        assert_eq!(watch.try_at("alice", "p4", 4, false), Err(Suspicion::Captcha));
     }
 
     #[test]
-    fn the_same_mistake_again_and_again_is_one() {
+    fn the_same_mistake_again_and_again_is_one_in_whatever_unicode_form() {
         let watch = watch();
-        for _ in 0..20 {
-            assert_eq!(watch.try_at("alice", "old password", 1), Suspicion::None);
+        for password in ["Zo\u{eb}", "Zoe\u{308}"].repeat(10) {
+            assert_eq!(watch.try_at("alice", password, 1, false), Ok(()));
         }
+        assert_eq!(watch.0.sets.lock().unwrap()[1].len(), 1);
     }
 
     #[test]
@@ -237,10 +287,8 @@ mod tests {
         let watch = watch();
         for number in 0..20 {
             let (name, password) = (format!("n{number}"), Secret::new(format!("p{number}")));
-            let client = IpAddr::V4(1.into());
-            let (tried, suspicion, _) =
-                watch.0.note(&NameKey::of(&name, ""), &password, client, watch.1);
-            assert_eq!(suspicion, Suspicion::None);
+            let (client, name) = (IpAddr::V4(1.into()), NameKey::of(&name, ""));
+            let (tried, _) = watch.0.note(&name, &password, client, false, watch.1).unwrap();
             watch.0.forgive(tried);
         }
     }
@@ -248,15 +296,15 @@ mod tests {
     #[test]
     fn a_crowd_of_clients_takes_no_more_memory_and_does_not_hide_the_worst() {
         let watch = watch();
-        for number in 0..4 {
-            watch.try_at(&format!("n{number}"), &format!("p{number}"), u32::MAX);
+        for number in 0..3 {
+            watch.try_at(&format!("n{number}"), &format!("p{number}"), u32::MAX, false).unwrap();
         }
         for number in 0..12_000 {
-            watch.try_at(&format!("x{number}"), &format!("y{number}"), number);
+            watch.try_at(&format!("x{number}"), &format!("y{number}"), number, false).unwrap();
         }
-        assert_eq!(watch.try_at("n4", "p4", u32::MAX), Suspicion::Captcha);
-        for sets in &watch.0.sets {
-            assert!(sets.lock().unwrap().len() <= SETS_MAX);
+        assert_eq!(watch.try_at("n4", "p4", u32::MAX, false), Err(Suspicion::Captcha));
+        for sets in watch.0.sets.lock().unwrap().iter() {
+            assert!(sets.len() <= SETS_MAX);
         }
     }
 }

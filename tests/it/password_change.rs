@@ -77,6 +77,17 @@ async fn f21_the_present_password_is_needed_and_tries_at_it_are_counted() {
 }
 
 #[tokio::test]
+async fn f01_a_new_password_opens_the_lock_that_strangers_guesses_made() {
+    let gate = gate().await;
+    let mut owner = gate.signed_in().await;
+    for _ in 0..3 {
+        gate.browser().try_sign_in("alice", "wrong").await;
+    }
+    assert_eq!(change(&mut owner, PASSWORD, NEW).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(gate.browser().try_sign_in("alice", NEW).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn f15_a_weak_password_is_refused_with_the_reason_and_costs_no_guess() {
     let gate = gate().await;
     let mut browser = gate.signed_in().await;

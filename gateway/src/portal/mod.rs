@@ -273,7 +273,9 @@ async fn protect(
     if url.scheme == "https" && url.host != "localhost" {
         headers.insert("strict-transport-security", HeaderValue::from_static("max-age=31536000"));
     }
-    if let Some(language) = chosen {
+    // A file that everybody gets is nobody's to set a cookie with.
+    let own = headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store");
+    if let Some(language) = chosen.filter(|_| own) {
         add_cookie(headers, &desk.cookies.set_language(language.code()));
     }
     response

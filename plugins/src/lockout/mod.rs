@@ -15,6 +15,7 @@ mod device;
 mod tally;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -153,7 +154,8 @@ pub enum GuessError {
 /// A guess whose turn it is, not counted yet.
 pub struct Turn {
     key: TallyKey,
-    _permit: OwnedSemaphorePermit,
+    /// `None`: it need not wait, as it is wrong already.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A guess that was counted, or that is wrong already.
@@ -163,7 +165,7 @@ pub struct Attempt {
     pub admission: Admission,
     /// With this guess in it.
     pub tally: Tally,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
@@ -192,6 +194,8 @@ pub struct Lockout {
     names: hmac::Key,
     /// One permit each: whose guess is being checked. The second is for those that wait.
     turns: Vec<(Arc<Semaphore>, Arc<Semaphore>)>,
+    /// The names that nobody has and that were guessed at do not fit any more.
+    flooded: AtomicBool,
 }
 
 impl Lockout {
@@ -207,6 +211,7 @@ impl Lockout {
             turns: (0..TURNS)
                 .map(|_| (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(WAITING_MAX))))
                 .collect(),
+            flooded: AtomicBool::new(false),
         }
     }
 
@@ -241,20 +246,26 @@ impl Lockout {
                 key = of_device;
             }
         }
-        let mut tally = self.store.tally(&key).await?;
-        if tally.admit(&self.rules, now, captcha_solved) == Admission::Captcha {
+        if key.device.is_none() && self.is_flooded() && !captcha_solved {
             self.refuse_without_captcha()?;
         }
-        let index = key
-            .subject
-            .bytes()
+        let mut tally = self.store.tally(&key).await?;
+        match tally.admit(&self.rules, now, captcha_solved) {
+            Admission::Captcha => self.refuse_without_captcha()?,
+            Admission::Lock if self.rules.enforce => return Ok(Turn { key, _permit: None }),
+            Admission::Check | Admission::Disable | Admission::Lock => {}
+        }
+        // A browser that is known does not stand in the strangers' queue.
+        let device = key.device.as_ref().map_or("", DeviceId::as_str);
+        let octets = key.subject.bytes().chain(device.bytes());
+        let index = octets
             .fold(5381_usize, |hash, byte| hash.wrapping_mul(33).wrapping_add(usize::from(byte)));
         let Some((turn, waiting)) = self.turns.get(index % TURNS) else {
             return Err(GuessError::Busy);
         };
         let _waiting = waiting.try_acquire().map_err(|_| GuessError::Busy)?;
         let permit = Arc::clone(turn).acquire_owned().await.map_err(|_| GuessError::Busy)?;
-        Ok(Turn { key, _permit: permit })
+        Ok(Turn { key, _permit: Some(permit) })
     }
 
     /// Counts a guess whose turn it is, durably.
@@ -264,8 +275,9 @@ impl Lockout {
     pub async fn count(&self, turn: Turn, captcha_solved: bool) -> Result<Attempt, GuessError> {
         let Turn { key, _permit } = turn;
         let now = self.clock.now();
-        let (mut admission, tally) =
-            self.store.admit(&key, &self.rules, now, captcha_solved).await?;
+        let admitted = self.store.admit(&key, &self.rules, now, captcha_solved).await?;
+        // The browser was given another id meanwhile, by a sign-in as somebody else.
+        let (mut admission, tally) = admitted.ok_or(GuessError::Busy)?;
         if admission == Admission::Captcha {
             self.refuse_without_captcha()?;
         }
@@ -362,7 +374,23 @@ impl Lockout {
         let now = self.clock.now();
         let window = u64::try_from(self.rules.lock_for.as_millis()).unwrap_or(u64::MAX);
         let over = Timestamp(now.0.saturating_sub(window));
-        self.store.prune_guesses(now, over, self.rules.unknown_names_max).await
+        let max = self.rules.unknown_names_max;
+        let left = self.store.prune_guesses(now, over, max).await?;
+        let flooded = left >= max;
+        if flooded && !self.flooded.swap(flooded, Ordering::Relaxed) {
+            tracing::warn!(
+                names = left,
+                "too many names that nobody has: every stranger needs a captcha"
+            );
+        }
+        self.flooded.store(flooded, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Were names forgotten that nobody has? Then they could be told from those that somebody has,
+    /// by how many guesses they are good for until a captcha is needed. So everybody needs one.
+    fn is_flooded(&self) -> bool {
+        self.flooded.load(Ordering::Relaxed)
     }
 
     fn summary(&self, account: &str, key: &TallyKey, tally: &Tally) -> TallySummary {

@@ -178,7 +178,17 @@ fn tally_key(subject: &str, device: &str) -> TallyKey {
 async fn guesses_are_counted_at_once_and_apart(store: &dyn GuessStore) {
     let rules = crate::lockout::tests::rules();
     let (strangers, device) = (tally_key("alice", ""), tally_key("alice", "d"));
-    let admit = async |key: &TallyKey| store.admit(key, &rules, Timestamp(7), true).await.unwrap();
+    assert_eq!(store.admit(&device, &rules, Timestamp(7), true).await.unwrap(), None, "not known");
+    let signed_in = SignedInDevice {
+        before: None,
+        now: &DeviceId::stored("d".into()).unwrap(),
+        principal_id: "alice",
+        active: Timestamp(7),
+        expires: Timestamp(90),
+    };
+    store.succeed(&strangers, Some(&signed_in)).await.unwrap();
+    let admit =
+        async |key: &TallyKey| store.admit(key, &rules, Timestamp(7), true).await.unwrap().unwrap();
     let first = admit(&strangers).await;
     assert_eq!(first, (Admission::Check, Tally { first: Timestamp(7), in_window: 1, in_row: 1 }));
     for _ in 1..10 {
@@ -238,10 +248,10 @@ async fn names_that_nobody_has_are_bounded(store: &dyn GuessStore) {
     }
     let counted =
         async |subject: &str| store.tally(&tally_key(subject, "")).await.unwrap().in_window;
-    store.prune_guesses(Timestamp(9), Timestamp(4), 2).await.unwrap();
+    assert_eq!(store.prune_guesses(Timestamp(9), Timestamp(4), 2).await.unwrap(), 2);
     assert_eq!(counted("?early").await, 0, "fewest guesses, longest ago");
     assert_eq!((counted("?often").await, counted("?late").await), (2, 1));
-    store.prune_guesses(Timestamp(9), Timestamp(5), 2).await.unwrap();
+    assert_eq!(store.prune_guesses(Timestamp(9), Timestamp(5), 2).await.unwrap(), 1);
     assert_eq!((counted("?often").await, counted("?late").await), (0, 1), "its window is over");
     store.prune_guesses(Timestamp(9), Timestamp(9), 0).await.unwrap();
     assert_eq!(counted("bob").await, 1, "a principal's stays, whatever strangers do");

@@ -145,14 +145,15 @@ pub trait GuessStore: Send + Sync {
     async fn tally(&self, key: &TallyKey) -> Result<Tally, StoreError>;
 
     /// Decides by [`Tally::admit`], atomically, and gives the tally as it is then. What was counted
-    /// is durable.
+    /// is durable. `None`, and nothing is counted, when the key is of a browser that is not known
+    /// any more.
     async fn admit(
         &self,
         key: &TallyKey,
         rules: &Rules,
         now: Timestamp,
         captcha_solved: bool,
-    ) -> Result<(Admission, Tally), StoreError>;
+    ) -> Result<Option<(Admission, Tally)>, StoreError>;
 
     /// Forgets a tally and knows a browser, both or neither.
     async fn succeed(
@@ -179,11 +180,11 @@ pub trait GuessStore: Send + Sync {
     /// Forgets browsers whose time has come by `now`, and what was counted for browsers that are not
     /// known any more; of the names that nobody has, those whose
     /// window began at `over` or before, and then those with the fewest guesses, oldest first, until
-    /// there are `unknown_max`.
+    /// there are `unknown_max`. Gives how many there are then.
     async fn prune_guesses(
         &self,
         now: Timestamp,
         over: Timestamp,
         unknown_max: u64,
-    ) -> Result<(), StoreError>;
+    ) -> Result<u64, StoreError>;
 }

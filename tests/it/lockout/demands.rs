@@ -1,5 +1,7 @@
 //! From the third wrong password on a captcha is needed as well; it opens no lock.
 
+use doorward_plugins::account::name::NameKey;
+use doorward_plugins::lockout::Guess;
 use doorward_tests::{Answer, Browser, PASSWORD, Setup, TestGate, Upstream};
 use http::StatusCode;
 use serde_json::json;
@@ -60,6 +62,31 @@ async fn f07_f08_f10_the_whole_way_to_the_lock_is_the_same_for_names_that_nobody
     }
     assert_eq!(seen[0][0], seen[0][13], "locked is told from wrong");
     assert_eq!(gate.services().sign_in.passwords_checked(), 10);
+}
+
+/// Names that were forgotten must not be told from those that somebody has by meeting the captcha
+/// later.
+#[tokio::test]
+async fn f07_when_names_that_nobody_has_are_forgotten_every_stranger_needs_a_captcha() {
+    let upstream = Upstream::start().await;
+    let tables = format!("{EASY}[lockout]\nunknown_names_max = 1000\n");
+    let gate = TestGate::start(&upstream, Setup { tables: &tables, ..Setup::default() }).await;
+    let mut owner = gate.signed_in().await;
+    let lockout = &gate.services().lockout;
+    for number in 0..1100 {
+        let name = NameKey::of(&format!("name-{number}"), "");
+        let turn = lockout.turn(Guess::Password, &name, None, None, true).await.unwrap();
+        lockout.count(turn, true).await.unwrap();
+    }
+    gate.services().lockout.sweep().await.unwrap();
+    for name in ["alice", "nobody"] {
+        let asked = gate.browser().try_sign_in(name, PASSWORD).await;
+        assert_eq!(asked.json()["type"], "urn:doorward:problem:captcha-required", "{name}");
+    }
+    owner.sign_in("alice").await;
+    gate.clock.advance(std::time::Duration::from_secs(86_400));
+    gate.services().lockout.sweep().await.unwrap();
+    gate.browser().sign_in("alice").await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Frequent passwords, compared whole.
+//! Frequent passwords, compared whole, but for digits and signs at the end: attackers add them first.
 //!
 //! `common-passwords.txt` has the passwords that were found most often in breaches: those with at
 //! least five characters of the list that Django 5.2 ships (`django/contrib/auth`, BSD licence;
@@ -9,9 +9,23 @@ static COMMON: &str = include_str!("common-passwords.txt");
 /// A piece of at most so many characters that is said again and again is no password.
 const UNIT_CHARS_MAX: usize = 4;
 
-/// Is it a frequent password? `folded` is in lower case and NFC.
+/// Is it a frequent password, with digits and signs behind it perhaps, or does it count up or down?
+/// `folded` is in lower case and NFC.
 pub(super) fn is_common(folded: &str) -> bool {
-    find(COMMON, folded)
+    let tail = |c: char| c.is_numeric() || c.is_ascii_punctuation();
+    find(COMMON, folded) || find(COMMON, folded.trim_end_matches(tail)) || is_sequence(folded)
+}
+
+/// Is each character the next one, or the one before, as in `abcdef` and `67890123`?
+fn is_sequence(text: &str) -> bool {
+    let next = |a: char, b: char| match (a, b) {
+        ('9', '0') | ('z', 'a') => true,
+        _ => u32::from(b).checked_sub(u32::from(a)) == Some(1),
+    };
+    let chars: Vec<char> = text.chars().collect();
+    let mut pairs = chars.iter().zip(chars.iter().skip(1));
+    let up = pairs.clone().all(|(a, b)| next(*a, *b));
+    chars.len() > 1 && (up || pairs.all(|(a, b)| next(*b, *a)))
 }
 
 /// Is it a short piece, or a frequent password, said again and again, the last time perhaps not to
@@ -64,6 +78,9 @@ mod tests {
     #[test]
     fn f15_what_only_contains_a_frequent_password_is_none() {
         assert!(is_common("password") && is_common("1q2w3e4r5t6y7u8i9o0p"));
+        for weak in ["password1234567", "qwerty!!2026", "1234567890123456", "zyxwvutsrqponmlkj"] {
+            assert!(is_common(weak), "{weak}");
+        }
         for other in ["", "\n", "passwor", "passwordz", "zzzzzzzzzzzz", "\u{10ffff}", "password\n"]
         {
             assert!(!is_common(other), "{other:?}");

@@ -36,8 +36,15 @@ impl GuessStore for SqliteStore {
         rules: &Rules,
         now: Timestamp,
         captcha_solved: bool,
-    ) -> Result<(Admission, Tally), StoreError> {
+    ) -> Result<Option<(Admission, Tally)>, StoreError> {
         self.write(async |writer| {
+            if key.device.is_some() {
+                let sql = "SELECT 1 FROM device WHERE id = ? AND principal_id = ?";
+                let query = sqlx::query(sql).bind(device(key)).bind(&key.subject);
+                if query.fetch_optional(&mut *writer).await?.is_none() {
+                    return Ok(None);
+                }
+            }
             let found = sqlx::query(SELECT)
                 .bind(&key.subject)
                 .bind(key.kind.as_str())
@@ -65,7 +72,7 @@ impl GuessStore for SqliteStore {
                     .execute(&mut *writer)
                     .await?;
             }
-            Ok((admission, tally))
+            Ok(Some((admission, tally)))
         })
         .await
     }
@@ -125,7 +132,7 @@ impl GuessStore for SqliteStore {
         now: Timestamp,
         over: Timestamp,
         unknown_max: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         self.write(async |writer| {
             sqlx::query("DELETE FROM device WHERE expires_ms <= ?")
                 .bind(signed(now.0))
@@ -147,7 +154,8 @@ impl GuessStore for SqliteStore {
         // names than there is room for, as often as at that one.
         let fewest = "SELECT subject, kind, device FROM guess WHERE known = 0 AND in_window > ? \
                       ORDER BY in_window, first_ms LIMIT ?";
-        self.delete_guesses(fewest, 0, excess).await
+        self.delete_guesses(fewest, 0, excess).await?;
+        Ok(count.unsigned_abs() - excess)
     }
 }
 
