@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use doorward_plugins::administration::AccountChange;
@@ -126,4 +128,26 @@ async fn f11_f12_a_kill_in_the_middle_of_a_crowd_gives_no_more_guesses() {
     let more = metric(gate.operations, "doorward_password_checks_total").await;
     assert!(checked + more <= 10, "{checked} guesses were checked, and {more} more");
     assert_eq!(browser.try_sign_in("alice", PASSWORD).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f04_a_crowd_of_strangers_does_not_keep_the_owner_waiting_at_a_known_browser() {
+    let gate = gate("").await;
+    let mut owner = gate.signed_in().await;
+    guess(&mut gate.browser(), "alice", 10).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut strangers = JoinSet::new();
+    for _ in 0..12 {
+        let (mut stranger, over) = (gate.browser(), Arc::clone(&over));
+        strangers.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                stranger.try_sign_in("alice", "wrong").await;
+            }
+        });
+    }
+    for _ in 0..5 {
+        owner.sign_in("alice").await;
+    }
+    over.store(true, Ordering::Relaxed);
+    strangers.join_all().await;
 }
