@@ -160,7 +160,7 @@ async fn f17_f21_k12_a_password_is_changed_on_a_page_that_managers_of_passwords_
         "[...document.querySelectorAll('input[autocomplete]')].map(i => i.autocomplete).join()";
     let complete = house.browser.evaluate(complete).await;
     assert_eq!(complete, "username,current-password,new-password");
-    house.change_password(PASSWORD, "alice-alice-alice").await;
+    house.change_password(PASSWORD, "console-alice-console").await;
     assert!(house.browser.text("[role=alert]").await.contains("little more than"));
     let described = "document.getElementById('new_password').getAttribute('aria-describedby')";
     assert_eq!(house.browser.evaluate(described).await, "hint error");
@@ -254,7 +254,7 @@ async fn pictures_of_every_page_for_whoever_wants_to_look() {
                 "password" => house.go(PASSWORD_PAGE).await,
                 "weak" => {
                     house.go(PASSWORD_PAGE).await;
-                    house.change_password(PASSWORD, "alice-alice-alice").await;
+                    house.change_password(PASSWORD, "console-alice-console").await;
                 }
                 "sign-out" => house.go("/.doorward/sign-out").await,
                 "problem" => house.go("/.doorward/nothing").await,
