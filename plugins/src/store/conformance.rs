@@ -121,11 +121,13 @@ fn audit_records(count: u64) -> Vec<Record> {
 
 async fn the_log_grows_at_its_end_and_shrinks_at_its_front(store: &dyn AuditStore) {
     let records = audit_records(10);
-    assert_eq!(store.last().await.unwrap(), None);
+    assert_eq!(store.last(u64::MAX).await.unwrap(), None);
     store.append(&records[..4]).await.unwrap();
     store.append(&records[4..]).await.unwrap();
     assert!(matches!(store.append(&records[9..]).await, Err(StoreError::Taken)));
-    assert_eq!(store.last().await.unwrap().as_ref(), records.last());
+    assert_eq!(store.last(u64::MAX).await.unwrap().as_ref(), records.last());
+    assert_eq!(store.last(7).await.unwrap().as_ref(), records.get(6));
+    assert_eq!(store.unnumbered().await.unwrap(), 0);
     assert_eq!(store.page(0, 4).await.unwrap(), records[..4]);
     assert_eq!(store.page(8, 4).await.unwrap(), records[8..]);
 
