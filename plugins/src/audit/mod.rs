@@ -129,8 +129,8 @@ impl Audit {
         }
     }
 
-    /// The latest `limit` records that are asked for, oldest first; none from before those that
-    /// pruning has left.
+    /// The latest `limit` records that are asked for, oldest first: none from before those that
+    /// pruning has left, and none from behind the end, which somebody else has written.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -142,14 +142,14 @@ impl Audit {
         let Some(open) = &self.open else { return Ok(Vec::new()) };
         // What cannot be written yet cannot be read either; what is there can.
         let _ = self.flush().await;
-        let store = &open.writer.store;
+        let (store, end) = (&open.writer.store, open.writer.end());
         let pruned = AuditFilter {
             event: Some(EventKind::AuditPruned.name().into()),
             ..AuditFilter::default()
         };
-        let pruned = store.latest(&pruned, 1).await?;
+        let pruned = store.latest(&pruned, end, 1).await?;
         let first = pruned.first().map_or(0, chain::first_kept);
-        let mut records = store.latest(filter, limit).await?;
+        let mut records = store.latest(filter, end, limit).await?;
         records.retain(|record| record.sequence >= first);
         Ok(records)
     }

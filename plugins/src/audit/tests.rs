@@ -65,8 +65,14 @@ impl AuditStore for Memory {
         Ok(behind.take(limit as usize).cloned().collect())
     }
 
-    async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError> {
+    async fn latest(
+        &self,
+        filter: &AuditFilter,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError> {
         let mut found = self.records.lock().unwrap().clone();
+        found.retain(|record| record.sequence <= up_to);
         found.retain(|record| filter.event.as_ref().is_none_or(|event| record.event == *event));
         Ok(found.split_off(found.len().saturating_sub(limit as usize)))
     }
@@ -319,6 +325,8 @@ async fn n10_a_row_with_the_last_number_there_is_stops_neither_the_log_nor_its_c
         audit.flush().await.unwrap();
         let found = findings(&audit).await;
         assert!(found.iter().any(|(_, what)| what.contains("behind the signed end")), "{found:?}");
+        let listed = audit.latest(&AuditFilter::default(), 100).await.unwrap();
+        assert!(listed.last().unwrap().sequence < 8, "it is not listed");
     }
     assert_eq!(place.store.sequences()[..7], [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(place.lines("audit.jsonl"), [1, 2, 3, 4, 5, 6, 7]);

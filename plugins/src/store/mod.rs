@@ -130,8 +130,13 @@ pub trait AuditStore: Send + Sync {
     /// The first `limit` records behind the number `after`, as they are, whoever wrote them.
     async fn page(&self, after: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
 
-    /// The latest `limit` records that are asked for, oldest first.
-    async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError>;
+    /// The latest `limit` records that are asked for, oldest first, of those up to a number.
+    async fn latest(
+        &self,
+        filter: &AuditFilter,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError>;
 
     /// The last record of this event that, like all records before it, is older than a time: clocks
     /// are set, so that a record may be older than the one before it.

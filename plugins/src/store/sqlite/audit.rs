@@ -58,8 +58,13 @@ impl AuditStore for SqliteStore {
         Ok(in_time(query.fetch_all(&self.readers)).await?.iter().map(record).collect())
     }
 
-    async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT * FROM audit WHERE sequence > 0 AND time_ms >= ?1 AND (?2 IS NULL OR event = ?2) \
+    async fn latest(
+        &self,
+        filter: &AuditFilter,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError> {
+        let sql = "SELECT * FROM audit WHERE sequence BETWEEN 1 AND ?6 AND time_ms >= ?1 AND (?2 IS NULL OR event = ?2) \
                    AND (?3 IS NULL OR account = ?3 OR principal = ?4) \
                    ORDER BY sequence DESC LIMIT ?5";
         let query = sqlx::query(sql)
@@ -67,7 +72,8 @@ impl AuditStore for SqliteStore {
             .bind(&filter.event)
             .bind(&filter.account)
             .bind(&filter.principal)
-            .bind(limit);
+            .bind(limit)
+            .bind(signed(up_to));
         let rows = in_time(query.fetch_all(&self.readers)).await?;
         Ok(rows.iter().rev().map(record).collect())
     }
