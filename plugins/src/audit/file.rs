@@ -66,7 +66,11 @@ impl FileCopy {
     ) -> std::result::Result<(), StoreError> {
         let mut copied = match progress.copied {
             Some(copied) => copied,
-            None => self.blocking(last_sequence).await?.unwrap_or(self.began_behind),
+            // A file that has more than the log is of a log that was cut, and that goes on.
+            None => self
+                .blocking(last_sequence)
+                .await?
+                .map_or(self.began_behind, |last| last.min(self.began_behind)),
         };
         loop {
             progress.copied = Some(copied);

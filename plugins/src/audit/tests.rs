@@ -237,7 +237,7 @@ async fn n10_what_was_done_while_no_gate_ran_is_told_of_by_the_next() {
 }
 
 /// A log of somebody without the key.
-fn invented(count: u64) -> Vec<Record> {
+fn invented(count: usize) -> Vec<Record> {
     let mut head = Head::default();
     let event = Event::new(EventKind::LoginSuccess).account("mallory");
     let chained = (0..count).map(|_| {
@@ -334,6 +334,10 @@ async fn n10_a_row_with_the_last_number_there_is_stops_neither_the_log_nor_its_c
     let found = findings(&place.open().await).await;
     assert!(found.iter().all(|(_, what)| what.contains("says that the gate found")), "{found:?}");
     assert_eq!(found.len(), 2, "each start has told of it: {found:?}");
+
+    place.store.records.lock().unwrap().truncate(3);
+    place.open().await.flush().await.unwrap();
+    assert_eq!(place.lines("audit.jsonl")[7..], [4], "nor does a log that was cut stop the copy");
 }
 
 #[tokio::test]
@@ -401,7 +405,7 @@ async fn n10_what_is_left_by_pruning_verifies_and_what_is_taken_beyond_it_is_mis
         assert_eq!(findings(&audit).await.len(), 1);
         let listed = audit.latest(&AuditFilter::default(), 100).await.unwrap();
         assert_eq!(listed[0].sequence, 10);
-        place.store.records.lock().unwrap().drain(..count as usize);
+        place.store.records.lock().unwrap().drain(..count);
     }
     // Nor can anybody make the gate prune by making records older than they are.
     place.clock.advance(Duration::from_secs(3600));
@@ -410,6 +414,22 @@ async fn n10_what_is_left_by_pruning_verifies_and_what_is_taken_beyond_it_is_mis
     assert_eq!(place.store.sequences()[0], 10);
     place.store.records.lock().unwrap().remove(0);
     assert_eq!(findings(&audit).await[0], (10, "is missing".to_owned()));
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_while_somebody_reads_the_log_part_by_part() {
+    let place = Place::new("read", "keep = \"2d\"");
+    let audit = place.open().await;
+    record_many(&audit, PAGE as usize + 100);
+    audit.close().await;
+    place.clock.advance(2 * DAY - Duration::from_secs(10));
+    assert_eq!(audit.page(0).await.unwrap().0.len(), PAGE as usize);
+    place.clock.advance(Duration::from_secs(20));
+    audit.prune().await.unwrap();
+    assert_eq!(place.store.sequences()[0], 1);
+    place.clock.advance(Duration::from_secs(3600));
+    audit.prune().await.unwrap();
+    assert!(place.store.sequences()[0] > 1);
 }
 
 #[tokio::test]
