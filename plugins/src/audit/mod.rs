@@ -168,7 +168,9 @@ impl Audit {
         let _pause = open.writer.pause().await;
         let records = open.writer.store.page(after, PAGE).await?;
         let is_last = records.len() < PAGE as usize;
-        open.writer.note_read(!is_last);
+        if !is_last {
+            open.writer.note_read();
+        }
         let end = if is_last { open.writer.seals.end_token() } else { None };
         Ok((records, end))
     }

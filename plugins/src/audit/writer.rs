@@ -148,10 +148,10 @@ impl Writer {
         self.end.load(Ordering::Relaxed)
     }
 
-    /// A part of the log was read; is there more?
-    pub(super) fn note_read(&self, more: bool) {
+    /// A part of the log was read, and there is more.
+    pub(super) fn note_read(&self) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        *read = more.then(|| self.clock.now());
+        *read = Some(self.clock.now());
     }
 
     fn is_read(&self) -> bool {
