@@ -1,8 +1,13 @@
 //! Verification: what was done to a log, and where.
 //!
 //! What is found: a record that was edited, replaced, removed, put in or moved; records missing at
-//! the front beyond what the log itself says was pruned; records missing at the end, or added there,
-//! against what is signed about the end.
+//! the front beyond what the log itself says was pruned, as far as a signature covers that; records
+//! put in before what was kept; records missing at the end, or added there, against what is signed
+//! about the end.
+//!
+//! Pruning takes records away from the front only, and not while the log is read: between two records
+//! nothing may be missing. What stands before the first kept record is of the log if it is chained to
+//! it, and was put in otherwise.
 //!
 //! What is not found: a log and its signed end that were both put back to an earlier state together
 //! (an export kept elsewhere shows it), and what was done by somebody who has the key.
@@ -51,8 +56,10 @@ pub struct Report {
 pub struct Verifier {
     seals: SealReader,
     at: Option<Head>,
-    /// No record before this one has to be there.
+    /// No record before this one has to be there: a signature covers the record that says so.
     first_kept: u64,
+    /// The same as far as only a record says so that no signature covers yet.
+    says_kept: u64,
     /// Only a piece of a log, which may begin and end anywhere.
     piece: bool,
     /// Missing records between others, from and to.
@@ -63,7 +70,8 @@ pub struct Verifier {
 impl Verifier {
     /// For a whole log, or for a `piece` of one.
     pub(crate) fn new(seals: SealReader, piece: bool) -> Self {
-        Self { seals, at: None, first_kept: 1, piece, gaps: Vec::new(), report: Report::default() }
+        let (gaps, report) = (Vec::new(), Report::default());
+        Self { seals, at: None, first_kept: 1, says_kept: 1, piece, gaps, report }
     }
 
     /// For a log in a file that was sealed with this key.
@@ -80,6 +88,9 @@ impl Verifier {
     /// Looks at the next record.
     pub fn take(&mut self, record: &Record) {
         let sequence = record.sequence;
+        if sequence == 0 {
+            self.found(0, "has a number that no gate gives");
+        }
         if record.hash != record.computed_hash() {
             self.found(sequence, "was edited");
         }
@@ -119,6 +130,7 @@ impl Verifier {
             let before = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
             if stated == Some(before) {
                 self.report.signed = before.sequence;
+                self.first_kept = self.says_kept;
             } else {
                 let what = format!(
                     "is a checkpoint that the log's key has not signed: something after record {} was changed",
@@ -127,33 +139,49 @@ impl Verifier {
                 self.found(record.sequence, what);
             }
         } else if is(EventKind::AuditPruned) {
-            let first = detail(FIRST_KEPT).parse().unwrap_or_default();
-            self.first_kept = self.first_kept.max(first);
+            self.says_kept = self.says_kept.max(first_kept(record));
         } else if is(EventKind::AuditBroken) {
             let what = format!("says that the gate found the log changed: {}", detail(FOUND));
             self.found(record.sequence, what);
         }
     }
 
+    /// So many rows have numbers before one, where no record can be.
+    pub(crate) fn take_unnumbered(&mut self, count: u64) {
+        if count > 0 {
+            let what = format!("and before it are {count} rows that no gate has written");
+            self.found(0, what);
+        }
+    }
+
     /// Something stands where the next record should.
     pub fn take_unreadable(&mut self, line: u64) {
-        let sequence = self.at.map_or(1, |at| at.sequence + 1);
+        let sequence = self.at.map_or(1, |at| at.sequence.saturating_add(1));
         self.found(sequence, format!("is no record as it was exported (line {line})"));
     }
 
     /// All records were there. `end` is what is signed about the end, as it was found.
     pub fn finish(mut self, end: Option<&str>) -> Report {
-        // What was pruned while the log was read is not missing.
+        let end = end.map(|token| self.seals.end(token));
+        let signed_end = end.flatten();
+        if signed_end.is_some_and(|end| verify_end(self.at.unwrap_or_default(), end).is_none()) {
+            self.first_kept = self.says_kept;
+        }
+        let (first, last) = (self.report.first, signed_end.map_or(u64::MAX, End::furthest));
         for (from, to) in std::mem::take(&mut self.gaps) {
-            if to >= self.first_kept {
-                self.missing(from, to);
+            if to < self.first_kept {
+                let kept = self.first_kept;
+                let what = format!("and what is before it was put in: the log begins at {kept}");
+                self.found(from - 1, what);
+            } else if from <= last {
+                // Behind the end nothing is missing, whatever number somebody wrote there.
+                self.missing(from, to.min(last));
             }
         }
-        let first = self.report.first;
         if first > self.first_kept && !self.piece {
             self.missing(self.first_kept, first - 1);
         }
-        match end.map(|token| self.seals.end(token)) {
+        match end {
             None if self.piece => {}
             None => {
                 let what = "and what followed is missing, or the log's signed end is";
@@ -186,6 +214,11 @@ impl Verifier {
     }
 }
 
+/// The first record that was kept, as a record about pruning says.
+pub(super) fn first_kept(record: &Record) -> u64 {
+    record.details.get(FIRST_KEPT).and_then(|first| first.parse().ok()).unwrap_or_default()
+}
+
 fn missing(from: u64, to: u64) -> String {
     if from == to { "is missing".into() } else { format!("is missing, with all up to record {to}") }
 }
@@ -197,8 +230,8 @@ pub(crate) fn verify_end(last: Head, end: End) -> Option<Finding> {
     }
     let (sequence, what) = if last.sequence < end.now.sequence {
         (last.sequence + 1, missing(last.sequence + 1, end.now.sequence))
-    } else if last.sequence > end.next.sequence {
-        let first = end.next.sequence + 1;
+    } else if last.sequence > end.furthest() {
+        let first = end.furthest() + 1;
         (first, format!("was added behind the signed end, up to {}", last.sequence))
     } else {
         (last.sequence, "is not the one of the signed end: it was replaced".into())
@@ -380,14 +413,54 @@ mod tests {
             assert_eq!(places(&records[first..], &end), Vec::<u64>::new(), "from {}", first + 1);
         }
         assert_eq!(places(&records[4..], &end), [4]);
-        assert_eq!(
-            places(&[&records[..1], &records[3..]].concat(), &end),
-            Vec::<u64>::new(),
-            "while it is pruned"
-        );
+        let apart = [&records[..1], &records[3..]].concat();
+        assert_eq!(places(&apart, &end), [1], "not chained to what was kept");
+        let mut invented = records[..3].to_vec();
+        invented[0].account = Some("mallory".into());
+        rechain(&mut invented, 0);
+        assert_eq!(places(&[&invented[..], &records[3..]].concat(), &end), [3]);
+        assert_eq!(places(&[&invented[..2], &records[3..]].concat(), &end), [2]);
         let mut piece = Verifier::new(seals().reader(), true);
         records[6..].iter().for_each(|record| piece.take(record));
         assert_eq!(piece.finish(None).findings, []);
+    }
+
+    /// Whoever writes into a file can say that the log was pruned, and sign nothing.
+    #[test]
+    fn n10_what_only_an_unsigned_record_says_was_pruned_is_missing() {
+        let (log, end) = log(20, 5);
+        let behind = |records: &[Record], first: u64| {
+            let event = Event::new(EventKind::AuditPruned).with(FIRST_KEPT, first);
+            let last = records.last().unwrap().head();
+            [records, &[Record::chain(&event, Timestamp(0), last)]].concat()
+        };
+        let mut edited = log.clone();
+        edited[6].account = Some("mallory".into());
+        edited[6].hash = edited[6].computed_hash();
+        edited.drain(7..14);
+        let mut piece = Verifier::new(seals().reader(), true);
+        behind(&edited, 20).iter().for_each(|record| piece.take(record));
+        let report = piece.finish(None);
+        assert_eq!((report.findings[0].sequence, report.findings.len()), (8, 1), "{report:#?}");
+
+        let cut = behind(&log[3..], 4);
+        let found = places(&cut, &end);
+        assert!(found.contains(&1) && found.contains(&21), "{found:?}");
+    }
+
+    #[test]
+    fn n10_a_row_with_a_number_that_no_record_can_have_is_found() {
+        let (mut log, end) = log(9, 3);
+        log.push(Record { sequence: i64::MAX as u64, ..log[0].clone().rechained(log[8].head()) });
+        let found = verify(&log, &end).findings;
+        let texts: Vec<_> = found.iter().map(|finding| finding.what.as_str()).collect();
+        assert!(texts.iter().any(|text| text.contains("added behind the signed end")), "{texts:?}");
+        assert!(!texts.iter().any(|text| text.contains("missing")), "{texts:?}");
+        log.pop();
+        let mut verifier = Verifier::new(seals().reader(), false);
+        log.iter().for_each(|record| verifier.take(record));
+        verifier.take_unnumbered(2);
+        assert_eq!(verifier.finish(Some(&end)).findings[0].sequence, 0);
     }
 
     #[test]

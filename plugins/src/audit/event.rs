@@ -67,6 +67,22 @@ impl Event {
         self
     }
 
+    /// Why a sign-in was refused before anything was spent on it; `None`: it was not. What anybody
+    /// can cause for nothing is counted apart from real guesses, each of which costs a hash, so that
+    /// it can neither fill the log nor keep guesses out of it.
+    pub(crate) fn refused_early(&self) -> Option<&'static str> {
+        let says = |name: &str, value: &str| {
+            self.details.iter().any(|(own, text)| *own == name && text == value)
+        };
+        match self.kind {
+            EventKind::LoginUnavailable => Some("unavailable"),
+            EventKind::LoginFail if says("reason", "captcha") => Some("captcha"),
+            EventKind::LoginFail if says("reason", "guessing") => Some("guessing"),
+            EventKind::LoginFail if says("factor", "certificate") => Some("certificate"),
+            _ => None,
+        }
+    }
+
     /// Takes what steers a screen out of all its texts.
     pub(crate) fn tamed(&self) -> Self {
         let optional = |text: &Option<String>| text.as_deref().map(tame);
@@ -128,7 +144,7 @@ impl Severity {
 
 /// How many events of a kind become records of their own within a minute, if anybody can cause them
 /// at no cost.
-const CHEAP_PER_MINUTE: u64 = 60;
+pub(super) const CHEAP_PER_MINUTE: u64 = 60;
 
 /// The same of all others that come from outside. They cost a password hash, or a session.
 const DEAR_PER_MINUTE: u64 = 6000;

@@ -22,6 +22,8 @@ const LINE_BYTES_MAX: u64 = 256 * 1024;
 /// Copies records into a file.
 pub(super) struct FileCopy {
     path: PathBuf,
+    /// Where the log ended when this process began.
+    began_behind: u64,
     /// Whoever holds it copies.
     turn: tokio::sync::Mutex<Progress>,
     file: Arc<Mutex<Option<File>>>,
@@ -35,12 +37,14 @@ struct Progress {
 }
 
 impl FileCopy {
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), turn: Default::default(), file: Arc::default() }
+    /// For a log that ends at the record `began_behind`.
+    pub(super) fn new(path: &Path, began_behind: u64) -> Self {
+        let (path, turn, file) = (path.to_owned(), Default::default(), Arc::default());
+        Self { path, began_behind, turn, file }
     }
 
-    /// Copies what is in the store and not in the file. `end` is where the log ended when this
-    /// process began.
+    /// Copies what is in the store and not in the file, up to the record `end`: what somebody has
+    /// written far behind it must not keep what follows out of the file.
     pub(super) async fn catch_up(&self, store: &dyn AuditStore, end: u64) {
         let mut progress = self.turn.lock().await;
         let result = self.copy(&mut progress, store, end).await;
@@ -62,11 +66,16 @@ impl FileCopy {
     ) -> std::result::Result<(), StoreError> {
         let mut copied = match progress.copied {
             Some(copied) => copied,
-            None => self.blocking(last_sequence).await?.unwrap_or(end),
+            // A file that has more than the log is of a log that was cut, and that goes on.
+            None => self
+                .blocking(last_sequence)
+                .await?
+                .map_or(self.began_behind, |last| last.min(self.began_behind)),
         };
         loop {
             progress.copied = Some(copied);
-            let records = store.page(copied, PART).await?;
+            let mut records = store.page(copied, PART).await?;
+            records.retain(|record| record.sequence <= end);
             let Some(last) = records.last() else { return Ok(()) };
             copied = last.sequence;
             let mut lines = String::new();

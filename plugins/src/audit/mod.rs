@@ -62,8 +62,6 @@ pub struct Audit {
 struct Open {
     writer: Arc<Writer>,
     file: Option<Arc<FileCopy>>,
-    /// Where the log ended when this process began.
-    began_behind: u64,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -82,20 +80,15 @@ impl Audit {
         let place = || config.store.path.display().to_string();
         let head_file = config.store.beside("audit-head");
         let seals = Seals::open(&rules.key_file, head_file, clock.wall())?;
-        let last = store.last().await.map_err(|error| OpenError::Store(place(), error))?;
-        let began_behind = last.map_or(0, |record| record.sequence);
-        let file = rules.file.as_deref().map(FileCopy::new).map(Arc::new);
+        let file = rules.file.clone();
         let writer = Writer::open(store, seals, rules, clock).await;
         let writer = Arc::new(writer.map_err(|error| OpenError::Store(place(), error))?);
+        let file = file.map(|path| Arc::new(FileCopy::new(&path, writer.end())));
         let mut tasks = vec![tokio::spawn(keep_writing(Arc::clone(&writer)))];
         if let Some(file) = &file {
-            tasks.push(tokio::spawn(keep_copying(
-                Arc::clone(file),
-                Arc::clone(&writer.store),
-                began_behind,
-            )));
+            tasks.push(tokio::spawn(keep_copying(Arc::clone(file), Arc::clone(&writer))));
         }
-        Ok(Self { open: Some(Open { writer, file, began_behind, tasks }) })
+        Ok(Self { open: Some(Open { writer, file, tasks }) })
     }
 
     /// Notes that something happened. Never waits and never fails.
@@ -120,7 +113,7 @@ impl Audit {
         let Some(open) = &self.open else { return Ok(()) };
         open.writer.write(false).await?;
         if let Some(file) = &open.file {
-            file.catch_up(&*open.writer.store, open.began_behind).await;
+            file.catch_up(&*open.writer.store, open.writer.end()).await;
         }
         Ok(())
     }
@@ -136,7 +129,8 @@ impl Audit {
         }
     }
 
-    /// The latest `limit` records that are asked for, oldest first.
+    /// The latest `limit` records that are asked for, oldest first: none from before those that
+    /// pruning has left, and none from behind the end, which somebody else has written.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -148,7 +142,16 @@ impl Audit {
         let Some(open) = &self.open else { return Ok(Vec::new()) };
         // What cannot be written yet cannot be read either; what is there can.
         let _ = self.flush().await;
-        open.writer.store.latest(filter, limit).await
+        let (store, end) = (&open.writer.store, open.writer.end());
+        let pruned = AuditFilter {
+            event: Some(EventKind::AuditPruned.name().into()),
+            ..AuditFilter::default()
+        };
+        let pruned = store.latest(&pruned, end, 1).await?;
+        let first = pruned.first().map_or(0, chain::first_kept);
+        let mut records = store.latest(filter, end, limit).await?;
+        records.retain(|record| record.sequence >= first);
+        Ok(records)
     }
 
     /// The first records behind the number `after`; with the last of them what is signed about the
@@ -165,6 +168,9 @@ impl Audit {
         let _pause = open.writer.pause().await;
         let records = open.writer.store.page(after, PAGE).await?;
         let is_last = records.len() < PAGE as usize;
+        if !is_last {
+            open.writer.note_read();
+        }
         let end = if is_last { open.writer.seals.end_token() } else { None };
         Ok((records, end))
     }
@@ -176,6 +182,7 @@ impl Audit {
     pub async fn verify(&self) -> Result<Report, StoreError> {
         let Some(open) = &self.open else { return Ok(Report::default()) };
         let mut verifier = Verifier::new(open.writer.seals.reader(), false);
+        verifier.take_unnumbered(open.writer.store.unnumbered().await?);
         let mut after = 0;
         loop {
             let (records, end) = self.page(after).await?;
@@ -194,7 +201,7 @@ impl Audit {
         let end = async {
             let written = open.writer.write(true).await;
             if let Some(file) = &open.file {
-                file.catch_up(&*open.writer.store, open.began_behind).await;
+                file.catch_up(&*open.writer.store, open.writer.end()).await;
             }
             written.is_ok()
         };
@@ -235,11 +242,11 @@ async fn keep_writing(writer: Arc<Writer>) {
     }
 }
 
-async fn keep_copying(file: Arc<FileCopy>, store: Arc<dyn AuditStore>, began_behind: u64) {
+async fn keep_copying(file: Arc<FileCopy>, writer: Arc<Writer>) {
     let mut turn = tokio::time::interval(WRITE_EVERY);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turn.tick().await;
-        file.catch_up(&*store, began_behind).await;
+        file.catch_up(&*writer.store, writer.end()).await;
     }
 }

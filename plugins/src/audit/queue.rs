@@ -2,15 +2,24 @@
 //!
 //! Who adds one never waits. What does not fit is counted, and the count takes the place in the log
 //! that the events would have had. Kinds that come too often are counted too: see
-//! [`EventKind::per_minute`].
+//! [`EventKind::per_minute`] and [`Event::refused_early`].
 
 use std::collections::{HashMap, VecDeque};
 
+use super::event::CHEAP_PER_MINUTE;
 use super::{Event, EventKind};
 use crate::clock::Timestamp;
 
 /// An event, and when it happened by the wall clock.
 pub(super) type Waiting = (Event, Timestamp);
+
+/// What is counted together: a kind, and why it was refused early if it was.
+type Sort = (EventKind, Option<&'static str>);
+
+/// How many of a sort become records of their own within a minute.
+fn per_minute((kind, refused_early): Sort) -> u64 {
+    if refused_early.is_some() { CHEAP_PER_MINUTE } else { kind.per_minute() }
+}
 
 pub(super) struct Queue {
     events: VecDeque<Waiting>,
@@ -19,8 +28,8 @@ pub(super) struct Queue {
     gap: u64,
     /// The minute in which is counted, since the Unix epoch.
     minute: u64,
-    /// How many of each kind there were in it.
-    counts: HashMap<EventKind, u64>,
+    /// How many of each sort there were in it.
+    counts: HashMap<Sort, u64>,
 }
 
 impl Queue {
@@ -32,9 +41,10 @@ impl Queue {
     /// Adds an event that happened at `wall`. Says whether it, or its count, will be written.
     pub(super) fn push(&mut self, event: Event, now: Timestamp, wall: Timestamp) -> bool {
         self.summarise(now, wall);
-        let count = self.counts.entry(event.kind).or_default();
+        let sort = (event.kind, event.refused_early());
+        let count = self.counts.entry(sort).or_default();
         *count += 1;
-        if *count > event.kind.per_minute() {
+        if *count > per_minute(sort) {
             return true;
         }
         self.add(event, wall)
@@ -68,14 +78,14 @@ impl Queue {
 
     /// The same before the minute is over.
     pub(super) fn summarise_at_once(&mut self, wall: Timestamp) {
-        let counts = std::mem::take(&mut self.counts);
-        for kind in EventKind::ALL {
-            let count = counts.get(kind).copied().unwrap_or_default();
-            let beyond = count.saturating_sub(kind.per_minute());
-            if beyond > 0 {
-                let event = Event::new(EventKind::AuditSummary).with("event", kind.name());
-                self.add(event.with("count", beyond), wall);
-            }
+        let counts = std::mem::take(&mut self.counts).into_iter();
+        let beyond = |(sort, count): (Sort, u64)| (sort, count.saturating_sub(per_minute(sort)));
+        let mut beyond: Vec<_> = counts.map(beyond).filter(|(_, count)| *count > 0).collect();
+        beyond.sort_by_key(|((kind, early), _)| (kind.name(), *early));
+        for ((kind, early), count) in beyond {
+            let event = Event::new(EventKind::AuditSummary).with("event", kind.name());
+            let event = event.with("count", count);
+            self.add(early.map_or(event.clone(), |why| event.with("reason", why)), wall);
         }
     }
 
@@ -147,5 +157,31 @@ mod tests {
         assert_eq!(names(&mut queue), [("audit_summary".to_owned(), "440".to_owned())]);
         queue.push(event(EventKind::CsrfRefused), Timestamp(120_000), Timestamp(0));
         assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn n09_attempts_that_cost_no_hash_become_counts_and_push_no_guess_out() {
+        let mut queue = Queue::new(10_000);
+        let push = |queue: &mut Queue, event| queue.push(event, Timestamp(0), Timestamp(0));
+        let fail = || event(EventKind::LoginFail).with("factor", "password");
+        for _ in 0..1000 {
+            push(&mut queue, fail().with("reason", "captcha"));
+            push(&mut queue, fail().with("reason", "guessing"));
+            push(&mut queue, event(EventKind::LoginUnavailable).with("error", "no place"));
+        }
+        assert_eq!(queue.len(), 180, "60 of each");
+        for _ in 0..1000 {
+            push(&mut queue, fail());
+        }
+        assert_eq!(queue.len(), 1180, "every guess that was compared");
+        queue.take(2000, Timestamp(0));
+        queue.summarise_at_once(Timestamp(0));
+        let told = queue.take(10, Timestamp(0)).into_iter().map(|(event, _)| event.details);
+        let told: Vec<_> = told.map(|details| format!("{details:?}")).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        for reason in ["captcha", "guessing", "unavailable"] {
+            let is_it = |text: &&String| text.contains(reason) && text.contains("940");
+            assert_eq!(told.iter().filter(is_it).count(), 1, "{told:?}");
+        }
     }
 }

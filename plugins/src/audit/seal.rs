@@ -59,6 +59,13 @@ pub(crate) struct End {
     pub(crate) next: Head,
 }
 
+impl End {
+    /// The number behind which there is nothing.
+    pub(super) fn furthest(self) -> u64 {
+        self.now.sequence.max(self.next.sequence)
+    }
+}
+
 impl Seals {
     /// Opens the key, making it when it is missing; says whether it was.
     pub(crate) fn open(
@@ -134,8 +141,13 @@ impl SealReader {
 
     /// The record that a checkpoint speaks of. `None`: it was not signed with this key.
     pub(crate) fn checkpoint(&self, token: &str) -> Option<Head> {
-        let Statement { sequence, hash, .. } = self.statement(token, CHECKPOINT)?;
-        Some(Head { sequence, hash })
+        self.sealed(token).map(|(head, _)| head)
+    }
+
+    /// The same, with when it was signed.
+    pub(crate) fn sealed(&self, token: &str) -> Option<(Head, Timestamp)> {
+        let Statement { sequence, hash, time, .. } = self.statement(token, CHECKPOINT)?;
+        Some((Head { sequence, hash }, time))
     }
 
     /// Where the log ends. `None`: it was not signed with this key.

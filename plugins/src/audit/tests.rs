@@ -39,18 +39,24 @@ impl AuditStore for Memory {
     async fn append(&self, records: &[Record]) -> Result<(), StoreError> {
         let does = self.does.load(Ordering::SeqCst);
         let mut held = self.records.lock().unwrap();
-        if does == FAILS {
-            return Err(StoreError::Timeout);
-        }
         if held.iter().any(|held| records.iter().any(|new| new.sequence == held.sequence)) {
             return Err(StoreError::Taken);
         }
+        if does == FAILS {
+            return Err(StoreError::Timeout);
+        }
         held.extend_from_slice(records);
+        held.sort_by_key(|record| record.sequence);
         if does == LIES { Err(StoreError::Timeout) } else { Ok(()) }
     }
 
-    async fn last(&self) -> Result<Option<Record>, StoreError> {
-        Ok(self.records.lock().unwrap().last().cloned())
+    async fn last(&self, up_to: u64) -> Result<Option<Record>, StoreError> {
+        let held = self.records.lock().unwrap();
+        Ok(held.iter().rfind(|record| record.sequence <= up_to).cloned())
+    }
+
+    async fn unnumbered(&self) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn page(&self, after: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
@@ -59,8 +65,16 @@ impl AuditStore for Memory {
         Ok(behind.take(limit as usize).cloned().collect())
     }
 
-    async fn latest(&self, _: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError> {
-        self.page(0, limit).await
+    async fn latest(
+        &self,
+        filter: &AuditFilter,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut found = self.records.lock().unwrap().clone();
+        found.retain(|record| record.sequence <= up_to);
+        found.retain(|record| filter.event.as_ref().is_none_or(|event| record.event == *event));
+        Ok(found.split_off(found.len().saturating_sub(limit as usize)))
     }
 
     async fn last_older(&self, event: &str, than: Timestamp) -> Result<Option<Record>, StoreError> {
@@ -167,7 +181,7 @@ async fn n10_who_writes_into_the_log_of_a_running_gate_is_told_of_in_it() {
     let audit = place.open().await;
     record_many(&audit, 2);
     audit.flush().await.unwrap();
-    let last = place.store.last().await.unwrap().unwrap();
+    let last = place.store.last(u64::MAX).await.unwrap().unwrap();
     let forged = Record::chain(&Event::new(EventKind::LoginSuccess), Timestamp(0), last.head());
     place.store.records.lock().unwrap().push(forged);
     record_many(&audit, 1);
@@ -220,6 +234,110 @@ async fn n10_what_was_done_while_no_gate_ran_is_told_of_by_the_next() {
             }
         }
     }
+}
+
+/// A log of somebody without the key.
+fn invented(count: usize) -> Vec<Record> {
+    let mut head = Head::default();
+    let event = Event::new(EventKind::LoginSuccess).account("mallory");
+    let chained = (0..count).map(|_| {
+        let record = Record::chain(&event, Timestamp(0), head);
+        head = record.head();
+        record
+    });
+    chained.collect()
+}
+
+/// Somebody changes the log and keeps what the gate says about it from being written.
+#[tokio::test]
+async fn n10_a_changed_log_is_not_signed_while_the_record_that_says_so_cannot_be_written() {
+    for done in ["cut", "replaced", "added", "emptied", "emptied, no head", "replaced, no head"] {
+        let place = Place::new(&format!("unsigned-{}", done.replace([' ', ','], "-")), "");
+        let audit = place.open().await;
+        record_many(&audit, 3);
+        audit.close().await;
+        {
+            let mut held = place.store.records.lock().unwrap();
+            match done.split(',').next().unwrap() {
+                "cut" => held.truncate(2),
+                "emptied" => held.clear(),
+                "replaced" => *held = invented(4),
+                _ => {
+                    let event = Event::new(EventKind::LoginSuccess);
+                    let added = Record::chain(&event, Timestamp(0), held[3].head());
+                    held.push(added);
+                }
+            }
+        }
+        if done.ends_with("no head") {
+            std::fs::remove_file(place.folder.join("a.audit-head")).unwrap();
+        }
+        let left = place.store.sequences();
+        place.store.does.store(FAILS, Ordering::SeqCst);
+        for _ in 0..2 {
+            let audit = place.open().await;
+            record_many(&audit, 1);
+            assert!(audit.flush().await.is_err());
+            assert!(audit.prune().await.is_ok(), "it waits for that record too");
+            assert_ne!(findings(&audit).await, [], "{done}");
+        }
+        assert_eq!(place.store.sequences(), left);
+        place.store.does.store(WORKS, Ordering::SeqCst);
+        let audit = place.open().await;
+        audit.flush().await.unwrap();
+        assert_eq!(place.store.events().last().unwrap(), "audit_broken", "{done}");
+        assert_ne!(findings(&audit).await, [], "{done}");
+        drop(audit);
+        assert_ne!(findings(&place.open().await).await, [], "{done}: for good");
+    }
+}
+
+#[tokio::test]
+async fn n10_who_writes_into_a_running_log_and_then_keeps_it_from_going_on_is_found() {
+    let place = Place::new("foreign-fails", "");
+    let audit = place.open().await;
+    record_many(&audit, 2);
+    audit.flush().await.unwrap();
+    let last = place.store.last(u64::MAX).await.unwrap().unwrap();
+    let forged = Record::chain(&Event::new(EventKind::LoginSuccess), Timestamp(0), last.head());
+    place.store.records.lock().unwrap().push(forged);
+    place.store.does.store(FAILS, Ordering::SeqCst);
+    record_many(&audit, 1);
+    assert!(audit.flush().await.is_err());
+    assert_eq!(findings(&audit).await.len(), 1, "at once");
+    drop(audit);
+    place.store.does.store(WORKS, Ordering::SeqCst);
+    let found = findings(&place.open().await).await;
+    assert!(found.iter().any(|(_, what)| what.contains("the signed end")), "{found:?}");
+}
+
+#[tokio::test]
+async fn n10_a_row_with_the_last_number_there_is_stops_neither_the_log_nor_its_copy() {
+    let place = Place::new("far", "file = \"audit.jsonl\"");
+    let audit = place.open().await;
+    record_many(&audit, 2);
+    audit.close().await;
+    let far = Record { sequence: i64::MAX as u64, ..invented(1).remove(0) };
+    place.store.records.lock().unwrap().push(far);
+    for _ in 0..2 {
+        let audit = place.open().await;
+        record_many(&audit, 1);
+        audit.flush().await.unwrap();
+        let found = findings(&audit).await;
+        assert!(found.iter().any(|(_, what)| what.contains("behind the signed end")), "{found:?}");
+        let listed = audit.latest(&AuditFilter::default(), 100).await.unwrap();
+        assert!(listed.last().unwrap().sequence < 8, "it is not listed");
+    }
+    assert_eq!(place.store.sequences()[..7], [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(place.lines("audit.jsonl"), [1, 2, 3, 4, 5, 6, 7]);
+    place.store.records.lock().unwrap().pop();
+    let found = findings(&place.open().await).await;
+    assert!(found.iter().all(|(_, what)| what.contains("says that the gate found")), "{found:?}");
+    assert_eq!(found.len(), 2, "each start has told of it: {found:?}");
+
+    place.store.records.lock().unwrap().truncate(3);
+    place.open().await.flush().await.unwrap();
+    assert_eq!(place.lines("audit.jsonl")[7..], [4], "nor does a log that was cut stop the copy");
 }
 
 #[tokio::test]
@@ -280,8 +398,38 @@ async fn n10_what_is_left_by_pruning_verifies_and_what_is_taken_beyond_it_is_mis
     assert_eq!(kept[0], 10, "{kept:?}");
     assert_eq!(place.store.records.lock().unwrap()[0].event, "audit_checkpoint");
     assert_eq!(findings(&audit).await, []);
+
+    // What is put in where the log was pruned is neither listed nor taken for a part of it.
+    for count in [5, 9] {
+        place.store.records.lock().unwrap().splice(0..0, invented(count));
+        assert_eq!(findings(&audit).await.len(), 1);
+        let listed = audit.latest(&AuditFilter::default(), 100).await.unwrap();
+        assert_eq!(listed[0].sequence, 10);
+        place.store.records.lock().unwrap().drain(..count);
+    }
+    // Nor can anybody make the gate prune by making records older than they are.
+    place.clock.advance(Duration::from_secs(3600));
+    place.store.records.lock().unwrap().iter_mut().for_each(|record| record.time = Timestamp(0));
+    audit.prune().await.unwrap();
+    assert_eq!(place.store.sequences()[0], 10);
     place.store.records.lock().unwrap().remove(0);
-    assert_eq!(findings(&audit).await, [(10, "is missing".to_owned())]);
+    assert_eq!(findings(&audit).await[0], (10, "is missing".to_owned()));
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_while_somebody_reads_the_log_part_by_part() {
+    let place = Place::new("read", "keep = \"2d\"");
+    let audit = place.open().await;
+    record_many(&audit, PAGE as usize + 100);
+    audit.close().await;
+    place.clock.advance(2 * DAY - Duration::from_secs(10));
+    assert_eq!(audit.page(0).await.unwrap().0.len(), PAGE as usize);
+    place.clock.advance(Duration::from_secs(20));
+    audit.prune().await.unwrap();
+    assert_eq!(place.store.sequences()[0], 1);
+    place.clock.advance(Duration::from_secs(3600));
+    audit.prune().await.unwrap();
+    assert!(place.store.sequences()[0] > 1);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::sync::MutexGuard;
 use super::chain::{FIRST_KEPT, FOUND, Finding, verify_end};
 use super::queue::Queue;
 use super::record::{Head, Record};
-use super::seal::{End, Seals};
+use super::seal::{End, SEAL, Seals};
 use super::{Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{AuditStore, StoreError};
@@ -27,6 +27,15 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// How many records are removed in one transaction.
 const PRUNE_BATCH: u32 = 2000;
 
+/// How long nothing is pruned after a part of the log was read with more to come: who reads on must
+/// not find a hole.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+
+/// How far behind the end of the log somebody else's record is gone on behind. Those further away
+/// (the last number there is, say) are left where they are, for verification to find, or there
+/// would be no numbers left.
+const REACH: u64 = 1 << 40;
+
 /// What is written, by whom, and where to.
 pub(super) struct Writer {
     pub(super) store: Arc<dyn AuditStore>,
@@ -37,11 +46,21 @@ pub(super) struct Writer {
     dropped: AtomicU64,
     /// Whoever holds it writes; nobody else does.
     chain: tokio::sync::Mutex<Chain>,
+    /// The number of the last record of this log, whatever others have written.
+    end: AtomicU64,
+    /// When a part of the log was read, with more to come.
+    read: Mutex<Option<Timestamp>>,
 }
 
 /// How far the log is.
 pub(super) struct Chain {
+    /// What the next record is chained to: whatever stands there.
     head: Head,
+    /// Where the log ends as far as it is known to be ours: what is signed to be its end until the
+    /// batch is there. If `head` is somebody else's, the batch begins with a record that says so, and
+    /// until that is committed this stays what it was: nobody gets a signature on another log by
+    /// keeping the batch from being written. `None`: nothing was signed, and nothing will be before.
+    ours: Option<Head>,
     /// What is being written: the same until it is there.
     batch: Vec<Record>,
     /// Records since the latest checkpoint, and when that was.
@@ -59,11 +78,14 @@ impl Writer {
         rules: Rules,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let last = store.last().await?;
-        let head = last.as_ref().map(Record::head).unwrap_or_default();
-        let sealed = |last: Record| last.event == EventKind::AuditCheckpoint.name();
         let token = seals.end_token();
         let end = token.as_deref().and_then(|token| seals.reader().end(token));
+        let reach = end.map_or(0, |end| end.next.sequence).saturating_add(REACH);
+        let last = store.last(reach).await?;
+        let far = store.last(u64::MAX).await?.map(|last| last.sequence);
+        let far = far.filter(|sequence| *sequence > reach);
+        let head = last.as_ref().map(Record::head).unwrap_or_default();
+        let sealed = |last: Record| last.event == EventKind::AuditCheckpoint.name();
         let begins = is_new && token.is_none() && head == Head::default();
         let found = match end {
             None if begins => None,
@@ -73,9 +95,19 @@ impl Writer {
             }
             Some(end) => verify_end(head, end),
         };
+        let ours = if found.is_none() { Some(head) } else { end.map(|end| end.now) };
+        let found = found.or(far.map(|sequence| {
+            let what = "has a number that the log has not reached: somebody else wrote it".into();
+            Finding { sequence, what }
+        }));
+        let wall = clock.wall();
+        let told = found
+            .map(|Finding { sequence, what }| Record::chain(&broken(sequence, &what), wall, head));
         let chain = Chain {
             head,
-            batch: Vec::new(),
+            ours,
+            // Before everything else.
+            batch: told.into_iter().collect(),
             // How many there are does not matter: the next checkpoint comes when it is time.
             unsealed: u64::from(!last.is_none_or(sealed)),
             sealed: clock.now(),
@@ -84,10 +116,10 @@ impl Writer {
         };
         let queue = Mutex::new(Queue::new(rules.queue));
         let (seals, chain) = (Arc::new(seals), tokio::sync::Mutex::new(chain));
-        let writer = Self { store, seals, rules, clock, queue, dropped: AtomicU64::new(0), chain };
-        if let Some(Finding { sequence, what }) = found {
-            writer.push(broken(sequence, &what));
-        } else if begins {
+        let (dropped, end) = (AtomicU64::new(0), AtomicU64::new(head.sequence));
+        let read = Mutex::default();
+        let writer = Self { store, seals, rules, clock, queue, dropped, chain, end, read };
+        if begins {
             // From now on a log without a signed end is one that somebody has meddled with.
             writer.write_end(End { now: head, next: head }).await?;
         }
@@ -109,6 +141,22 @@ impl Writer {
 
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the last record of this log.
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// A part of the log was read, and there is more.
+    pub(super) fn note_read(&self) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        *read = Some(self.clock.now());
+    }
+
+    fn is_read(&self) -> bool {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.is_some_and(|at| self.clock.now().since(at) < READ_WITHIN)
     }
 
     /// Keeps others from writing, for who compares the log with its signed end.
@@ -192,10 +240,12 @@ impl Writer {
     /// Writes the batch; then there is none.
     async fn append(&self, chain: &mut Chain) -> Result<(), StoreError> {
         let next = chain.batch.last().map_or(chain.head, Record::head);
-        self.write_end(End { now: chain.head, next }).await?;
+        if let Some(now) = chain.ours {
+            self.write_end(End { now, next }).await?;
+        }
         match self.store.append(&chain.batch).await {
             Err(StoreError::Taken) => {
-                let last = self.store.last().await?;
+                let last = self.store.last(next.sequence).await?;
                 // It went through the last time, although nobody said so.
                 if last.map(|record| record.head()) != Some(next) {
                     return Err(StoreError::Taken);
@@ -203,7 +253,8 @@ impl Writer {
             }
             result => result?,
         }
-        chain.head = next;
+        (chain.head, chain.ours) = (next, Some(next));
+        self.end.store(next.sequence, Ordering::Relaxed);
         for record in chain.batch.drain(..) {
             if record.event == EventKind::AuditCheckpoint.name() {
                 (chain.unsealed, chain.sealed) = (0, self.clock.now());
@@ -218,7 +269,8 @@ impl Writer {
 
     /// Somebody else has written into the log: the batch goes behind that, and says so.
     async fn go_on_behind_foreign(&self, chain: &mut Chain) -> Result<(), StoreError> {
-        let last = self.store.last().await?.map(|record| record.head()).unwrap_or_default();
+        let reach = chain.head.sequence.saturating_add(REACH);
+        let last = self.store.last(reach).await?.map(|record| record.head()).unwrap_or_default();
         let first = chain.head.sequence + 1;
         let what = format!("and all up to record {} were added by somebody else", last.sequence);
         let wall = self.clock.wall();
@@ -230,6 +282,7 @@ impl Writer {
                 batch.push(record.rechained(head));
             }
         }
+        // What is ours stays what it was.
         (chain.head, chain.batch) = (last, batch);
         Ok(())
     }
@@ -246,7 +299,8 @@ impl Writer {
     pub(super) async fn prune(&self) -> Result<(), StoreError> {
         let mut chain = self.chain.lock().await;
         let now = self.clock.now();
-        if chain.pruned.is_some_and(|at| now.since(at) < PRUNE_EVERY) || !chain.batch.is_empty() {
+        let was_done = chain.pruned.is_some_and(|at| now.since(at) < PRUNE_EVERY);
+        if was_done || !chain.batch.is_empty() || self.is_read() {
             return Ok(());
         }
         chain.pruned = Some(now);
@@ -259,6 +313,14 @@ impl Writer {
         let first = self.store.page(0, 1).await?;
         let (Some(kept), Some(first)) = (kept, first.first()) else { return Ok(()) };
         if first.sequence >= kept.sequence {
+            return Ok(());
+        }
+        // Times in the store are anybody's, who could have all that happened today removed: what
+        // counts is when the checkpoint was signed.
+        let stated = kept.details.get(SEAL).and_then(|seal| self.seals.reader().sealed(seal));
+        if !stated.is_some_and(|(head, at)| head.hash == kept.prev && at < before) {
+            let reason = "the log says of itself that it is older than it is; nothing is removed";
+            tracing::error!(event = "audit_prune_failed", sequence = kept.sequence, reason);
             return Ok(());
         }
         let event = Event::new(EventKind::AuditPruned).with(FIRST_KEPT, kept.sequence);

@@ -121,11 +121,13 @@ fn audit_records(count: u64) -> Vec<Record> {
 
 async fn the_log_grows_at_its_end_and_shrinks_at_its_front(store: &dyn AuditStore) {
     let records = audit_records(10);
-    assert_eq!(store.last().await.unwrap(), None);
+    assert_eq!(store.last(u64::MAX).await.unwrap(), None);
     store.append(&records[..4]).await.unwrap();
     store.append(&records[4..]).await.unwrap();
     assert!(matches!(store.append(&records[9..]).await, Err(StoreError::Taken)));
-    assert_eq!(store.last().await.unwrap().as_ref(), records.last());
+    assert_eq!(store.last(u64::MAX).await.unwrap().as_ref(), records.last());
+    assert_eq!(store.last(7).await.unwrap().as_ref(), records.get(6));
+    assert_eq!(store.unnumbered().await.unwrap(), 0);
     assert_eq!(store.page(0, 4).await.unwrap(), records[..4]);
     assert_eq!(store.page(8, 4).await.unwrap(), records[8..]);
 
@@ -133,7 +135,7 @@ async fn the_log_grows_at_its_end_and_shrinks_at_its_front(store: &dyn AuditStor
         let [event, account, principal] =
             [event, account, principal].map(|text| text.map(str::to_owned));
         let filter = AuditFilter { since: Timestamp(since), event, account, principal };
-        let found = store.latest(&filter, 3).await.unwrap();
+        let found = store.latest(&filter, 10, 3).await.unwrap();
         found.iter().map(|record| record.sequence).collect::<Vec<_>>()
     };
     assert_eq!(ask(0, None, None, None).await, [8, 9, 10], "the latest, oldest first");
@@ -150,11 +152,19 @@ async fn the_log_grows_at_its_end_and_shrinks_at_its_front(store: &dyn AuditStor
     let set_back = Record::chain(&event, Timestamp(5), records[9].head());
     store.append(&[set_back]).await.unwrap();
     assert_eq!((older(80).await, older(1000).await), (Some(6), Some(11)), "a clock was set back");
+    assert_eq!(ask(0, None, None, None).await, [8, 9, 10], "up to the tenth");
 
     assert_eq!(store.forget_before(6, 3).await.unwrap(), 3);
     assert_eq!(store.forget_before(6, 3).await.unwrap(), 2);
     assert_eq!(store.forget_before(6, 3).await.unwrap(), 0);
     assert_eq!(store.page(0, 2).await.unwrap(), records[5..7]);
+    let unnumbered = Record { sequence: 0, ..records[0].clone() };
+    store.append(&[unnumbered]).await.unwrap();
+    assert_eq!(store.unnumbered().await.unwrap(), 1);
+    assert_eq!(store.page(0, 2).await.unwrap(), records[5..7]);
+    assert_eq!(store.last(5).await.unwrap(), None);
+    let all = store.latest(&AuditFilter::default(), 10, 100).await.unwrap();
+    assert_eq!(all, records[5..], "nobody sees it but who looks for it");
 }
 
 use crate::audit::{Event, EventKind, Head};

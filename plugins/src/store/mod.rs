@@ -121,14 +121,22 @@ pub trait AuditStore: Send + Sync {
     /// [`StoreError::Taken`] when a record of such a number is there.
     async fn append(&self, records: &[Record]) -> Result<(), StoreError>;
 
-    /// The record at the end.
-    async fn last(&self) -> Result<Option<Record>, StoreError>;
+    /// The last record whose number is at most `up_to`.
+    async fn last(&self, up_to: u64) -> Result<Option<Record>, StoreError>;
+
+    /// How many rows have numbers before one, which no gate gives. Nothing else here shows them.
+    async fn unnumbered(&self) -> Result<u64, StoreError>;
 
     /// The first `limit` records behind the number `after`, as they are, whoever wrote them.
     async fn page(&self, after: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
 
-    /// The latest `limit` records that are asked for, oldest first.
-    async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError>;
+    /// The latest `limit` records that are asked for, oldest first, of those up to a number.
+    async fn latest(
+        &self,
+        filter: &AuditFilter,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError>;
 
     /// The last record of this event that, like all records before it, is older than a time: clocks
     /// are set, so that a record may be older than the one before it.

@@ -67,6 +67,14 @@ fn stop(mut gate: Served) {
     gate.child.wait().unwrap();
 }
 
+/// Writes the second row again, under another number.
+fn again(number: &str) -> String {
+    format!(
+        "INSERT INTO audit SELECT {number}, time_ms, event, severity, outcome, principal, account, \
+         session, address, request_id, details, prev, hash FROM audit WHERE sequence = 2"
+    )
+}
+
 #[tokio::test]
 async fn n10_an_edited_row_is_reported_with_its_number() {
     for (meddling, place) in [
@@ -77,6 +85,8 @@ async fn n10_an_edited_row_is_reported_with_its_number() {
         ("DELETE FROM audit WHERE sequence > 4", "record 5 is missing, with all up to record"),
         ("DELETE FROM audit WHERE sequence < 3", "record 1 is missing, with all up to record 2"),
         ("UPDATE audit SET sequence = sequence + 100 WHERE sequence = 3", "record 3 is missing"),
+        (&again("-5"), "record 0 and before it are 1 rows that no gate has written"),
+        (&again("9223372036854775807"), "was added behind the signed end, up to 92233720368547758"),
     ] {
         let (scratch, config) = used().await;
         let (code, text) = audit(&["verify"], &config);
@@ -90,6 +100,26 @@ async fn n10_an_edited_row_is_reported_with_its_number() {
         let (code, json) = audit(&["verify", "--json"], &config);
         let report: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert!(code == 1 && !report["findings"].as_array().unwrap().is_empty(), "{json}");
+    }
+}
+
+/// Cuts the log and keeps the gate from saying so, which must not make it sign what is left.
+#[tokio::test]
+async fn n10_a_gate_that_cannot_say_that_its_log_was_cut_does_not_sign_it() {
+    let (scratch, config) = used().await;
+    let (store, head) =
+        (scratch.path().join("doorward.db"), scratch.path().join("doorward.audit-head"));
+    let meddle = |sql: &str| python(MEDDLE, &[store.to_str().unwrap(), sql], b"");
+    meddle("DELETE FROM audit WHERE sequence > 4");
+    meddle("CREATE TRIGGER t BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'x'); END");
+    let before = std::fs::read(&head).unwrap();
+    let mut gate = Served::start(&config);
+    eventually("it tries", async || std::fs::read(&head).unwrap() != before).await;
+    gate.kill();
+    meddle("DROP TRIGGER t");
+    for _ in 0..2 {
+        let (code, text) = audit(&["verify"], &config);
+        assert!(code == 1 && text.contains("record 5 is missing, with all up to"), "{text}");
     }
 }
 

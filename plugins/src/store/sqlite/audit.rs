@@ -39,9 +39,17 @@ impl AuditStore for SqliteStore {
         .await
     }
 
-    async fn last(&self) -> Result<Option<Record>, StoreError> {
-        let query = sqlx::query("SELECT * FROM audit ORDER BY sequence DESC LIMIT 1");
+    async fn last(&self, up_to: u64) -> Result<Option<Record>, StoreError> {
+        let sql =
+            "SELECT * FROM audit WHERE sequence BETWEEN 1 AND ? ORDER BY sequence DESC LIMIT 1";
+        let query = sqlx::query(sql).bind(signed(up_to));
         Ok(in_time(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
+    }
+
+    async fn unnumbered(&self) -> Result<u64, StoreError> {
+        let query = sqlx::query_as("SELECT COUNT(*) FROM audit WHERE sequence < 1");
+        let (count,): (i64,) = in_time(query.fetch_one(&self.readers)).await?;
+        Ok(count.unsigned_abs())
     }
 
     async fn page(&self, after: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
@@ -50,8 +58,13 @@ impl AuditStore for SqliteStore {
         Ok(in_time(query.fetch_all(&self.readers)).await?.iter().map(record).collect())
     }
 
-    async fn latest(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT * FROM audit WHERE time_ms >= ?1 AND (?2 IS NULL OR event = ?2) \
+    async fn latest(
+        &self,
+        filter: &AuditFilter,
+        up_to: u64,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError> {
+        let sql = "SELECT * FROM audit WHERE sequence BETWEEN 1 AND ?6 AND time_ms >= ?1 AND (?2 IS NULL OR event = ?2) \
                    AND (?3 IS NULL OR account = ?3 OR principal = ?4) \
                    ORDER BY sequence DESC LIMIT ?5";
         let query = sqlx::query(sql)
@@ -59,14 +72,15 @@ impl AuditStore for SqliteStore {
             .bind(&filter.event)
             .bind(&filter.account)
             .bind(&filter.principal)
-            .bind(limit);
+            .bind(limit)
+            .bind(signed(up_to));
         let rows = in_time(query.fetch_all(&self.readers)).await?;
         Ok(rows.iter().rev().map(record).collect())
     }
 
     async fn last_older(&self, event: &str, than: Timestamp) -> Result<Option<Record>, StoreError> {
-        let sql = "SELECT * FROM audit WHERE event = ?1 AND sequence < COALESCE( \
-                   (SELECT sequence FROM audit WHERE time_ms >= ?2 ORDER BY sequence LIMIT 1), ?3) \
+        let sql = "SELECT * FROM audit WHERE event = ?1 AND sequence > 0 AND sequence < COALESCE( \
+                   (SELECT sequence FROM audit WHERE sequence > 0 AND time_ms >= ?2 ORDER BY sequence LIMIT 1), ?3) \
                    ORDER BY sequence DESC LIMIT 1";
         let query = sqlx::query(sql).bind(event.to_owned()).bind(signed(than.0)).bind(i64::MAX);
         Ok(in_time(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
@@ -74,7 +88,7 @@ impl AuditStore for SqliteStore {
 
     async fn forget_before(&self, sequence: u64, limit: u32) -> Result<u64, StoreError> {
         let sql = "DELETE FROM audit WHERE sequence IN \
-                   (SELECT sequence FROM audit WHERE sequence < ? ORDER BY sequence LIMIT ?)";
+                   (SELECT sequence FROM audit WHERE sequence > 0 AND sequence < ? ORDER BY sequence LIMIT ?)";
         let query = sqlx::query(sql).bind(signed(sequence)).bind(limit);
         let deleted = self.write(async |writer| query.execute(writer).await).await?;
         Ok(deleted.rows_affected())
