@@ -109,6 +109,19 @@ pub struct RouteLimit {
     pub by: Vec<By>,
 }
 
+impl By {
+    const ALL: [Self; 3] = [Self::Account, Self::Address, Self::Session];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Address => "address",
+            Self::Session => "session",
+        }
+    }
+}
+
 impl RateLimits {
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
         let optional = |key| reader.optional_text(key).and_then(|text| Rate::parse(&text));
@@ -126,11 +139,8 @@ impl RateLimits {
 
 impl RouteLimit {
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
-        let by = reader.texts("by").into_iter().map(|by| match by.as_str() {
-            "account" => By::Account,
-            "session" => By::Session,
-            _ => By::Address,
-        });
+        let named = |text: String| By::ALL.into_iter().find(|by| by.as_str() == text);
+        let by = reader.texts("by").into_iter().filter_map(named);
         Self {
             rate: Rate::parse(&reader.text("rate")).unwrap_or(Rate::ONE_A_SECOND),
             by: by.collect(),

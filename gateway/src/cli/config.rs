@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use doorward_config::{
-    Access, FieldEdits, FieldLine, GatewayConfig, LoadError, Route, SecurityHeaders, json_schema,
+    Access, FieldEdits, FieldLine, GatewayConfig, LoadError, Route, RouteLimit, SecurityHeaders,
+    json_schema,
 };
 use doorward_plugins::access::decide;
 use doorward_plugins::account::rules::PasswordRules;
@@ -157,8 +158,8 @@ fn find(config: &GatewayConfig, name: &str) -> Result<PrincipalRecord, Failure> 
 }
 
 fn demands(route: &Route) -> String {
-    match &route.access {
-        Access::Public => "nothing".into(),
+    let mut text = match &route.access {
+        Access::Public => "nothing".to_owned(),
         Access::Session { groups, roles } => {
             let mut text = "a session".to_owned();
             if route.certificate_sign_in {
@@ -171,7 +172,14 @@ fn demands(route: &Route) -> String {
             }
             text
         }
+    };
+    for RouteLimit { rate, by } in &route.rate_limits {
+        let by: Vec<_> = by.iter().map(|by| by.as_str()).collect();
+        let whose =
+            if by.is_empty() { "all".to_owned() } else { format!("one {}", by.join(" and ")) };
+        text.push_str(&format!(", at most {rate} of {whose}"));
     }
+    text
 }
 
 fn readable(explained: &Value) -> String {

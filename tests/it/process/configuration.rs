@@ -146,16 +146,22 @@ fn explain_shows_the_edits_and_no_password() {
 }
 
 #[test]
-fn explain_says_where_a_client_certificate_signs_in() {
+fn explain_says_where_a_client_certificate_signs_in_and_how_often() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path().join("any.pem"), "").unwrap();
     let extra = "[[listener]]\naddress = \"127.0.0.1:0\"\nclient_ca_file = \"any.pem\"\n\
         tls = { chain_file = \"any.pem\", key_file = \"any.pem\" }\n\
-        [[route]]\npath = \"/api/**\"\ncertificate_sign_in = true\nroles = [\"owner\"]\n";
+        [[route]]\npath = \"/api/**\"\ncertificate_sign_in = true\nroles = [\"owner\"]\n\
+        rate_limit = [{ by = [\"account\", \"address\"], rate = \"5/1m\" }, { by = [], rate = \"9/1s\" }]\n";
     let config = configure(scratch.path(), &nobody(), extra);
     let file = config.to_str().unwrap();
     for (url, path, demands) in [
-        ("/api/x", "/api/**", "a session or a client certificate, role owner"),
+        (
+            "/api/x",
+            "/api/**",
+            "a session or a client certificate, role owner, \
+             at most 5/1m burst 5 of one account and address, at most 9/1s burst 9 of all",
+        ),
         ("/x", "/**", "a session"),
     ] {
         let explained = check(file, &["--url", url], ["Sign in first.", "401", path, "console"]);
