@@ -163,8 +163,9 @@ pub struct Attempt {
     key: TallyKey,
     /// What is to be done with it.
     pub admission: Admission,
-    /// With this guess in it.
+    /// With this guess in it, if it was counted.
     pub tally: Tally,
+    counted: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -281,21 +282,22 @@ impl Lockout {
         if admission == Admission::Captcha {
             self.refuse_without_captcha()?;
         }
+        let counted = matches!(admission, Admission::Check | Admission::Disable);
         if admission != Admission::Check && !self.rules.enforce {
             tracing::warn!(would = ?admission, subject = key.subject, "lockout only observes");
             admission = Admission::Check;
         }
-        Ok(Attempt { key, admission, tally, _permit })
+        Ok(Attempt { key, admission, tally, counted, _permit })
     }
 
     /// Did this guess, a wrong one, lock everybody out who shares its tally?
     pub fn locks(&self, attempt: &Attempt) -> bool {
-        attempt.admission != Admission::Lock && attempt.tally.in_window == self.rules.lock_after
+        attempt.counted && attempt.tally.in_window == self.rules.lock_after
     }
 
     /// Did it make the password worthless?
     pub fn disables(&self, attempt: &Attempt) -> bool {
-        attempt.admission == Admission::Check && attempt.tally.in_row == self.rules.disable_after
+        attempt.counted && attempt.tally.in_row == self.rules.disable_after
     }
 
     /// Were there enough wrong guesses before this one, a right one, that the owner should know?

@@ -3,7 +3,7 @@
 use doorward_plugins::administration::{Reply, Request};
 use doorward_plugins::lockout::LockState;
 use doorward_tests::process::{Served, add_account, configure, run};
-use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Upstream};
+use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Upstream, events};
 use http::StatusCode;
 
 use super::{NO_CAPTCHA, gate, guess};
@@ -45,11 +45,17 @@ async fn an_operator_sees_a_lock_and_lifts_it() {
 
 #[tokio::test]
 async fn observing_refuses_nothing() {
+    events();
     let gate = gate("[lockout]\nmode = \"observe\"\n").await;
     let mut browser = gate.browser();
     guess(&mut browser, "alice", 12).await;
     let Reply::Locks { locks } = gate.ask(Request::LockList).await.unwrap() else { panic!() };
     assert_eq!(locks[0].state, LockState::Locked, "it would be");
+    let asked = Request::AccountShow { name: "alice".into() };
+    let Reply::Account(alice) = gate.ask(asked).await.unwrap() else { panic!() };
+    let told = events().with("principal", &alice.id);
+    let told = told.iter().filter(|event| event["event"] == "authn_login_lock");
+    assert_eq!(told.count(), 1, "it is told of once");
     let answer = browser.try_sign_in("alice", PASSWORD).await;
     assert_eq!(answer.status, StatusCode::OK);
 }
