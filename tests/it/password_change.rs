@@ -1,7 +1,7 @@
 //! People change their own password: what it needs, what it ends, and that it is no place to guess.
 
 use doorward_plugins::administration::Request;
-use doorward_tests::{Answer, Browser, PASSWORD, Setup, TestGate, Upstream};
+use doorward_tests::{Answer, Browser, PASSWORD, Setup, TestGate, Upstream, events};
 use http::StatusCode;
 use serde_json::json;
 
@@ -57,13 +57,18 @@ async fn f21_a_person_changes_their_password_and_other_sessions_end_if_they_want
 
 #[tokio::test]
 async fn f21_the_present_password_is_needed_and_tries_at_it_are_counted() {
+    events();
     let gate = gate().await;
     let mut browser = gate.signed_in().await;
+    let subject = browser.get("/.doorward/session").await.json()["subject"].clone();
     for number in 0..3 {
         let refused = change(&mut browser, &format!("wrong {number}"), NEW).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN);
         assert_eq!(refused.json()["type"], "urn:doorward:problem:sign-in-failed");
     }
+    let told = events().with("principal", subject.as_str().unwrap());
+    let failed = told.iter().filter(|event| event["event"] == "authn_login_fail");
+    assert_eq!(failed.count(), 3, "N01: every try is in the log");
     let checked = gate.services().sign_in.passwords_checked();
     let asked = change(&mut browser, PASSWORD, NEW).await;
     assert_eq!(asked.json()["type"], "urn:doorward:problem:captcha-required");
