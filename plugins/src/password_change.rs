@@ -68,7 +68,7 @@ impl PasswordChange {
     /// the browser's new device cookie and how long that holds.
     ///
     /// # Errors
-    /// [`ChangeError`]; nothing has changed then.
+    /// [`ChangeError`]; the password is the old one then. Other sessions may have ended.
     pub async fn change(
         &self,
         session: &LiveSession,
@@ -98,15 +98,18 @@ impl PasswordChange {
             if session.active().is_none() {
                 return Err(SignInError::Reject.into());
             }
-            self.accounts.set_password(id, &hash).await.map_err(unavailable)?;
-            // What was guessed at the old one says nothing about the new one.
-            self.lockout.lift(id).await.map_err(unavailable)?;
+            // Before the password: whoever is told of a failure still has the old one.
             if password.end_others {
                 let mut others = self.sessions.list(id, self.clock.now());
                 others.retain(|other| other.id != session.id);
                 self.sessions.end(&others).await.map_err(unavailable)?;
                 self.lockout.forget_devices(id).await.map_err(unavailable)?;
             }
+            self.accounts.set_password(id, &hash).await.map_err(unavailable)?;
+        }
+        // What was guessed at the old one says nothing about the new one, which holds already.
+        if let Err(error) = self.lockout.lift(id).await {
+            tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
         }
         let event = Event::new(EventKind::PasswordChange).principal(id).account(&record.name);
         let event = event.session(session.id).with("ended_others", password.end_others);

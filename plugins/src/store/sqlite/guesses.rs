@@ -190,7 +190,7 @@ async fn remember(
     if let Some(before) = device.before {
         for sql in [
             "UPDATE device SET id = ? WHERE id = ?",
-            "UPDATE guess SET device = ? WHERE device = ?",
+            "UPDATE guess SET device = ? WHERE device = ? AND device <> ''",
         ] {
             sqlx::query(sql).bind(now).bind(before.as_str()).execute(&mut *writer).await?;
         }
