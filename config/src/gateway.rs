@@ -13,8 +13,9 @@ use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Audit, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
-    RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, audit, captcha, identity,
-    limits, listener, lockout, operations, rate_limit, route, session, store, stuffing, upstream,
+    RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream, accounts, audit, captcha,
+    identity, limits, listener, lockout, operations, rate_limit, route, second_factor, session,
+    store, stuffing, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -70,6 +71,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&captcha::SPEC),
             "What somebody has to do, besides knowing a password, once guessing is suspected.",
         ),
+        optional(
+            "second_factor",
+            Kind::Table(&second_factor::SPEC),
+            "Who has to prove more than a password, and how that is kept.",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -119,6 +125,8 @@ pub struct GatewayConfig {
     pub stuffing: Stuffing,
     /// How a captcha is asked.
     pub captcha: Captcha,
+    /// Who has to prove more than a password.
+    pub second_factor: SecondFactor,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// What happened, in a log that shows what was done to it.
@@ -208,6 +216,7 @@ impl GatewayConfig {
             stuffing: Stuffing::read(&root.table("stuffing")),
             lockout: Lockout::read(&root.table("lockout")),
             captcha: Captcha::read(&root.table("captcha")),
+            second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
             limits,
             public_url,
