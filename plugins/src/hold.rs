@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorward_certs::vault::{seal_with, unseal_with};
-use doorward_config::{Secret, SecondFactor as Rules};
+use doorward_config::{SecondFactor as Rules, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 

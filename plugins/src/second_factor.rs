@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward_config::{Factor, Secret, SecondFactor as Rules};
+use doorward_config::{Factor, SecondFactor as Rules, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::account::PrincipalRecord;
@@ -32,12 +32,19 @@ pub enum Way {
     TextMessage,
     /// A recovery code.
     RecoveryCode,
+    /// The password once more, where nothing else is bound. No second factor.
+    Password,
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode];
+    pub const ALL: [Self; 5] =
+        [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode, Self::Password];
+
+    /// Is it something that one types?
+    pub fn is_typed(&self) -> bool {
+        *self != Self::Webauthn
+    }
 
     /// The word for it in forms and documents.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +53,7 @@ impl Way {
             Self::Totp => "totp",
             Self::TextMessage => "text-message",
             Self::RecoveryCode => "recovery-code",
+            Self::Password => "password",
         }
     }
 
@@ -60,7 +68,7 @@ impl Way {
             Self::Webauthn => Some(Factor::Webauthn),
             Self::Totp => Some(Factor::Totp),
             Self::TextMessage => Some(Factor::TextMessage),
-            Self::RecoveryCode => None,
+            Self::RecoveryCode | Self::Password => None,
         }
     }
 }
@@ -187,8 +195,8 @@ impl SecondFactors {
             Way::Totp => Guess::Totp,
             Way::RecoveryCode => Guess::RecoveryCode,
             Way::TextMessage => Guess::TextMessage,
-            // An answer of a key is no code that one types.
-            Way::Webauthn => return Err(ProveError::Wrong),
+            // An answer of a key is no code that one types, and a password no second factor.
+            Way::Webauthn | Way::Password => return Err(ProveError::Wrong),
         };
         let (name, cookie) = (record.name.key(), guesser.device_cookie);
         let turn = self.lockout.turn(guess, &name, Some(record), cookie, true).await?;
@@ -233,11 +241,7 @@ impl SecondFactors {
 
     /// What was proven signs somebody in. Gives the value of the browser's new device cookie and how
     /// long that holds, if browsers are to be known.
-    pub async fn settle(
-        &self,
-        proven: Proven,
-        guesser: Guesser<'_>,
-    ) -> Option<(String, Duration)> {
+    pub async fn settle(&self, proven: Proven, guesser: Guesser<'_>) -> Option<(String, Duration)> {
         match self.lockout.succeed(proven.attempt, guesser.device_cookie).await {
             Ok(cookie) => cookie,
             Err(error) => {
@@ -274,7 +278,7 @@ impl SecondFactors {
                 let left = self.authenticators.use_recovery_code(&held, code).await?;
                 left.map(|left| (Method::RecoveryCode, Some(left)))
             }
-            Way::TextMessage | Way::Webauthn => None,
+            Way::TextMessage | Way::Webauthn | Way::Password => None,
         })
     }
 
@@ -315,4 +319,45 @@ pub fn is_fresh(
     // A time that lies ahead was written by a clock that was set back since, and proves nothing.
     let young = |one: &&Evidence| one.at <= now && now.since(one.at) < max_age;
     evidence.iter().filter(young).any(|one| accepts(one.method))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use doorward_certs::vault::Vault;
+
+    use super::*;
+    use crate::context::tests::config;
+    use crate::session::live::tests::Scratch;
+
+    /// Over a scratch store, with the rules of an empty configuration.
+    pub(crate) fn second_factors(scratch: &Scratch) -> Arc<SecondFactors> {
+        let rules = &config("").second_factor;
+        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
+        let vault = Arc::new(Vault::open(&scratch.folder.join("a.vault")).unwrap());
+        let authenticators =
+            Authenticators::new(rules, store.clone(), Arc::clone(&vault), clock.clone());
+        let challenges = Challenges::new(store.clone(), vault, clock.clone());
+        let lockout = Lockout::new(&crate::lockout::tests::rules(), store, clock.clone(), b"key");
+        Arc::new(SecondFactors::new(
+            rules,
+            Arc::new(authenticators),
+            Arc::new(challenges),
+            Arc::new(lockout),
+            Arc::default(),
+            clock,
+        ))
+    }
+
+    #[test]
+    fn evidence_is_fresh_for_its_time_and_never_from_the_future() {
+        let at = Timestamp(1_800_000_000_000);
+        let evidence = [Evidence { method: Method::Totp, at }];
+        let fresh = |secs: u64| {
+            let now = at + Duration::from_secs(secs);
+            is_fresh(&evidence, Method::is_second, Duration::from_secs(10), now)
+        };
+        assert!(fresh(0) && fresh(9) && !fresh(10));
+        let before = Timestamp(at.0 - 1);
+        assert!(!is_fresh(&evidence, Method::is_second, Duration::from_secs(10), before));
+    }
 }

@@ -392,9 +392,8 @@ impl Sessions {
     async fn note_expired(&self, expired: &[Arc<LiveSession>]) -> Result<(), StoreError> {
         let now = self.clock.now();
         let forget = Timestamp(now.0.saturating_sub(EXPIRED_KEPT_MS));
-        let whose = |session: &Arc<LiveSession>| {
-            (session.token_hash, session.owner.id.as_ref().to_owned())
-        };
+        let whose =
+            |session: &Arc<LiveSession>| (session.token_hash, session.owner.id.as_ref().to_owned());
         for chunk in expired.chunks(CHUNK) {
             let noted: Vec<_> = chunk.iter().map(whose).collect();
             self.store.note_expired(&noted, now, forget).await?;

@@ -129,9 +129,8 @@ impl SignIn {
         let found = self.second.challenges.latest::<PendingSignIn>(&bound_to).await?;
         let challenge = found.ok_or(SecondStepError::Over)?;
         let record = self.accounts.find_id(&challenge.principal_id).await?;
-        let same = |record: &PrincipalRecord| {
-            record.is_active() && mark(record) == challenge.state.mark
-        };
+        let same =
+            |record: &PrincipalRecord| record.is_active() && mark(record) == challenge.state.mark;
         let record = record.filter(same).ok_or(SecondStepError::Over)?;
         Ok((challenge, record))
     }
@@ -169,9 +168,8 @@ impl SignIn {
     ) -> Result<SignedIn, SecondStepError> {
         let _turn = self.turn.lock().await;
         let record = self.accounts.find_id(&challenge.principal_id).await?;
-        let same = |record: &PrincipalRecord| {
-            record.is_active() && mark(record) == challenge.state.mark
-        };
+        let same =
+            |record: &PrincipalRecord| record.is_active() && mark(record) == challenge.state.mark;
         let record = record.filter(same).ok_or(SecondStepError::Over)?;
         if !self.second.challenges.take(challenge).await? {
             return Err(SecondStepError::Over);

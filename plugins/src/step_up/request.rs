@@ -126,10 +126,13 @@ mod tests {
         assert_eq!(pairs, [("to", "Bob Ä"), ("amount", "5"), ("to", "\u{fffd}Eve")]);
         let json = br#"{"amount": 5, "to": {"name": "Bob"}, "secret": "x"}"#;
         let shown = shown_fields(&wanted, "application/json", json);
-        assert_eq!(shown, [
-            ("to".to_owned(), "{\"name\":\"Bob\"}".to_owned()),
-            ("amount".to_owned(), "5".to_owned())
-        ]);
+        assert_eq!(
+            shown,
+            [
+                ("to".to_owned(), "{\"name\":\"Bob\"}".to_owned()),
+                ("amount".to_owned(), "5".to_owned())
+            ]
+        );
         assert!(shown_fields(&wanted, "application/json", b"[1]").is_empty());
         assert!(shown_fields(&wanted, "text/plain", b"to=x").is_empty());
     }

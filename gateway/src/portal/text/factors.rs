@@ -55,6 +55,11 @@ pub(crate) struct FactorTexts {
     pub(crate) make_codes: &'static str,
     pub(crate) codes_shown: &'static str,
     pub(crate) codes_done: &'static str,
+    pub(crate) none_accepted: &'static str,
+    pub(crate) go_on_title: &'static str,
+    pub(crate) go_on_hint: &'static str,
+    pub(crate) go_on: &'static str,
+    pub(crate) discard: &'static str,
 }
 
 const ENGLISH: FactorTexts = FactorTexts {
@@ -107,6 +112,11 @@ const ENGLISH: FactorTexts = FactorTexts {
     make_codes: "Make new recovery codes",
     codes_shown: "These are shown this once. Earlier ones are worth nothing from now on.",
     codes_done: "I have put them in a safe place",
+    none_accepted: "Your account has nothing that is accepted for this. Bind a second factor first; nothing was done.",
+    go_on_title: "Send what you had begun?",
+    go_on_hint: "Your session had ended when you sent this, so it was kept. Nothing was done yet.",
+    go_on: "Send it now",
+    discard: "Do not send it",
 };
 
 const CHINESE: FactorTexts = FactorTexts {
@@ -159,6 +169,11 @@ const CHINESE: FactorTexts = FactorTexts {
     make_codes: "生成新的恢复码",
     codes_shown: "恢复码仅显示这一次，之前的恢复码即刻失效。",
     codes_done: "我已妥善保存",
+    none_accepted: "您的账号没有可用于此操作的验证方式，请先绑定。操作未执行。",
+    go_on_title: "是否发送之前提交的内容？",
+    go_on_hint: "您提交时会话已结束，内容已暂存，尚未执行。",
+    go_on: "立即发送",
+    discard: "不发送",
 };
 
 impl FactorTexts {
@@ -177,10 +192,23 @@ impl FactorTexts {
             (Language::Chinese, Way::Totp) => "使用验证器应用",
             (Language::Chinese, Way::TextMessage) => "使用短信验证码",
             (Language::Chinese, Way::RecoveryCode) => "使用恢复码",
+            (Language::Chinese, Way::Password) => "使用密码",
             (Language::English, Way::Webauthn) => "Use a security key or passkey",
             (Language::English, Way::Totp) => "Use an authenticator app",
             (Language::English, Way::TextMessage) => "Use a code by text message",
             (Language::English, Way::RecoveryCode) => "Use a recovery code",
+            (Language::English, Way::Password) => "Use your password",
+        }
+    }
+
+    /// What is typed.
+    pub(crate) fn answer(&self, way: &Way) -> &'static str {
+        match (way, self.language) {
+            (Way::RecoveryCode, _) => self.recovery_code,
+            (Way::Password, _) => self.password,
+            (Way::TextMessage, Language::Chinese) => "短信中的 6 位验证码",
+            (Way::TextMessage, Language::English) => "Six-digit code from the text message",
+            (Way::Totp | Way::Webauthn, _) => self.code,
         }
     }
 
