@@ -155,7 +155,7 @@ impl Services {
             turn: Arc::default(),
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = base.administration(Arc::clone(&assertions));
+        let administration = base.administration(Arc::clone(&assertions), vault);
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
@@ -269,7 +269,7 @@ struct Base {
 }
 
 impl Base {
-    fn administration(&self, assertions: Arc<Assertions>) -> Administration {
+    fn administration(&self, assertions: Arc<Assertions>, vault: Arc<Vault>) -> Administration {
         Administration {
             accounts: Arc::clone(&self.accounts),
             sessions: Arc::clone(&self.sessions),
@@ -279,6 +279,8 @@ impl Base {
             clock: self.clock.clone(),
             audit: Arc::clone(&self.audit),
             lockout: Arc::clone(&self.lockout),
+            authenticators: Arc::clone(&self.second.authenticators),
+            vault,
             turn: Arc::clone(&self.turn),
         }
     }
