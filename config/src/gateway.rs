@@ -12,9 +12,10 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Audit, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
-    RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, audit, captcha, identity,
-    limits, listener, lockout, operations, rate_limit, route, session, store, stuffing, upstream,
+    Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
+    Notify, Operations, RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, alerts,
+    audit, captcha, codes, identity, limits, listener, lockout, notify, operations, rate_limit,
+    route, session, store, stuffing, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -70,6 +71,13 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&captcha::SPEC),
             "What somebody has to do, besides knowing a password, once guessing is suspected.",
         ),
+        optional("notify", Kind::Table(&notify::SPEC), "How messages leave the gate."),
+        optional(
+            "codes",
+            Kind::Table(&codes::SPEC),
+            "Codes that are sent to a phone or an address.",
+        ),
+        optional("alerts", Kind::Table(&alerts::SPEC), "Of what owners and operators are told."),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -119,6 +127,12 @@ pub struct GatewayConfig {
     pub stuffing: Stuffing,
     /// How a captcha is asked.
     pub captcha: Captcha,
+    /// How messages leave the gate.
+    pub notify: Notify,
+    /// Codes that are sent to a phone or an address.
+    pub codes: Codes,
+    /// Of what owners and operators are told.
+    pub alerts: Alerts,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// What happened, in a log that shows what was done to it.
@@ -208,6 +222,9 @@ impl GatewayConfig {
             stuffing: Stuffing::read(&root.table("stuffing")),
             lockout: Lockout::read(&root.table("lockout")),
             captcha: Captcha::read(&root.table("captcha")),
+            notify: Notify::read(&root.table("notify")),
+            codes: Codes::read(&root.table("codes")),
+            alerts: Alerts::read(&root.table("alerts")),
             operations,
             limits,
             public_url,
