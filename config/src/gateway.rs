@@ -13,9 +13,9 @@ use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
-    Notify, Operations, RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, alerts,
-    audit, captcha, codes, identity, limits, listener, lockout, notify, operations, rate_limit,
-    route, session, store, stuffing, upstream,
+    Notify, Operations, RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream,
+    accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
+    operations, rate_limit, route, second_factor, session, store, stuffing, upstream,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -78,6 +78,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "Codes that are sent to a phone or an address.",
         ),
         optional("alerts", Kind::Table(&alerts::SPEC), "Of what owners and operators are told."),
+        optional(
+            "second_factor",
+            Kind::Table(&second_factor::SPEC),
+            "Who has to prove more than a password, and how that is kept.",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -133,6 +138,8 @@ pub struct GatewayConfig {
     pub codes: Codes,
     /// Of what owners and operators are told.
     pub alerts: Alerts,
+    /// Who has to prove more than a password.
+    pub second_factor: SecondFactor,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// What happened, in a log that shows what was done to it.
@@ -225,6 +232,7 @@ impl GatewayConfig {
             notify: Notify::read(&root.table("notify")),
             codes: Codes::read(&root.table("codes")),
             alerts: Alerts::read(&root.table("alerts")),
+            second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
             limits,
             public_url,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
+use doorward_certs::vault::Vault;
 use doorward_config::GatewayConfig;
 use tokio::time::MissedTickBehavior;
 
@@ -126,7 +127,10 @@ impl Services {
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
-        let notify = Notify::new(&config.notify, store.clone(), clock.clone());
+        let key_file = config.second_factor.key_file.clone();
+        let vault = tokio::task::spawn_blocking(move || Vault::open(&key_file)).await;
+        let vault = Arc::new(vault.map_err(|_| HashError::Failed)??);
+        let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
         let codes = Codes::new(
             &config,
             store.clone(),

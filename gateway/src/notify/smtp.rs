@@ -131,11 +131,7 @@ impl SmtpSender {
     }
 
     /// Everything before the message itself.
-    async fn prepare(
-        &self,
-        message: &Message,
-        to: &Mailbox,
-    ) -> Result<AsyncSmtpConnection, SendError> {
+    async fn prepare(&self, to: &Mailbox) -> Result<AsyncSmtpConnection, SendError> {
         let mut connection = self.connect().await?;
         let mut options = Vec::new();
         if !to.email.to_string().is_ascii() {
@@ -156,7 +152,7 @@ impl SmtpSender {
 impl Sender for SmtpSender {
     async fn send(&self, parcel: &Parcel<'_>, handover: &Handover<'_>) -> Result<(), SendError> {
         let (message, to) = self.mail(parcel)?;
-        let prepared = timeout(self.timeout, self.prepare(&message, &to)).await;
+        let prepared = timeout(self.timeout, self.prepare(&to)).await;
         let mut connection = prepared.map_err(|_| later("no answer in time"))??;
         handover.pass().await?;
         let answered = timeout(self.timeout, connection.message(&message.formatted())).await;

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use doorward_certs::vault::Vault;
 
 use super::*;
 use crate::context::tests::config;
@@ -49,9 +50,10 @@ pub(super) async fn desk(name: &str, more: &str) -> Desk {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let store = Arc::new(SqliteStore::open(&folder.join("a.db")).await.unwrap());
+    let vault = Arc::new(Vault::open(&folder.join("vault")).unwrap());
     let clock = Clock::manual(Timestamp(1_800_000_000_000));
     let config = config(&format!("[notify]\noutbox_dir = \"x\"\n[codes]\n{more}"));
-    let notify = Notify::new(&config.notify, store.clone(), clock.clone());
+    let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
     let phone = Arc::<Phone>::default();
     notify.connect(Senders {
         email: Some(phone.clone()),

@@ -212,8 +212,9 @@ impl Alerts {
     }
 }
 
-fn language(_owner: &PrincipalRecord) -> Language {
-    Language::UNSET
+/// In which language its owner wants to be written to.
+fn language(owner: &PrincipalRecord) -> Language {
+    owner.language.as_deref().and_then(Language::of_tag).unwrap_or(Language::UNSET)
 }
 
 /// Every e-mail address that is to hear of it, each once.
@@ -222,16 +223,16 @@ fn addresses<'a>(owner: &'a PrincipalRecord, alert: &Alert<'a>) -> Vec<&'a str> 
         Alert::EmailChanged { old } => *old,
         _ => None,
     };
-    distinct([owner.email.as_deref(), old])
+    distinct([owner.email.as_deref(), owner.security_email.as_deref(), old])
 }
 
 /// Every phone that is to hear of it, each once.
-fn phones<'a>(_owner: &'a PrincipalRecord, alert: &Alert<'a>) -> Vec<&'a str> {
+fn phones<'a>(owner: &'a PrincipalRecord, alert: &Alert<'a>) -> Vec<&'a str> {
     let old = match alert {
         Alert::PhoneChanged { old } => *old,
         _ => None,
     };
-    distinct([old])
+    distinct([owner.phone.as_deref(), old])
 }
 
 fn distinct<const N: usize>(places: [Option<&str>; N]) -> Vec<&str> {

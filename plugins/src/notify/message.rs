@@ -1,7 +1,8 @@
 //! A message: what is asked for, how it waits, and what may come of it.
 
-use doorward_config::Secret;
+use doorward_certs::vault::Vault;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::language::Language;
@@ -66,14 +67,19 @@ impl Body {
         Self { to, language, subject, text, code: None, facts: serde_json::Map::new() }
     }
 
-    /// As it waits in the store.
-    pub(super) fn encode(&self) -> Result<Secret, serde_json::Error> {
-        serde_json::to_string(self).map(Secret::new)
+    /// As it waits in the store: encrypted, as it may hold a code, and bound to its message.
+    pub(super) fn seal(&self, vault: &Vault, id: &str) -> Option<Vec<u8>> {
+        let text = Zeroizing::new(serde_json::to_vec(self).ok()?);
+        vault.seal(&place(id), &text).ok()
     }
 
-    pub(super) fn decode(text: &Secret) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text.expose())
+    pub(super) fn unseal(vault: &Vault, id: &str, sealed: &[u8]) -> Option<Self> {
+        serde_json::from_slice(&vault.unseal(&place(id), sealed).ok()?).ok()
     }
+}
+
+fn place(id: &str) -> String {
+    format!("message/{id}")
 }
 
 /// A message as it enters the store.
@@ -85,8 +91,8 @@ pub struct Waiting {
     pub channel: Channel,
     /// What it is.
     pub kind: String,
-    /// What it says.
-    pub body: Secret,
+    /// What it says, encrypted.
+    pub body: Vec<u8>,
     /// When it may be tried.
     pub due: Timestamp,
     /// Not sent from then on.
@@ -102,8 +108,8 @@ pub struct Claimed {
     pub kind: String,
     /// Which try this is, from 1.
     pub tries: u32,
-    /// What it says.
-    pub body: Secret,
+    /// What it says, encrypted.
+    pub body: Vec<u8>,
     /// Not sent from then on.
     pub expires: Timestamp,
 }

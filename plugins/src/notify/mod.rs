@@ -4,8 +4,8 @@
 //! later ([`Notify::deliver`]), by whichever gate takes it first. What was definitely not accepted is
 //! tried again, with growing waits, up to a number of tries and an age; what may have been accepted
 //! is not sent again by a sender whose receiver could not tell ([`Handover`]). A code is never sent
-//! late: it is dropped when it is worth nothing any more. The text of a message is gone from the
-//! store as soon as it is known what came of it, and is never logged.
+//! late: it is dropped when it is worth nothing any more. The text of a message is
+//! encrypted in the store, gone from it as soon as it is known what came of it, and never logged.
 //!
 //! Bounds: `queue_max` messages wait for each way out. When they do, [`EnqueueError::Full`]. Ways out
 //! do not wait for each other, and at most [`PARALLEL`] messages of each are on their way at once.
@@ -24,6 +24,7 @@ pub mod texts;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use doorward_certs::vault::Vault;
 use doorward_config::Notify as Rules;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -65,6 +66,7 @@ pub enum EnqueueError {
 pub struct Notify {
     rules: Rules,
     store: Arc<dyn MessageStore>,
+    vault: Arc<Vault>,
     clock: Clock,
     senders: OnceLock<Senders>,
     wake: tokio::sync::Notify,
@@ -95,10 +97,16 @@ impl Senders {
 
 impl Notify {
     /// An outbox over this store. Nothing is sent before [`Self::connect`].
-    pub fn new(rules: &Rules, store: Arc<dyn MessageStore>, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        rules: &Rules,
+        store: Arc<dyn MessageStore>,
+        vault: Arc<Vault>,
+        clock: Clock,
+    ) -> Arc<Self> {
         Arc::new(Self {
             rules: rules.clone(),
             store,
+            vault,
             clock,
             senders: OnceLock::new(),
             wake: tokio::sync::Notify::new(),
@@ -133,11 +141,12 @@ impl Notify {
         }
         let id = fresh_id().map_err(|_| EnqueueError::Failed)?;
         let now = self.clock.now();
+        let sealed = message.body.seal(&self.vault, &id).ok_or(EnqueueError::Failed)?;
         let waiting = Waiting {
             id: id.clone(),
             channel: message.channel,
             kind: message.kind.clone(),
-            body: message.body.encode().map_err(|_| EnqueueError::Failed)?,
+            body: sealed,
             due: now,
             expires: message.expires.unwrap_or(now + self.rules.age_max),
         };
@@ -231,12 +240,12 @@ impl Notify {
     ) -> Result<bool, StoreError> {
         let lease = sender.longest() + LEASE_MARGIN;
         let handover = Handover::new(&*self.store, &self.clock, &claimed.id, claim, lease);
-        let sent = match Body::decode(&claimed.body) {
-            Ok(body) => {
+        let sent = match Body::unseal(&self.vault, &claimed.id, &claimed.body) {
+            Some(body) => {
                 let (id, kind, at) = (&*claimed.id, &*claimed.kind, self.clock.wall());
                 sender.send(&Parcel { id, channel, kind, at, body: &body }, &handover).await
             }
-            Err(_) => Err(SendError::Refused("it cannot be read".into())),
+            None => Err(SendError::Refused("it cannot be read".into())),
         };
         let outcome = match &sent {
             Ok(()) => Outcome::Sent,

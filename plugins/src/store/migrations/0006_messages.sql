@@ -3,8 +3,8 @@ CREATE TABLE message (
     id         TEXT PRIMARY KEY,
     channel    TEXT NOT NULL,
     kind       TEXT NOT NULL,
-    -- JSON; empty as soon as it is known what came of the message.
-    body       TEXT NOT NULL,
+    -- Encrypted; empty as soon as it is known what came of the message.
+    body       BLOB NOT NULL,
     -- waiting; handed (only its receiver knows what becomes of it); sent, failed, unclear, expired.
     state      TEXT NOT NULL,
     tries      INTEGER NOT NULL,

@@ -1,7 +1,6 @@
 //! Messages that wait to be sent, in SQLite.
 
 use async_trait::async_trait;
-use doorward_config::Secret;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -24,7 +23,7 @@ impl MessageStore for SqliteStore {
             .bind(&message.id)
             .bind(channel)
             .bind(&message.kind)
-            .bind(message.body.expose())
+            .bind(message.body.as_slice())
             .bind(signed(message.due.0))
             .bind(signed(message.expires.0))
             .bind(signed(queue_max))
@@ -51,7 +50,7 @@ impl MessageStore for SqliteStore {
         }
         let (given_up, claimed) = self
             .write(async |writer| {
-                let sql = "UPDATE message SET body = '', claim = '', \
+                let sql = "UPDATE message SET body = x'', claim = '', \
                            state = CASE state WHEN 'handed' THEN 'unclear' ELSE 'expired' END \
                            WHERE channel = ? AND ((state = 'handed' AND due_ms <= ?) \
                            OR (state = 'waiting' AND expires_ms <= ? AND (claim = '' OR due_ms <= ?))) \
@@ -99,7 +98,7 @@ impl MessageStore for SqliteStore {
                 sqlx::query(sql).bind(signed(due.0))
             }
             done => {
-                let sql = "UPDATE message SET body = '', claim = '', state = ? \
+                let sql = "UPDATE message SET body = x'', claim = '', state = ? \
                            WHERE id = ? AND claim = ?";
                 sqlx::query(sql).bind(done.as_str())
             }
@@ -139,7 +138,7 @@ fn read_claimed(row: &SqliteRow) -> Result<Claimed, StoreError> {
         id: text("id")?,
         kind: text("kind")?,
         tries: row.try_get("tries").map_err(failed)?,
-        body: Secret::new(text("body")?),
+        body: row.try_get("body").map_err(failed)?,
         expires: super::time(row, "expires_ms")?,
     })
 }
