@@ -184,6 +184,14 @@ impl Notify {
         tokio::join!(by(Channel::Email), by(Channel::TextMessage), by(Channel::Webhook));
     }
 
+    /// How many messages wait to be sent this way.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not say.
+    pub async fn waiting(&self, channel: Channel) -> Result<u64, StoreError> {
+        self.store.waiting(channel).await
+    }
+
     /// Forgets what came of messages of which nobody needs to know any more.
     ///
     /// # Errors

@@ -1,0 +1,1 @@
+//! Messages outlive the process.
