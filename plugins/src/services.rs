@@ -16,10 +16,13 @@ use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::Authenticators;
 use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
+use crate::challenge::Challenges;
 use crate::clock::Clock;
 use crate::code::Codes;
+use crate::hold::Holds;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
 use crate::notify::Notify;
@@ -28,9 +31,11 @@ use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::private_place;
 use crate::rate_limit::RateLimits;
+use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
+use crate::step_up::Approvals;
 use crate::store::{AccountStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
 
@@ -59,6 +64,12 @@ pub struct Services {
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
+    /// Asks for second factors.
+    pub second: Arc<SecondFactors>,
+    /// Asks for them before sensitive operations.
+    pub approvals: Arc<Approvals>,
+    /// Keeps requests meanwhile.
+    pub holds: Arc<Holds>,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -90,7 +101,7 @@ pub enum OpenError {
     /// The store could not be used.
     #[error("{0}: {1}")]
     Store(String, #[source] StoreError),
-    /// The signing keys could not be used.
+    /// A key file could not be used.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// Passwords could not be hashed with the configured parameters.
@@ -127,10 +138,8 @@ impl Services {
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
-        let key_file = config.second_factor.key_file.clone();
-        let vault = tokio::task::spawn_blocking(move || Vault::open(&key_file)).await;
-        let vault = Arc::new(vault.map_err(|_| HashError::Failed)??);
-        let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
+        let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
+        let notify = Notify::new(&config.notify, store.clone(), Arc::clone(&vault), clock.clone());
         let codes = Codes::new(
             &config,
             store.clone(),
@@ -139,8 +148,23 @@ impl Services {
             (Arc::clone(&rate_limits), &code_key),
         );
         let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
+        let authenticators = Authenticators::new(
+            &config.second_factor,
+            store.clone(),
+            Arc::clone(&vault),
+            clock.clone(),
+        );
+        let second = Arc::new(SecondFactors::new(
+            &config.second_factor,
+            Arc::new(authenticators),
+            Arc::new(Challenges::new(store.clone(), Arc::clone(&vault), clock.clone())),
+            Arc::clone(&lockout),
+            Arc::clone(&audit),
+            clock.clone(),
+        ));
         let base = Base {
             accounts,
+            second: Arc::clone(&second),
             sessions: Arc::clone(&sessions),
             hasher,
             password_rules: Arc::clone(&password_rules),
@@ -152,6 +176,8 @@ impl Services {
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
         let administration = base.administration(Arc::clone(&assertions));
         let certificates = Arc::new(base.certificates());
+        let approvals = Arc::new(base.approvals(Arc::clone(&check)));
+        let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let password_change = base.password_change(Arc::clone(&check));
         let sign_in = base.sign_in(check);
         Ok(Self {
@@ -165,6 +191,9 @@ impl Services {
             captcha,
             password_rules,
             sign_in,
+            second,
+            approvals,
+            holds,
             password_change,
             certificates,
             notify,
@@ -227,6 +256,12 @@ impl Services {
                 tracing::error!(event = "store_write_failed", %error, "old messages and codes stay in the store");
             }
         }
+        if let Err(error) = self.second.challenges.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old challenges stay in the store");
+        }
+        if let Err(error) = self.holds.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old requests stay in the store");
+        }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
         let maintain = move || {
@@ -255,6 +290,7 @@ impl Services {
 struct Base {
     accounts: Arc<dyn AccountStore>,
     sessions: Arc<Sessions>,
+    second: Arc<SecondFactors>,
     hasher: Arc<PasswordHasher>,
     password_rules: Arc<PasswordRules>,
     lockout: Arc<Lockout>,
@@ -274,6 +310,18 @@ impl Base {
             clock: self.clock.clone(),
             audit: Arc::clone(&self.audit),
             lockout: Arc::clone(&self.lockout),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {
+        Approvals {
+            check,
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            second: Arc::clone(&self.second),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
             turn: Arc::clone(&self.turn),
         }
     }
@@ -319,6 +367,7 @@ impl Base {
             sessions: self.sessions,
             hasher: self.hasher,
             check,
+            second: self.second,
             audit: self.audit,
             clock: self.clock,
             turn: self.turn,

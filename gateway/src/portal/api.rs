@@ -12,7 +12,7 @@ use doorward_config::Secret;
 use doorward_plugins::administration::SessionSummary;
 use doorward_plugins::password_change::NewPassword;
 use doorward_plugins::session::{LiveSession, assurance, methods, stepped_up};
-use doorward_plugins::sign_in::Credentials;
+use doorward_plugins::sign_in::{Credentials, Entered};
 use doorward_plugins::{Problem, Refusal, Timestamp};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::account::end_own;
 use super::password::{self, Unchanged};
+use super::second_step;
 use super::sign_in::{attempt, give_cookies};
 use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
 
@@ -37,7 +38,7 @@ pub(super) struct SignIn {
 }
 
 /// What was sent as JSON, or what is wrong with it.
-fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+pub(super) fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     match body {
         Ok(Json(body)) => Ok(body),
         Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::UnsupportedType),
@@ -60,11 +61,12 @@ pub(super) async fn sign_in(
         password: Secret::new(body.password),
     };
     match attempt(&desk, &visit, &credentials, &body.captcha).await {
-        Ok(signed_in) => {
+        Ok(Entered::SignedIn(signed_in)) => {
             let mut response = answer(&describe(&desk, &signed_in.session));
             give_cookies(&desk, &signed_in, response.headers_mut());
             response
         }
+        Ok(Entered::Waits(waiting)) => second_step::ask_program(&desk, &visit, &waiting),
         Err(refusal) => visit.refuse(&refusal),
     }
 }
@@ -194,7 +196,7 @@ impl Visit {
 
 /// Who is signed in, how strongly that was proven, and when it ends. Times are seconds since the
 /// Unix epoch.
-fn describe(desk: &Desk, session: &LiveSession) -> Value {
+pub(super) fn describe(desk: &Desk, session: &LiveSession) -> Value {
     let principal = session.principal();
     let rules = desk.services.sessions.rules();
     let (expires, absolute) = session.expiry(rules);
