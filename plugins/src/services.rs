@@ -170,6 +170,7 @@ impl Services {
             password_rules: Arc::clone(&password_rules),
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
+            alerts: Arc::clone(&alerts),
             clock: clock.clone(),
             turn: Arc::default(),
         };
@@ -295,6 +296,7 @@ struct Base {
     password_rules: Arc<PasswordRules>,
     lockout: Arc<Lockout>,
     audit: Arc<Audit>,
+    alerts: Arc<Alerts>,
     clock: Clock,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -343,6 +345,7 @@ impl Base {
             lockout: Arc::clone(&self.lockout),
             stuffing,
             audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.alerts),
             clock: self.clock.clone(),
         }
     }

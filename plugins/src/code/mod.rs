@@ -306,7 +306,7 @@ impl Codes {
             ..Body::new(destination.as_str(), language, subject, text)
         };
         let kind = format!("code_{}", purpose.as_str());
-        let message = Message { channel, kind, body, expires: Some(now + life) };
+        let message = Message { channel, kind, body, expires: Some(now + life), once: None };
         self.notify.enqueue(&message).await?;
         Ok(life)
     }

@@ -14,6 +14,7 @@ use super::{Body, Channel, Message, Notify, device};
 use crate::account::PrincipalRecord;
 use crate::clock::Clock;
 use crate::language::Language;
+use crate::password_check::Guesser;
 
 /// Something that the owner of an account should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +123,12 @@ pub struct Occasion<'a> {
     pub address: Option<IpAddr>,
     /// The client's `User-Agent`; empty if it is not known.
     pub device: &'a str,
-    /// Names the request in the log; empty if there is none.
-    pub request_id: &'a str,
+}
+
+impl From<Guesser<'_>> for Occasion<'_> {
+    fn from(guesser: Guesser<'_>) -> Self {
+        Self { address: Some(guesser.address), device: "" }
+    }
 }
 
 /// Tells owners and operators.
@@ -144,13 +149,27 @@ impl Alerts {
     /// Tells whom the configuration says. When this returns, it is durable in the outbox, or the log
     /// says why it is not.
     pub async fn tell(&self, owner: &PrincipalRecord, alert: Alert<'_>, from: Occasion<'_>) {
-        for message in self.messages(owner, &alert, from) {
-            let channel = message.channel.as_str();
-            if let Err(error) = self.notify.enqueue(&message).await {
-                let (alert, principal, request_id) = (alert.name(), &owner.id, from.request_id);
-                tracing::error!(event = "alert_lost", alert, principal, channel, request_id, %error);
-            }
-        }
+        enqueue(&self.notify, self.messages(owner, &alert, from)).await;
+    }
+
+    /// The same of something that has a name: it is told once, whoever tells it.
+    pub async fn tell_once(
+        &self,
+        name: &str,
+        owner: &PrincipalRecord,
+        alert: Alert<'_>,
+        from: Occasion<'_>,
+    ) {
+        let mut messages = self.messages(owner, &alert, from);
+        messages.iter_mut().for_each(|message| message.once = Some(name.to_owned()));
+        enqueue(&self.notify, messages).await;
+    }
+
+    /// The same as [`Self::tell`] without waiting for it: how long an answer takes must not show
+    /// whether there is somebody to tell.
+    pub fn tell_soon(&self, owner: &PrincipalRecord, alert: Alert<'_>, from: Occasion<'_>) {
+        let (notify, messages) = (Arc::clone(&self.notify), self.messages(owner, &alert, from));
+        tokio::spawn(async move { enqueue(&notify, messages).await });
     }
 
     /// All messages that this alert leads to.
@@ -186,6 +205,7 @@ impl Alerts {
             kind: kind.clone(),
             body: Body { facts: facts(), ..Body::new(to, language, subject, text) },
             expires: None,
+            once: None,
         };
         let mut messages = Vec::new();
         if self.tells(&self.rules.email, Channel::Email, alert) {
@@ -209,6 +229,16 @@ impl Alerts {
 
     fn tells(&self, kinds: &[String], channel: Channel, alert: &Alert<'_>) -> bool {
         self.notify.can(channel) && kinds.iter().any(|kind| kind == alert.name())
+    }
+}
+
+async fn enqueue(notify: &Notify, messages: Vec<Message>) {
+    for message in messages {
+        if let Err(error) = notify.enqueue(&message).await {
+            let (kind, channel) = (&*message.kind, message.channel.as_str());
+            let about = message.body.facts.get("principal").and_then(Value::as_str);
+            tracing::error!(event = "alert_lost", kind, channel, principal = about, %error);
+        }
     }
 }
 
@@ -243,4 +273,46 @@ fn distinct<const N: usize>(places: [Option<&str>; N]) -> Vec<&str> {
         }
     }
     found
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use doorward_certs::vault::Vault;
+
+    use super::*;
+    use crate::context::tests::config;
+    use crate::session::live::tests::Scratch;
+
+    /// Alerts that nobody gets.
+    pub(crate) fn alerts(scratch: &Scratch) -> Arc<Alerts> {
+        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
+        let vault = Arc::new(Vault::open(&scratch.folder.join("a.vault")).unwrap());
+        let config = config("");
+        let notify = Notify::new(&config.notify, store, vault, clock.clone());
+        Arc::new(Alerts::new(&config, notify, clock))
+    }
+
+    #[test]
+    fn every_alert_has_the_name_that_the_configuration_knows() {
+        let all = [
+            Alert::NewDevice,
+            Alert::NewRegion { region: "" },
+            Alert::UnusualHour,
+            Alert::Locked,
+            Alert::SuccessAfterFailures,
+            Alert::SecondFactorFailed,
+            Alert::FactorAdded { factor: "" },
+            Alert::FactorRemoved { factor: "" },
+            Alert::PasswordChanged,
+            Alert::RecoveryCodeUsed { left: 1 },
+            Alert::FewRecoveryCodes { left: 1 },
+            Alert::RecoveryCodesMade,
+            Alert::PhoneChanged { old: None },
+            Alert::EmailChanged { old: None },
+            Alert::AppealReceived,
+            Alert::AppealDecided { granted: true },
+        ];
+        let names: Vec<_> = all.iter().map(Alert::name).collect();
+        assert_eq!(names, doorward_config::ALERTS);
+    }
 }

@@ -39,6 +39,9 @@ pub struct Message {
     pub body: Body,
     /// Not sent from then on; `None`: as the configuration says.
     pub expires: Option<Timestamp>,
+    /// Names what it is about: of one name, one message of a kind goes to each place. `None`: it is
+    /// about nothing that could be told twice.
+    pub once: Option<String>,
 }
 
 /// What a message says. It has no `Debug`, as it may hold a code.

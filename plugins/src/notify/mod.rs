@@ -24,6 +24,9 @@ pub mod texts;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorward_certs::vault::Vault;
 use doorward_config::Notify as Rules;
 use tokio::task::JoinSet;
@@ -139,7 +142,10 @@ impl Notify {
         if !self.can(message.channel) {
             return Err(EnqueueError::NoWay);
         }
-        let id = fresh_id().map_err(|_| EnqueueError::Failed)?;
+        let id = match &message.once {
+            Some(name) => id_of(name, message),
+            None => fresh_id().map_err(|_| EnqueueError::Failed)?,
+        };
         let now = self.clock.now();
         let sealed = message.body.seal(&self.vault, &id).ok_or(EnqueueError::Failed)?;
         let waiting = Waiting {
@@ -150,10 +156,13 @@ impl Notify {
             due: now,
             expires: message.expires.unwrap_or(now + self.rules.age_max),
         };
-        if !self.store.add_message(&waiting, self.rules.queue_max).await? {
-            return Err(EnqueueError::Full);
+        match self.store.add_message(&waiting, self.rules.queue_max).await {
+            Ok(true) => self.wake.notify_one(),
+            Ok(false) => return Err(EnqueueError::Full),
+            // It was told before, by another gate perhaps.
+            Err(StoreError::Taken) if message.once.is_some() => {}
+            Err(error) => return Err(error.into()),
         }
-        self.wake.notify_one();
         Ok(id)
     }
 
@@ -288,6 +297,13 @@ impl Notify {
         let _ = aws_lc_rs::rand::fill(&mut chance);
         wait.mul_f64(0.75 + f64::from(chance[0]) / 512.0)
     }
+}
+
+/// The id of a message that goes once: the same for whoever makes it.
+fn id_of(name: &str, message: &Message) -> String {
+    let parts = [name, &message.kind, message.channel.as_str(), &message.body.to];
+    let hash = digest(&SHA256, parts.join("\n").as_bytes());
+    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -115,7 +115,13 @@ fn gate(
 fn message(text: &str) -> Message {
     let to = "alice@example.com";
     let body = Body::new(to, Language::English, "s".into(), text.into());
-    Message { channel: Channel::Email, kind: "alert_locked".into(), body, expires: None }
+    Message {
+        channel: Channel::Email,
+        kind: "alert_locked".into(),
+        body,
+        expires: None,
+        once: None,
+    }
 }
 
 impl Post {

@@ -147,9 +147,10 @@ fn english(alert: &Alert<'_>) -> (&'static str, String) {
             "account locked",
             "Too many wrong passwords were tried, and your account is locked for a while.",
         ),
-        Alert::SuccessAfterFailures => {
-            ("sign-in after many failures", "Somebody signed in after many wrong passwords.")
-        }
+        Alert::SuccessAfterFailures => (
+            "right password after many failures",
+            "The right password was given after many wrong ones.",
+        ),
         Alert::SecondFactorFailed => (
             "second factor failed",
             "Somebody gave the right password and could not pass the second factor.",
@@ -207,7 +208,9 @@ fn chinese(alert: &Alert<'_>) -> (&'static str, String) {
         }
         Alert::UnusualHour => ("异常时间登录", "您的账号在不常用的时间登录。"),
         Alert::Locked => ("账号已锁定", "密码错误次数过多，您的账号已被暂时锁定。"),
-        Alert::SuccessAfterFailures => ("多次失败后登录", "您的账号在多次输错密码后登录成功。"),
+        Alert::SuccessAfterFailures => {
+            ("多次失败后密码正确", "您的账号在多次输错密码后，有人输入了正确的密码。")
+        }
         Alert::SecondFactorFailed => ("二次验证失败", "有人输入了正确的密码，但未通过二次验证。"),
         Alert::FactorAdded { factor } => {
             return (

@@ -169,7 +169,7 @@ async fn g17_no_name_brings_a_line_into_a_mail() {
     ] {
         let body = Body::new(to, Language::English, subject.into(), ".\r\n.\r\nx".into());
         let kind = "alert_locked".into();
-        let message = Message { channel: Channel::Email, kind, body, expires: None };
+        let message = Message { channel: Channel::Email, kind, body, expires: None, once: None };
         notify.enqueue(&message).await.unwrap();
     }
     post.gate.deliver().await;

@@ -1,6 +1,7 @@
 //! Messages that leave the gate: by mail, by webhook, into a folder; once, in the end, and never in
 //! clear.
 
+mod alerts;
 mod mail;
 mod process;
 mod webhook;
@@ -24,11 +25,8 @@ const PHONE: &str = "+8613800000000";
 const A_WHILE: Duration = Duration::from_secs(60);
 
 /// Where an alert of these tests comes from.
-const SOMEWHERE: Occasion<'static> = Occasion {
-    address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
-    device: "curl/8",
-    request_id: "1",
-};
+const SOMEWHERE: Occasion<'static> =
+    Occasion { address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))), device: "curl/8" };
 
 async fn gate(tables: &str) -> TestGate {
     let upstream = Upstream::start().await;
