@@ -36,6 +36,7 @@ mod identity_headers;
 mod limits;
 mod lockout;
 mod log;
+mod notify;
 mod operations;
 mod order;
 mod pages;

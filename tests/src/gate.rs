@@ -142,6 +142,21 @@ impl TestGate {
         office.spawn(async move { services.administration.execute(request).await }).await.unwrap()
     }
 
+    /// Sends whatever messages are due; when this returns, each was tried.
+    pub async fn deliver(&self) {
+        let notify = Arc::clone(&self.services().notify);
+        self.in_office(async move { notify.deliver().await }).await;
+    }
+
+    /// Does work where the gate does its own. What reads the store from a test's runtime may keep
+    /// the gate from closing it.
+    pub async fn in_office<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.running().office().spawn(work).await.unwrap()
+    }
+
     /// Adds an account, or a sub-user, with the usual password.
     pub async fn add(&self, name: &str, change: AccountChange) {
         let request = Request::AccountAdd {

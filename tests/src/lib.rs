@@ -10,6 +10,7 @@
 //! - [`raw`]: a client that sends exactly the octets it is given.
 //! - [`frames`]: the same over HTTP/2, frame by frame.
 //! - [`events()`]: what the gates of this process write to the log.
+//! - [`mail`]: a mail server that records what it gets.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 //! - [`webdriver`]: a real browser.
 
@@ -28,6 +29,7 @@ pub mod certificates;
 mod events;
 pub mod frames;
 mod gate;
+pub mod mail;
 pub mod process;
 pub mod raw;
 mod scratch;

@@ -15,7 +15,7 @@ mod api;
 pub(crate) mod captcha;
 mod device;
 mod form;
-pub mod language;
+pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
 pub mod return_to;
