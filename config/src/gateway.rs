@@ -13,8 +13,9 @@ use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Audit, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
-    RateLimits, Route, Session, Store, Stuffing, Upstream, accounts, audit, captcha, identity,
-    limits, listener, lockout, operations, rate_limit, route, session, store, stuffing, upstream,
+    RateLimits, Route, Session, Store, Stuffing, Upstream, WebAuthn, accounts, audit, captcha,
+    identity, limits, listener, lockout, operations, rate_limit, route, session, store, stuffing,
+    upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -70,6 +71,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&captcha::SPEC),
             "What somebody has to do, besides knowing a password, once guessing is suspected.",
         ),
+        optional(
+            "webauthn",
+            Kind::Table(&webauthn::SPEC),
+            "Security keys and passkeys (WebAuthn).",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -119,6 +125,8 @@ pub struct GatewayConfig {
     pub stuffing: Stuffing,
     /// How a captcha is asked.
     pub captcha: Captcha,
+    /// Security keys and passkeys; `None`: there are none here.
+    pub webauthn: Option<WebAuthn>,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// What happened, in a log that shows what was done to it.
@@ -186,6 +194,7 @@ impl GatewayConfig {
         let store = Store::read(&root.table("store"));
         let identity = Identity::read(&root.table("identity"), &public_url);
         let session = Session::read(&root.table("session"), &public_url, &identity);
+        let webauthn = WebAuthn::read(&root.table("webauthn"), &public_url, &session);
         let limits = Limits::read(&root.table("limits"));
         let operations_reader = root.table("operations");
         let operations = Operations::read(&operations_reader, &store);
@@ -208,6 +217,7 @@ impl GatewayConfig {
             stuffing: Stuffing::read(&root.table("stuffing")),
             lockout: Lockout::read(&root.table("lockout")),
             captcha: Captcha::read(&root.table("captcha")),
+            webauthn,
             operations,
             limits,
             public_url,
