@@ -10,6 +10,7 @@ pub mod access;
 pub mod account;
 pub mod administration;
 pub mod audit;
+pub mod authenticator;
 pub mod captcha;
 pub mod certificate;
 mod clock;
