@@ -408,8 +408,7 @@ impl Ceremonies {
         credential: &Credential,
     ) -> Result<Verified, WebauthnError> {
         let core = credential.core();
-        let result =
-            self.core.authenticate_single_credential(&answer.response, ceremony, core)?;
+        let result = self.core.authenticate_single_credential(&answer.response, ceremony, core)?;
         Ok(Verified {
             credential_id: answer.id.clone(),
             user_verified: result.user_verified(),
