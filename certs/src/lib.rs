@@ -5,6 +5,7 @@
 //! - [`clients`]: by which authorities client certificates are verified, and whom they name.
 //! - [`signing`]: the keys that sign assertions and seal the audit log, their rotation, and the
 //!   public set (JWKS).
+//! - [`vault`]: the keys that secrets in the store are encrypted with.
 //! - [`development`]: a private authority and a leaf for `demo` and for tests.
 //!
 //! Not here: sessions, requests, sockets.
@@ -14,5 +15,6 @@ pub mod development;
 mod file;
 pub mod signing;
 pub mod tls;
+pub mod vault;
 
 pub use file::{KeyFileError, read_private, replace_private};

@@ -13,9 +13,9 @@ use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Audit, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
-    RateLimits, Route, Session, Store, Stuffing, Upstream, WebAuthn, accounts, audit, captcha,
-    identity, limits, listener, lockout, operations, rate_limit, route, session, store, stuffing,
-    upstream, webauthn,
+    RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream, WebAuthn, accounts, audit,
+    captcha, identity, limits, listener, lockout, operations, rate_limit, route, second_factor,
+    session, store, stuffing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -76,6 +76,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&webauthn::SPEC),
             "Security keys and passkeys (WebAuthn).",
         ),
+        optional(
+            "second_factor",
+            Kind::Table(&second_factor::SPEC),
+            "Who has to prove more than a password, and how that is kept.",
+        ),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -127,6 +132,8 @@ pub struct GatewayConfig {
     pub captcha: Captcha,
     /// Security keys and passkeys; `None`: there are none here.
     pub webauthn: Option<WebAuthn>,
+    /// Who has to prove more than a password.
+    pub second_factor: SecondFactor,
     /// Where accounts and sessions are kept.
     pub store: Store,
     /// What happened, in a log that shows what was done to it.
@@ -218,6 +225,7 @@ impl GatewayConfig {
             lockout: Lockout::read(&root.table("lockout")),
             captcha: Captcha::read(&root.table("captcha")),
             webauthn,
+            second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
             limits,
             public_url,

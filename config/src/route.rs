@@ -7,6 +7,7 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::rate_limit::{self, RouteLimit};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional};
+use crate::step_up::{self, StepUp};
 use crate::text::{some_text, verify_group, verify_host, verify_method};
 use crate::upstream::Upstream;
 
@@ -52,6 +53,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Flag,
             "false",
             "Does a verified client certificate sign in here, as a session cookie does? For programs: it counts for nothing in requests from pages of other sites, beside a live cookie, and from trusted proxies.",
+        ),
+        optional(
+            "step_up",
+            Kind::Table(&step_up::SPEC),
+            "A second factor is needed for this, given lately or for exactly this request.",
         ),
         optional(
             "upstream",
@@ -139,6 +145,8 @@ pub struct Route {
     pub access: Access,
     /// Does a verified client certificate sign in?
     pub certificate_sign_in: bool,
+    /// What has to be proven lately; `None`: nothing more than for the session.
+    pub step_up: Option<StepUp>,
     /// Index of its upstream in the configuration; `None`: the one that serves the host.
     pub upstream: Option<usize>,
     /// Do requests keep the session from going idle?
@@ -205,6 +213,7 @@ impl Route {
             methods: Vec::new(),
             access: Access::Session { groups: Vec::new(), roles: Vec::new() },
             certificate_sign_in: false,
+            step_up: None,
             upstream: None,
             activity: true,
             upgrade: Vec::new(),
@@ -240,6 +249,10 @@ impl Route {
                 );
             }
         }
+        if public && reader.has("step_up") {
+            let advice = "Remove it, or remove access = \"public\".";
+            reader.problem("step_up", Fault::new("cannot be demanded of a stranger.", advice));
+        }
         let upstream = reader.optional_text("upstream");
         let found = upstream
             .as_ref()
@@ -268,6 +281,7 @@ impl Route {
             methods: reader.texts("methods"),
             access: if public { Access::Public } else { Access::Session { groups, roles } },
             certificate_sign_in: reader.flag("certificate_sign_in"),
+            step_up: reader.has("step_up").then(|| StepUp::read(&reader.table("step_up"))),
             upstream: found,
             activity: reader.optional_flag("activity").unwrap_or(!public),
             upgrade: reader.texts("upgrade").iter().map(|name| name.to_ascii_lowercase()).collect(),
@@ -346,6 +360,7 @@ impl Route {
     pub fn demands_same(&self, other: &Self) -> bool {
         self.access == other.access
             && self.certificate_sign_in == other.certificate_sign_in
+            && self.step_up == other.step_up
             && self.upstream == other.upstream
             && self.rate_limits == other.rate_limits
             && self.edits == other.edits

@@ -17,9 +17,18 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 };
 
 /// Endings of the files beside the store: signing keys, the lock, the keys and the head of the audit
-/// log, and those of them that are being written.
-const COMPANIONS: [&str; 7] =
-    ["keys", "keys.new", "lock", "audit-keys", "audit-keys.new", "audit-head", "audit-head.new"];
+/// log, the keys of encrypted secrets, and those of them that are being written.
+const COMPANIONS: [&str; 9] = [
+    "keys",
+    "keys.new",
+    "lock",
+    "audit-keys",
+    "audit-keys.new",
+    "audit-head",
+    "audit-head.new",
+    "vault",
+    "vault.new",
+];
 
 /// Where accounts and sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

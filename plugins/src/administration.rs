@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::name::Name;
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
-use crate::account::{PrincipalRecord, State, Verification, fresh_id, is_email};
+use crate::account::{PrincipalRecord, Protection, State, Verification, fresh_id, is_email};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
@@ -254,6 +254,10 @@ impl Administration {
             id,
             display_name: None,
             email: None,
+            phone: None,
+            security_email: None,
+            language: None,
+            protection: Protection::default(),
             roles: Vec::new(),
             groups: Vec::new(),
             state: State::Active,
@@ -269,6 +273,7 @@ impl Administration {
             record.account_id = account.account_id;
             (record.account_state, record.idle_secs, record.verification) =
                 (account.account_state, account.idle_secs, account.verification);
+            record.protection = account.protection;
             // The account's spelling, not the one on the command line.
             record.name = Name::new(account.name.account(), record.name.sub_user())
                 .map_err(AdminError::Refuse)?;

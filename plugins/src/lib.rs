@@ -13,6 +13,7 @@ pub mod audit;
 pub mod authenticator;
 pub mod captcha;
 pub mod certificate;
+pub mod challenge;
 mod clock;
 mod context;
 pub mod edits;

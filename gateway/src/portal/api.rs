@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use doorward_config::Secret;
 use doorward_plugins::administration::SessionSummary;
 use doorward_plugins::password_change::NewPassword;
-use doorward_plugins::session::{LiveSession, assurance};
+use doorward_plugins::session::{LiveSession, assurance, methods, stepped_up};
 use doorward_plugins::sign_in::Credentials;
-use doorward_plugins::{Problem, Refusal};
+use doorward_plugins::{Problem, Refusal, Timestamp};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
@@ -209,8 +209,9 @@ fn describe(desk: &Desk, session: &LiveSession) -> Value {
         "groups": principal.groups,
         "verification": principal.verification.as_str(),
         "acr": assurance(&session.evidence),
-        "amr": session.evidence.iter().map(|evidence| evidence.method.amr()).collect::<Vec<_>>(),
+        "amr": methods(&session.evidence),
         "auth_time": session.evidence.first().map_or(session.created, |evidence| evidence.at).secs(),
+        "step_up_time": stepped_up(&session.evidence).map(Timestamp::secs),
         "idle_seconds": principal.idle.unwrap_or(rules.idle).as_secs(),
         "expires_at": expires.secs(),
         "absolute_expires_at": absolute.secs(),

@@ -39,6 +39,15 @@ pub struct PrincipalRecord {
     pub display_name: Option<String>,
     /// An e-mail address.
     pub email: Option<String>,
+    /// A telephone number for text messages, in the form of E.164.
+    #[serde(default)]
+    pub phone: Option<String>,
+    /// An e-mail address for what concerns the account's safety, if not the other.
+    #[serde(default)]
+    pub security_email: Option<String>,
+    /// Tag of the language in which it wants to be written to; `None`: it has not said.
+    #[serde(default)]
+    pub language: Option<String>,
     /// What it may do, in the console's words.
     pub roles: Vec<String>,
     /// What it belongs to.
@@ -49,6 +58,9 @@ pub struct PrincipalRecord {
     pub account_state: State,
     /// Idle time of the account's sessions in seconds; `None`: the configuration's.
     pub idle_secs: Option<u64>,
+    /// What the account asks of its sign-ins and operations.
+    #[serde(default)]
+    pub protection: Protection,
     /// Real-name status of the account.
     pub verification: Verification,
     /// When it was made.
@@ -62,6 +74,21 @@ impl PrincipalRecord {
     /// May this principal sign in, as far as its switches say?
     pub fn is_active(&self) -> bool {
         self.state == State::Active && self.account_state == State::Active
+    }
+}
+
+/// What an account asks of its principals beside their passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    /// A second factor at every sign-in.
+    pub login: bool,
+    /// A second factor before operations that a route calls sensitive.
+    pub operations: bool,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self { login: false, operations: true }
     }
 }
 
@@ -142,6 +169,8 @@ pub struct Principal {
     pub groups: Vec<String>,
     /// Real-name status.
     pub verification: Verification,
+    /// Does its account ask for a second factor before sensitive operations?
+    pub protects_operations: bool,
     /// Idle time of its account; `None`: the configuration's.
     pub idle: Option<Duration>,
     /// What the console reads in plain fields.
@@ -170,6 +199,7 @@ impl From<&PrincipalRecord> for Principal {
             roles: record.roles.clone(),
             groups: record.groups.clone(),
             verification: record.verification,
+            protects_operations: record.protection.operations,
             idle: record.idle_secs.map(Duration::from_secs),
             fields: PlainFields {
                 user: field_value([record.name.to_string().as_str()]),
@@ -241,6 +271,10 @@ pub(crate) mod tests {
             name: Name::parse(name).unwrap(),
             display_name: Some("Alice Ä.".into()),
             email: Some("alice@example.com".into()),
+            phone: None,
+            security_email: None,
+            language: None,
+            protection: Protection::default(),
             roles: vec!["owner".into()],
             groups: vec!["staff".into(), "a,b".into()],
             state: State::Active,

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::PluginError;
 use crate::account::{Principal, fresh_id};
 use crate::clock::{Clock, Timestamp};
-use crate::session::{LiveSession, assurance};
+use crate::session::{LiveSession, assurance, methods, stepped_up};
 
 /// An assertion that a session has had signed.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ struct Claims<'a> {
     acr: &'a str,
     amr: Vec<&'a str>,
     auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_up_time: Option<u64>,
     account: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub_user: Option<&'a str>,
@@ -157,12 +159,13 @@ impl Assertions {
             jti: fresh_id().map_err(|error| failed(&error))?,
             sid: &session.id,
             acr: assurance(&session.evidence),
-            amr: session.evidence.iter().map(|evidence| evidence.method.amr()).collect(),
+            amr: methods(&session.evidence),
             auth_time: session
                 .evidence
                 .first()
                 .map_or(session.created, |evidence| evidence.at)
                 .secs(),
+            step_up_time: stepped_up(&session.evidence).map(Timestamp::secs),
             account: principal.name.account(),
             sub_user: principal.name.sub_user(),
             name: principal.display_name.as_deref(),

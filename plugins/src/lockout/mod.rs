@@ -48,6 +48,12 @@ const WAITING_MAX: usize = 8;
 pub enum Guess {
     /// A password.
     Password,
+    /// A recovery code.
+    RecoveryCode,
+    /// A code by text message.
+    TextMessage,
+    /// A code of an app or token.
+    Totp,
 }
 
 impl Guess {
@@ -55,12 +61,16 @@ impl Guess {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::RecoveryCode => "recovery-code",
+            Self::TextMessage => "text-message",
+            Self::Totp => "totp",
         }
     }
 
     /// Reads what [`Self::as_str`] writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Password].into_iter().find(|kind| kind.as_str() == text)
+        let all = [Self::Password, Self::RecoveryCode, Self::TextMessage, Self::Totp];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -332,6 +342,15 @@ impl Lockout {
         };
         self.store.succeed(&attempt.key, Some(&device)).await?;
         Ok(Some((value, life)))
+    }
+
+    /// The guess was right, but that alone signs nobody in: forgets what was counted, and knows no
+    /// browser for it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the tally stays as it was.
+    pub async fn forgive(&self, attempt: Attempt) -> Result<(), StoreError> {
+        self.store.succeed(&attempt.key, None).await
     }
 
     /// What is counted for a principal, by everybody.

@@ -20,7 +20,7 @@ use super::one::Owner;
 use super::table::Table;
 use super::texts::Texts;
 use super::token::{self, TokenHash};
-use super::{LiveSession, NewSession, SessionRecord};
+use super::{Evidence, LiveSession, NewSession, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{AccountStore, SessionStore, StoreError};
@@ -42,6 +42,9 @@ pub enum BeginError {
     /// There are as many sessions as there may be.
     #[error("there are too many sessions")]
     Full,
+    /// The session that more was proven in is over.
+    #[error("the session is over")]
+    Over,
     /// The operating system had no randomness to give.
     #[error("no randomness")]
     Randomness,
@@ -122,7 +125,7 @@ impl Sessions {
                     stale.push(record.token_hash);
                     return;
                 };
-                let session = sessions.insert(record, || Arc::clone(owner));
+                let session = sessions.insert(record, None, || Arc::clone(owner));
                 if !session.observe(now, rules, false) {
                     sessions.remove(&session);
                     stale.push(session.token_hash);
@@ -182,6 +185,7 @@ impl Sessions {
         let now = self.clock.now();
         let record = SessionRecord {
             token_hash,
+            id: token::public_id(&token_hash),
             principal_id: new.principal.id.clone(),
             scope: new.scope.to_owned(),
             evidence: new.evidence,
@@ -200,7 +204,48 @@ impl Sessions {
         for session in &ending {
             self.remove(session);
         }
-        Ok((token, self.insert(record, || Owner::of(new.principal))))
+        Ok((token, self.insert(record, None, || Owner::of(new.principal))))
+    }
+
+    /// Gives a session another token, because more was proven in it: the old one is worth nothing
+    /// from now on. It stays the same session, with the same end; what it has under way goes on.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed then. [`BeginError::Over`] if it has ended.
+    pub async fn step_up(
+        &self,
+        session: &Arc<LiveSession>,
+        proven: &[Evidence],
+    ) -> Result<(Secret, Arc<LiveSession>), BeginError> {
+        let now = self.clock.now();
+        // Two pages may step up at once: the second builds on what the first has made of it.
+        let held = self.list(&session.owner.id, now);
+        let session =
+            held.into_iter().find(|held| held.id == session.id).ok_or(BeginError::Over)?;
+        let (token, token_hash) = token::issue().map_err(|_| BeginError::Randomness)?;
+        let mut evidence = session.evidence.to_vec();
+        evidence.retain(|old| proven.iter().all(|new| new.method != old.method));
+        evidence.extend(proven);
+        let record = SessionRecord {
+            token_hash,
+            id: session.id,
+            principal_id: session.owner.id.as_ref().to_owned(),
+            scope: session.scope.as_ref().to_owned(),
+            evidence,
+            device: session.device.as_ref().to_owned(),
+            address: session.address.clone().into(),
+            created: session.created,
+            active: now,
+        };
+        self.store.begin(&record, &[session.token_hash]).await?;
+        let stepped = self.insert(record, Some(&session), || Arc::clone(&session.owner));
+        self.withdraw(&session);
+        if stepped.active().is_none() {
+            // It was ended meanwhile, under its old token.
+            self.end(&[stepped]).await?;
+            return Err(BeginError::Over);
+        }
+        Ok((token, stepped))
     }
 
     /// Sessions that have to make room for one more of this person, longest unused first.
@@ -232,8 +277,17 @@ impl Sessions {
     /// [`StoreError`]: a restart could bring them back. The store is asked again with every
     /// [`Self::flush`].
     pub async fn end(&self, sessions: &[Arc<LiveSession>]) -> Result<(), StoreError> {
-        let hashes = sessions.iter().map(|session| session.token_hash).collect();
+        let mut ending = sessions.to_vec();
+        // Whoever listed them may have done so before a step-up: what is meant is the session, not
+        // the token that it had then.
         for session in sessions {
+            let people = lock(&self.people);
+            let held = people.get(&session.owner.id).map(|person| &person.sessions);
+            let others = held.into_iter().flatten().filter(|held| held.id == session.id);
+            ending.extend(others.filter(|held| !Arc::ptr_eq(held, session)).cloned());
+        }
+        let hashes = ending.iter().map(|session| session.token_hash).collect();
+        for session in &ending {
             self.remove(session);
         }
         self.forget(hashes).await
@@ -339,6 +393,7 @@ impl Sessions {
     fn insert(
         &self,
         record: SessionRecord,
+        before: Option<&LiveSession>,
         owner: impl FnOnce() -> Arc<Owner>,
     ) -> Arc<LiveSession> {
         let mut people = lock(&self.people);
@@ -350,7 +405,8 @@ impl Sessions {
                 people.entry(id).or_insert(Person { owner, sessions: Vec::new() })
             }
         };
-        let session = LiveSession::from_record(record, Arc::clone(&person.owner), &self.texts);
+        let session =
+            LiveSession::from_record(record, Arc::clone(&person.owner), &self.texts, before);
         person.sessions.push(Arc::clone(&session));
         drop(people);
         self.table.insert(Arc::clone(&session));
@@ -361,6 +417,11 @@ impl Sessions {
     /// Ends `session` in memory; a request that looks it up from here on does not find it.
     fn remove(&self, session: &Arc<LiveSession>) {
         session.end();
+        self.withdraw(session);
+    }
+
+    /// Makes its token worth nothing.
+    fn withdraw(&self, session: &Arc<LiveSession>) {
         if self.table.remove(&session.token_hash) {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }

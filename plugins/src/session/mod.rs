@@ -19,10 +19,11 @@ mod table;
 mod texts;
 pub mod token;
 
+use doorward_config::Factor;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use token::TokenHash;
+use token::{SessionId, TokenHash};
 
 pub use live::{BeginError, Sessions};
 pub use one::{LiveSession, NewSession};
@@ -34,6 +35,8 @@ pub(crate) use plugin::Usage;
 pub struct SessionRecord {
     /// SHA-256 of its token.
     pub token_hash: TokenHash,
+    /// Its public id, made of its first token.
+    pub id: SessionId,
     /// Whom it is for.
     pub principal_id: String,
     /// The host, or the cookie domain, at which it is worth something.
@@ -65,8 +68,18 @@ pub struct Evidence {
 pub enum Method {
     /// The key of a client certificate, used in a TLS handshake.
     Certificate,
+    /// A security key or passkey, used by whoever had it.
+    Key,
     /// Something that one knows.
     Password,
+    /// One of the codes that are kept for the day when everything else is lost.
+    RecoveryCode,
+    /// A code that was sent by text message.
+    TextMessage,
+    /// A code of an authenticator app or token (RFC 6238).
+    Totp,
+    /// A security key or passkey that itself made sure of whose hand it was in.
+    VerifiedKey,
 }
 
 impl SessionRecord {
@@ -85,13 +98,69 @@ impl Method {
             // ("swk"): "pop" leaves that open (OpenID EAP ACR Values 1.0 §3).
             Self::Certificate => "pop",
             Self::Password => "pwd",
+            // What keeps the key of a passkey is not attested either.
+            Self::Key | Self::VerifiedKey => "pop",
+            Self::RecoveryCode | Self::Totp => "otp",
+            Self::TextMessage => "sms",
+        }
+    }
+
+    /// Is it something that one has, and so a second factor beside a password?
+    pub fn is_second(self) -> bool {
+        match self {
+            Self::Certificate | Self::Password => false,
+            Self::Key | Self::RecoveryCode | Self::TextMessage | Self::Totp | Self::VerifiedKey => {
+                true
+            }
+        }
+    }
+
+    /// The kind of factor that a route names; `None`: it can name no such.
+    pub fn factor(self) -> Option<Factor> {
+        match self {
+            Self::Key | Self::VerifiedKey => Some(Factor::Webauthn),
+            Self::TextMessage => Some(Factor::TextMessage),
+            Self::Totp => Some(Factor::Totp),
+            Self::Certificate | Self::Password | Self::RecoveryCode => None,
         }
     }
 }
 
-/// How strongly the evidence proves who somebody is: the `acr` claim. A password alone is NIST's
-/// first authenticator assurance level (SP 800-63B-4 §2.1), and so is a key of which nothing more
-/// is known.
+/// How strongly the evidence proves who somebody is: the `acr` claim, by NIST's authenticator
+/// assurance levels (SP 800-63B-4 §2). One factor, or a key of which nothing more is known, is the
+/// first; two of different kinds are the second: a password and something that one has, or a key
+/// that made sure of whose hand it was in.
 pub fn assurance(evidence: &[Evidence]) -> &'static str {
-    if evidence.is_empty() { "aal0" } else { "aal1" }
+    let proved = |wanted: fn(Method) -> bool| evidence.iter().any(|one| wanted(one.method));
+    let by_password = proved(|method| method == Method::Password);
+    match evidence {
+        [] => "aal0",
+        _ if proved(|method| method == Method::VerifiedKey) => AAL2,
+        _ if by_password && proved(Method::is_second) => AAL2,
+        _ => "aal1",
+    }
+}
+
+/// The second level.
+pub const AAL2: &str = "aal2";
+
+/// What was used, for the `amr` claim: each once, and "mfa" where it was more than one factor
+/// (RFC 8176 §2).
+pub fn methods(evidence: &[Evidence]) -> Vec<&'static str> {
+    let mut names = Vec::with_capacity(3);
+    for one in evidence {
+        if !names.contains(&one.method.amr()) {
+            names.push(one.method.amr());
+        }
+    }
+    if assurance(evidence) == AAL2 {
+        names.push("mfa");
+    }
+    names
+}
+
+/// When somebody last proved that they have something: the `step_up_time` claim.
+pub fn stepped_up(evidence: &[Evidence]) -> Option<Timestamp> {
+    let second = evidence.iter().filter(|one| one.method.is_second());
+    second.map(|one| one.at).max()
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use doorward_config::Session as Rules;
 
 use super::texts::Texts;
-use super::token::{SessionId, TokenHash, public_id};
+use super::token::{SessionId, TokenHash};
 use super::{Evidence, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::Timestamp;
@@ -28,7 +28,7 @@ const ENDED: u64 = 0;
 #[derive(Debug)]
 pub struct LiveSession {
     pub(super) token_hash: TokenHash,
-    /// Its public id.
+    /// Its public id, the same through all its tokens.
     pub id: SessionId,
     /// Is it in the list of what has to be written?
     pub(super) noted: AtomicBool,
@@ -42,7 +42,9 @@ pub struct LiveSession {
     pub address: Box<str>,
     /// When it began.
     pub created: Timestamp,
-    active: AtomicU64,
+    /// When it was last active. Shared with what it was before a step-up gave it another token:
+    /// what began under the old one goes on, and ends with the new one.
+    active: Arc<AtomicU64>,
     /// What upstreams were told lately; empty for a session that is not in use.
     pub(crate) assertions: Mutex<Vec<CachedAssertion>>,
 }
@@ -118,22 +120,28 @@ impl LiveSession {
         }
     }
 
-    /// The session of `record`, of which `texts` holds what others share.
+    /// The session of `record`, of which `texts` holds what others share; with the life of what it
+    /// was `before`.
     pub(super) fn from_record(
         record: SessionRecord,
         owner: Arc<Owner>,
         texts: &Texts,
+        before: Option<&Self>,
     ) -> Arc<Self> {
+        let active = match before {
+            Some(before) => Arc::clone(&before.active),
+            None => Arc::new(AtomicU64::new(record.active.0.max(1))),
+        };
         Arc::new(Self {
             token_hash: record.token_hash,
-            id: public_id(&record.token_hash),
+            id: record.id,
             owner,
             scope: texts.of(&record.scope),
             evidence: record.evidence.into(),
             device: texts.of(&record.device),
             address: record.address.into(),
             created: record.created,
-            active: AtomicU64::new(record.active.0.max(1)),
+            active,
             noted: AtomicBool::new(false),
             assertions: Mutex::default(),
         })

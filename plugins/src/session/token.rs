@@ -69,7 +69,16 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The public id of the session with this token hash.
+impl SessionId {
+    /// Reads an id as it is shown; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = <[u8; 22]>::try_from(text.as_bytes()).ok()?;
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        bytes.iter().all(plain).then_some(Self(bytes))
+    }
+}
+
+/// The public id of the session that began with this token hash.
 pub fn public_id(hash: &TokenHash) -> SessionId {
     let mut labelled = [0; 52];
     let (label, rest) = labelled.split_at_mut(20);

@@ -23,6 +23,7 @@ fn scratch(name: &str) -> Scratch {
 
 fn session(number: u8) -> SessionRecord {
     SessionRecord {
+        id: crate::session::token::public_id(&[number; 32]),
         token_hash: [number; 32],
         principal_id: "id-of-alice".into(),
         scope: "console.example.com".into(),

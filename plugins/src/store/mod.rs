@@ -16,6 +16,8 @@ use doorward_config::Lockout as Rules;
 use crate::account::name::NameKey;
 use crate::account::{PrincipalRecord, State};
 use crate::audit::Record;
+use crate::authenticator::{AuthenticatorRecord, Kind};
+use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
 use crate::session::SessionRecord;
@@ -195,4 +197,95 @@ pub trait GuessStore: Send + Sync {
         over: Timestamp,
         unknown_max: u64,
     ) -> Result<u64, StoreError>;
+}
+
+/// Records: what people can prove themselves with besides a password.
+#[async_trait]
+pub trait AuthenticatorStore: Send + Sync {
+    /// Adds an authenticator, unless its principal has `most` of its kind: `false`.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when somebody's has the same `lookup`.
+    async fn bind(&self, record: &AuthenticatorRecord, most: usize) -> Result<bool, StoreError>;
+
+    /// All of a principal, oldest first.
+    async fn authenticators(
+        &self,
+        principal_id: &str,
+    ) -> Result<Vec<AuthenticatorRecord>, StoreError>;
+
+    /// The one with this `lookup`, whosever it is.
+    async fn authenticator_by(
+        &self,
+        lookup: &str,
+    ) -> Result<Option<AuthenticatorRecord>, StoreError>;
+
+    /// Moves its counter forward to this. `false`: it is there or beyond already, or the
+    /// authenticator is gone. Of several that move it to the same number one gets `true`.
+    async fn advance(&self, id: &str, counter: u64, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Replaces its secret, unless that is not `old` any more: `false`. The counter never goes back.
+    async fn replace_secret(
+        &self,
+        id: &str,
+        old: &[u8],
+        new: &[u8],
+        counter: u64,
+        used: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives it another name; `false`: this principal has no such.
+    async fn rename(&self, id: &str, principal_id: &str, name: &str) -> Result<bool, StoreError>;
+
+    /// Removes it; `false`: this principal has no such.
+    async fn unbind(&self, id: &str, principal_id: &str) -> Result<bool, StoreError>;
+
+    /// Removes all of a kind; says how many there were.
+    async fn unbind_kind(&self, principal_id: &str, kind: Kind) -> Result<usize, StoreError>;
+
+    /// Shows all of everybody, in no order, without holding many at once.
+    async fn each_authenticator(
+        &self,
+        visit: &mut (dyn FnMut(AuthenticatorRecord) + Send),
+    ) -> Result<(), StoreError>;
+}
+
+/// Live state: what people were asked for and have not given yet.
+#[async_trait]
+pub trait ChallengeStore: Send + Sync {
+    /// Adds a challenge. The oldest of the same purpose and binding make room, so that there are
+    /// never more than `per_binding_max`.
+    async fn begin_challenge(
+        &self,
+        record: &ChallengeRecord,
+        per_binding_max: u32,
+    ) -> Result<(), StoreError>;
+
+    /// The challenge of this id, live or not.
+    async fn challenge(&self, id: &str) -> Result<Option<ChallengeRecord>, StoreError>;
+
+    /// The latest of this purpose and binding, live or not.
+    async fn latest_challenge(
+        &self,
+        purpose: &str,
+        bound_to: &str,
+    ) -> Result<Option<ChallengeRecord>, StoreError>;
+
+    /// Counts a try at a live challenge. `false`: there were `most` already, or it is not live.
+    async fn count_try(&self, id: &str, most: u32, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Replaces the state of this version; `false`: it has another, or is gone.
+    async fn replace_state(&self, id: &str, version: u32, state: &[u8])
+    -> Result<bool, StoreError>;
+
+    /// Removes a live challenge of this version. Exactly one caller gets `true`.
+    async fn take_challenge(
+        &self,
+        id: &str,
+        version: u32,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Forgets those whose time is over.
+    async fn prune_challenges(&self, now: Timestamp) -> Result<(), StoreError>;
 }

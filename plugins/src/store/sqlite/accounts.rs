@@ -6,11 +6,12 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, failed, in_time, signed, time};
 use crate::account::name::{Name, NameKey};
-use crate::account::{PrincipalRecord, State, Verification};
+use crate::account::{PrincipalRecord, Protection, State, Verification};
 use crate::store::{AccountStore, StoreError};
 
 const PRINCIPAL: &str = "SELECT p.rowid, p.id, p.account_id, a.name, p.sub_user, p.display_name, p.email, p.role_list, \
-     p.group_list, p.state, a.state AS account_state, a.idle_secs, a.verification, p.created_ms, p.password_hash \
+     p.group_list, p.state, a.state AS account_state, a.idle_secs, a.verification, \
+     a.login_protection, a.operation_protection, p.phone, p.security_email, p.language, p.created_ms, p.password_hash \
      FROM principal p JOIN account a ON a.id = p.account_id ";
 
 #[async_trait]
@@ -20,24 +21,29 @@ impl AccountStore for SqliteStore {
         let (roles, groups) = (encode(&record.roles)?, encode(&record.groups)?);
         self.write(async |writer| {
             if record.name.sub_user().is_none() {
-                sqlx::query("INSERT INTO account (id, name, name_key, state, idle_secs, verification, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)")
+                sqlx::query("INSERT INTO account (id, name, name_key, state, idle_secs, verification, login_protection, operation_protection, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
                     .bind(&record.account_id)
                     .bind(record.name.account())
                     .bind(&key.account)
                     .bind(record.account_state.as_str())
                     .bind(record.idle_secs.map(signed))
                     .bind(record.verification.as_str())
+                    .bind(record.protection.login)
+                    .bind(record.protection.operations)
                     .bind(signed(record.created.0))
                     .execute(&mut *writer)
                     .await?;
             }
-            sqlx::query("INSERT INTO principal (id, account_id, sub_user, sub_user_key, display_name, email, role_list, group_list, state, password_hash, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            sqlx::query("INSERT INTO principal (id, account_id, sub_user, sub_user_key, display_name, email, phone, security_email, language, role_list, group_list, state, password_hash, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
                 .bind(&record.id)
                 .bind(&record.account_id)
                 .bind(record.name.sub_user())
                 .bind(&key.sub_user)
                 .bind(&record.display_name)
                 .bind(&record.email)
+                .bind(&record.phone)
+                .bind(&record.security_email)
+                .bind(&record.language)
                 .bind(roles)
                 .bind(groups)
                 .bind(record.state.as_str())
@@ -89,17 +95,22 @@ impl AccountStore for SqliteStore {
     async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
         let (roles, groups) = (encode(&record.roles)?, encode(&record.groups)?);
         self.write(async |writer| {
-            sqlx::query("UPDATE principal SET display_name = ?, email = ?, role_list = ?, group_list = ? WHERE id = ?")
+            sqlx::query("UPDATE principal SET display_name = ?, email = ?, phone = ?, security_email = ?, language = ?, role_list = ?, group_list = ? WHERE id = ?")
                 .bind(&record.display_name)
                 .bind(&record.email)
+                .bind(&record.phone)
+                .bind(&record.security_email)
+                .bind(&record.language)
                 .bind(roles)
                 .bind(groups)
                 .bind(&record.id)
                 .execute(&mut *writer)
                 .await?;
-            sqlx::query("UPDATE account SET idle_secs = ?, verification = ? WHERE id = ?")
+            sqlx::query("UPDATE account SET idle_secs = ?, verification = ?, login_protection = ?, operation_protection = ? WHERE id = ?")
                 .bind(record.idle_secs.map(signed))
                 .bind(record.verification.as_str())
+                .bind(record.protection.login)
+                .bind(record.protection.operations)
                 .bind(&record.account_id)
                 .execute(&mut *writer)
                 .await?;
@@ -170,6 +181,9 @@ fn principal(row: &SqliteRow) -> Result<PrincipalRecord, StoreError> {
         name: Name::new(&text("name")?, optional("sub_user")?.as_deref()).map_err(|_| corrupt())?,
         display_name: optional("display_name")?,
         email: optional("email")?,
+        phone: optional("phone")?,
+        security_email: optional("security_email")?,
+        language: optional("language")?,
         roles: list("role_list")?,
         groups: list("group_list")?,
         state: state("state")?,
@@ -179,6 +193,10 @@ fn principal(row: &SqliteRow) -> Result<PrincipalRecord, StoreError> {
             .map_err(failed)?
             .map(i64::unsigned_abs),
         verification: Verification::parse(&text("verification")?).ok_or_else(corrupt)?,
+        protection: Protection {
+            login: row.try_get("login_protection").map_err(failed)?,
+            operations: row.try_get("operation_protection").map_err(failed)?,
+        },
         created: time(row, "created_ms")?,
         password_hash: text("password_hash")?,
     })

@@ -10,6 +10,8 @@
 
 mod accounts;
 mod audit;
+mod authenticators;
+mod challenges;
 mod guesses;
 mod sessions;
 
@@ -35,11 +37,12 @@ use crate::clock::Timestamp;
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
     (2, "guesses and devices", include_str!("../migrations/0002_guesses_and_devices.sql")),
     (3, "audit", include_str!("../migrations/0003_audit.sql")),
     (4, "guesses by device", include_str!("../migrations/0004_guesses_by_device.sql")),
+    (5, "second factors", include_str!("../migrations/0005_second_factors.sql")),
 ];
 
 /// How many rows are in memory at once where all are read.

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::session::SessionRecord;
-use crate::session::token::{TokenHash, public_id};
+use crate::session::token::{SessionId, TokenHash};
 use crate::store::{SessionStore, StoreError};
 
 #[async_trait]
@@ -37,7 +37,7 @@ impl SessionStore for SqliteStore {
             }
             sqlx::query("INSERT INTO session (token_hash, id, principal_id, scope, evidence, device, address, created_ms, active_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
                 .bind(session.token_hash.as_slice())
-                .bind(&*public_id(&session.token_hash))
+                .bind(&*session.id)
                 .bind(&session.principal_id)
                 .bind(&session.scope)
                 .bind(evidence)
@@ -87,6 +87,7 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
     let hash: Vec<u8> = row.try_get("token_hash").map_err(failed)?;
     Ok(SessionRecord {
         token_hash: hash.try_into().map_err(|_| StoreError::Corrupt("session"))?,
+        id: SessionId::parse(&text("id")?).ok_or(StoreError::Corrupt("session"))?,
         principal_id: text("principal_id")?,
         scope: text("scope")?,
         evidence: serde_json::from_str(&text("evidence")?)

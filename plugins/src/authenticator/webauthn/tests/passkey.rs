@@ -47,6 +47,7 @@ async fn a_passkey_of_another_maker_is_bound_and_signs_in() {
     let options = serde_json::from_value(begun.options).unwrap();
     let answer = client.register(&origin, options, DefaultClientData).await.unwrap();
     let answer = serde_json::to_vec(&answer).unwrap();
+    eprintln!("{}", String::from_utf8_lossy(&answer));
     let bound = ceremonies.finish_registration(ALICE, &begun.state, &answer).unwrap();
 
     let known = [bound];

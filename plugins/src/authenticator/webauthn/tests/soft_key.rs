@@ -1,6 +1,8 @@
 //! A security key in software that can lie: every part of an answer can be changed before it is
 //! signed and after.
 
+#![allow(unreachable_pub, dead_code, reason = "stories of other crates take it as well")]
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
