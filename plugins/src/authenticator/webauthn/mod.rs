@@ -345,7 +345,12 @@ impl Ceremonies {
             return Err(WebauthnError::State);
         }
         let (options, ceremony) = self.challenge(&[], UserVerificationPolicy::Required)?;
-        begun(&options, &State::Passwordless { ceremony })
+        let mut begun = begun(&options, &State::Passwordless { ceremony })?;
+        // An empty list means the same as none (§5.5), and not every client knows.
+        if let Some(asked) = begun.options.get_mut("publicKey").and_then(Value::as_object_mut) {
+            asked.remove("allowCredentials");
+        }
+        Ok(begun)
     }
 
     /// Whose key the answer says it is, so that it can be looked up. Nothing is verified yet.
