@@ -13,6 +13,7 @@
 
 mod cbor;
 mod credential;
+mod keys;
 mod response;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ use webauthn_rs_core::proto::{
 };
 
 pub use credential::Credential;
+pub use keys::{Asked, KeyError, Keys, Used};
 pub use response::RESPONSE_BYTES_MAX;
 use response::{Authentication, Registration};
 
@@ -334,6 +336,14 @@ impl Ceremonies {
             return Err(WebauthnError::NotTheOwner);
         }
         self.verify(&answer, &ceremony, credential)
+    }
+
+    /// Which key the answer says it is of, in base64url. Nothing is verified yet.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn answered_by(&self, response: &[u8]) -> Result<String, WebauthnError> {
+        Ok(Authentication::read(response, &self.origins)?.id)
     }
 
     /// Asks whoever is there for a passkey. It tells nothing about anybody.

@@ -1,6 +1,7 @@
 //! The ceremonies against keys in software that lie, and against two that do not.
 
 mod authentication;
+mod keys;
 mod passkey;
 mod registration;
 mod soft_key;
