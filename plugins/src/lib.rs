@@ -22,6 +22,7 @@ pub mod lockout;
 pub mod network;
 mod origin;
 pub mod outgoing;
+pub mod passkey_sign_in;
 pub mod password_change;
 pub mod password_check;
 pub mod priority;

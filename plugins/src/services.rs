@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
+use doorward_certs::vault::Vault;
 use doorward_config::GatewayConfig;
 use tokio::time::MissedTickBehavior;
 
@@ -15,11 +16,15 @@ use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::Authenticators;
+use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
+use crate::challenge::Challenges;
 use crate::clock::Clock;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
+use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::private_place;
@@ -55,6 +60,10 @@ pub struct Services {
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
+    /// Everybody's security keys and passkeys; `None`: there are none here.
+    pub keys: Option<Arc<Keys>>,
+    /// Signs people in by passkeys; `None`: that is not allowed here.
+    pub passkey_sign_in: Option<PasskeySignIn>,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -86,6 +95,9 @@ pub enum OpenError {
     /// Passwords could not be hashed with the configured parameters.
     #[error("password hashing: {0}")]
     Hashing(#[from] HashError),
+    /// Keys cannot be asked for as configured.
+    #[error("webauthn: {0}")]
+    Webauthn(#[from] WebauthnError),
     /// The list of breached passwords could not be used.
     #[error("accounts.breach_list: {0}")]
     BreachList(#[from] BreachListError),
@@ -116,6 +128,15 @@ impl Services {
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
+        let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
+        let authenticators = Arc::new(Authenticators::new(
+            &config.second_factor,
+            store.clone(),
+            Arc::clone(&vault),
+            clock.clone(),
+        ));
+        let challenges = Arc::new(Challenges::new(store.clone(), vault, clock.clone()));
+        let keys = Keys::open(&config, authenticators, challenges)?.map(Arc::new);
         let base = Base {
             accounts,
             sessions: Arc::clone(&sessions),
@@ -130,6 +151,7 @@ impl Services {
         let administration = base.administration(Arc::clone(&assertions));
         let certificates = Arc::new(base.certificates());
         let password_change = base.password_change(Arc::clone(&check));
+        let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
         Ok(Self {
             config,
@@ -142,6 +164,8 @@ impl Services {
             captcha,
             password_rules,
             sign_in,
+            keys,
+            passkey_sign_in,
             password_change,
             certificates,
             administration,
@@ -241,6 +265,18 @@ impl Base {
             lockout: Arc::clone(&self.lockout),
             turn: Arc::clone(&self.turn),
         }
+    }
+
+    fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
+        let keys = keys.filter(|keys| keys.passwordless())?;
+        Some(PasskeySignIn {
+            keys: Arc::clone(keys),
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        })
     }
 
     fn certificates(&self) -> CertificateSessions {

@@ -37,7 +37,7 @@ pub(super) struct SignIn {
 }
 
 /// What was sent as JSON, or what is wrong with it.
-fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+pub(super) fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     match body {
         Ok(Json(body)) => Ok(body),
         Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::UnsupportedType),
@@ -194,7 +194,7 @@ impl Visit {
 
 /// Who is signed in, how strongly that was proven, and when it ends. Times are seconds since the
 /// Unix epoch.
-fn describe(desk: &Desk, session: &LiveSession) -> Value {
+pub(super) fn describe(desk: &Desk, session: &LiveSession) -> Value {
     let principal = session.principal();
     let rules = desk.services.sessions.rules();
     let (expires, absolute) = session.expiry(rules);

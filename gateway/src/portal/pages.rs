@@ -30,6 +30,8 @@ pub(super) struct SignInPage<'a> {
     pub(super) error: &'a str,
     /// What else is asked.
     pub(super) captcha: Option<&'a CaptchaPart>,
+    /// May a passkey be shown instead?
+    pub(super) passkeys: bool,
 }
 
 /// A question with one button.

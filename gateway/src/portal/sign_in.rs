@@ -19,7 +19,7 @@ use crate::refusal::add_fields;
 use super::captcha::{self, CaptchaPart, Solved};
 use super::pages::{SignInPage, render};
 use super::text::Texts;
-use super::{Desk, Visit, add_cookie, return_to};
+use super::{Desk, Visit, add_cookie, return_to, webauthn};
 
 pub(super) const PURPOSE: &str = "sign-in";
 
@@ -228,8 +228,12 @@ fn show(
         notice: told.notice,
         error: told.error,
         captcha: captcha.as_ref(),
+        passkeys: webauthn::passkeys(desk).is_ok(),
     };
     let mut response = render(status, &page);
+    if page.passkeys {
+        response.extensions_mut().insert(captcha::Policy::own());
+    }
     if let Some(captcha) = &captcha {
         captcha.allow_in(&mut response);
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use doorward_config::GatewayConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -107,6 +108,19 @@ impl Keys {
         challenges: Arc<Challenges>,
     ) -> Self {
         Self { ceremonies, authenticators, challenges }
+    }
+
+    /// The same as the configuration says; `None`: there are no keys here.
+    ///
+    /// # Errors
+    /// [`WebauthnError`]; the configuration refuses what leads to it.
+    pub fn open(
+        config: &GatewayConfig,
+        authenticators: Arc<Authenticators>,
+        challenges: Arc<Challenges>,
+    ) -> Result<Option<Self>, WebauthnError> {
+        let Some(rules) = &config.webauthn else { return Ok(None) };
+        Ok(Some(Self::new(Ceremonies::new(rules)?, authenticators, challenges)))
     }
 
     /// May a passkey be a whole sign-in?
