@@ -65,6 +65,24 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "\"0s\"",
             "People may have their browser not asked for a second factor at sign-in for this time. 0s: they may not. Never for sensitive operations.",
         ),
+        default(
+            "hold_per_person",
+            Kind::Integer { least: 1, most: 100 },
+            "8",
+            "How many requests are kept for one person; the oldest make room.",
+        ),
+        default(
+            "hold_total",
+            Kind::Size { least: 0, most: 1 << 40 },
+            "\"256MiB\"",
+            "How much is kept in all, while people approve or sign in again. 0: nothing is.",
+        ),
+        default(
+            "hold_expired",
+            Kind::Size { least: 0, most: 1024 * 1024 },
+            "\"64KiB\"",
+            "The largest body of a form that is kept when the session of whoever sends it has expired. 0: none is.",
+        ),
         optional(
             "key_file",
             Kind::Text(some_text),
@@ -96,6 +114,12 @@ pub struct SecondFactor {
     pub fresh: Duration,
     /// For how long a browser may be trusted; zero: not at all.
     pub trust_device_for: Duration,
+    /// How many requests are kept for one person.
+    pub hold_per_person: u32,
+    /// How much is kept in all, in bytes.
+    pub hold_total: u64,
+    /// The largest body that is kept over the end of a session, in bytes.
+    pub hold_expired: usize,
     /// Where the keys are that secrets are encrypted with.
     pub key_file: PathBuf,
 }
@@ -121,6 +145,9 @@ impl SecondFactor {
             per_person_max: usize::try_from(reader.integer("per_person_max")).unwrap_or(usize::MAX),
             fresh: reader.duration("fresh"),
             trust_device_for: reader.duration("trust_device_for"),
+            hold_per_person: number("hold_per_person"),
+            hold_total: reader.size("hold_total"),
+            hold_expired: usize::try_from(reader.size("hold_expired")).unwrap_or_default(),
             key_file: key_file.unwrap_or_else(|| store.beside("vault")),
         }
     }

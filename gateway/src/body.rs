@@ -50,6 +50,8 @@ pub(crate) enum BodyError {
 pub(crate) enum RequestBody {
     #[default]
     Empty,
+    /// All of it is here; `None`: it was sent.
+    Whole(Option<Bytes>),
     Stream(Box<StreamBody>),
 }
 
@@ -96,6 +98,16 @@ impl RequestBody {
             progress: Rc::clone(&progress),
         }));
         (body, Some(progress))
+    }
+
+    /// A body of which all is here, and how it fares.
+    pub(crate) fn whole(bytes: Bytes) -> (Self, Option<Rc<Progress>>) {
+        if bytes.is_empty() {
+            return (Self::Empty, None);
+        }
+        let progress = Rc::<Progress>::default();
+        progress.complete.set(true);
+        (Self::Whole(Some(bytes)), Some(progress))
     }
 
     /// There is no body, not even an empty one that was told piece by piece.
@@ -179,6 +191,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(stream) => stream.poll_data(cx),
         }
     }
@@ -186,6 +199,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_none(),
             Self::Stream(stream) => stream.incoming.is_end_stream(),
         }
     }
@@ -193,6 +207,9 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Stream(stream) => stream.incoming.size_hint(),
         }
     }

@@ -13,6 +13,8 @@ use crate::account::Principal;
 use crate::clock::Timestamp;
 use crate::session::LiveSession;
 use crate::session::cookie::GateCookies;
+use crate::session::token::TokenHash;
+use crate::step_up::RequestDigest;
 
 /// The facts that rooms and plugins share. Each field names who writes it.
 #[derive(Debug)]
@@ -50,11 +52,16 @@ pub struct RequestContext {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// The gate's other cookies, for its own pages. Written by `session`.
     pub cookies: GateCookies,
+    /// Hash of the token that its cookie has, of no live session. Written by `session`.
+    pub stale_token: Option<TokenHash>,
     /// The live session that its cookie names, or that its certificate began. Written by `session`
     /// and `certificate`.
     pub session: Option<Arc<LiveSession>>,
     /// Whom the session is for. Written with it.
     pub principal: Option<Arc<Principal>>,
+    /// Stands for exactly this request, body included. Written by the room that reads the body, where
+    /// `step_up` needs it.
+    pub digest: Option<RequestDigest>,
     /// Which plugin or room answered; empty while none has. Written by the pipeline.
     pub decided_by: &'static str,
     /// Fields of the answer, whoever gives it. Written by `route_limits`.
@@ -88,8 +95,10 @@ impl RequestContext {
             received,
             certificate: None,
             cookies: GateCookies::default(),
+            stale_token: None,
             session: None,
             principal: None,
+            digest: None,
             decided_by: "",
             answer_fields: Vec::new(),
             answered_by_upstream: false,

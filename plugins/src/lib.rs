@@ -17,6 +17,7 @@ pub mod challenge;
 mod clock;
 mod context;
 pub mod edits;
+pub mod hold;
 pub mod identity;
 pub mod lockout;
 pub mod network;
@@ -29,9 +30,11 @@ pub mod priority;
 mod private_place;
 pub mod rate_limit;
 mod refusal;
+pub mod second_factor;
 mod services;
 pub mod session;
 pub mod sign_in;
+pub mod step_up;
 pub mod store;
 pub mod stuffing;
 pub mod upgrade;
@@ -112,6 +115,9 @@ pub fn pipeline(services: &Services) -> Pipeline {
         Box::new(access::Access),
         // Needs to know who asks, and that they may: who may not uses up nobody's allowance.
         Box::new(rate_limit::RouteLimits::new(Arc::clone(&services.rate_limits))),
+        // Needs to know who asks, that they may, and that they do not ask too often: being asked for
+        // a factor costs a row in the store.
+        Box::new(step_up::StepUp::new(&services.config, Arc::clone(&services.approvals))),
         // A connection that switches is judged like any request, and once: after this nothing in it
         // is. Needs the session, which the page of another origin must not use.
         Box::new(upgrade::Upgrade::new(&services.config)),
@@ -140,7 +146,19 @@ impl Pipeline {
     ///
     /// The only place where "could not decide" becomes an answer: 503, nothing forwarded.
     pub async fn on_request(&self, cx: &mut RequestContext) -> Option<Refusal> {
-        for plugin in &self.plugins {
+        self.from(cx, 0).await
+    }
+
+    /// Asks the plugin that refused once more, because something is known now that it lacked, and
+    /// then those behind it.
+    pub async fn again(&self, cx: &mut RequestContext) -> Option<Refusal> {
+        let place = self.plugins.iter().position(|plugin| plugin.name() == cx.decided_by);
+        cx.decided_by = "";
+        self.from(cx, place.unwrap_or(0)).await
+    }
+
+    async fn from(&self, cx: &mut RequestContext, place: usize) -> Option<Refusal> {
+        for plugin in self.plugins.iter().skip(place) {
             if !plugin.concerns(cx) {
                 continue;
             }

@@ -94,12 +94,8 @@ impl PasswordCheck {
     /// What the right password was for is done. Gives the value of the browser's new device cookie
     /// and how long that holds, if browsers are to be known.
     pub async fn settle(&self, right: Right, guesser: Guesser<'_>) -> Option<(String, Duration)> {
-        let Right { record, attempt, .. } = right;
-        if self.lockout.is_remarkable(&attempt) {
-            let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
-            let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
-            self.audit.record(&event.from_request(guesser.address, guesser.request_id));
-        }
+        self.note_remarkable(&right, guesser);
+        let Right { attempt, .. } = right;
         // It is done already: what was counted stays until the next time, if need be.
         match self.lockout.succeed(attempt, guesser.device_cookie).await {
             Ok(cookie) => cookie,
@@ -107,6 +103,24 @@ impl PasswordCheck {
                 tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
                 None
             }
+        }
+    }
+
+    /// The password was right, and more is asked for: its guesses are forgotten, and the browser is
+    /// known only when the rest is given.
+    pub(crate) async fn settle_half(&self, right: Right, guesser: Guesser<'_>) {
+        self.note_remarkable(&right, guesser);
+        if let Err(error) = self.lockout.forgive(right.attempt).await {
+            tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
+        }
+    }
+
+    /// Notes a right password after many wrong ones.
+    fn note_remarkable(&self, Right { record, attempt, .. }: &Right, guesser: Guesser<'_>) {
+        if self.lockout.is_remarkable(attempt) {
+            let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
+            let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
+            self.audit.record(&event.from_request(guesser.address, guesser.request_id));
         }
     }
 

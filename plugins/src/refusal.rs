@@ -69,6 +69,18 @@ problems! {
     BadRequest = BAD_REQUEST "bad-request" "The request is malformed or ambiguous.";
     /// A session is needed and there is none.
     SessionRequired = UNAUTHORIZED "session-required" "Sign in first.";
+    /// A second factor is needed for this.
+    StepUpRequired = UNAUTHORIZED "step-up-required" "Confirm this with a second factor.";
+    /// The right password is not enough: a second factor is needed.
+    SecondFactorRequired = UNAUTHORIZED "second-factor-required" "Give a second factor as well.";
+    /// What was asked for is over: too many wrong answers, or too late.
+    ChallengeOver = GONE "challenge-over" "This took too long, or there were too many wrong codes. Begin again.";
+    /// A code is wrong, was used before, or is not accepted here.
+    WrongCode = FORBIDDEN "wrong-code" "The code is wrong, or was used before.";
+    /// None of the factors that are accepted here is bound.
+    NoFactor = FORBIDDEN "no-factor" "Nothing that would be accepted for this is bound to the account.";
+    /// Who asks must have proven who they are more lately.
+    FreshnessRequired = UNAUTHORIZED "freshness-required" "Confirm first that it is you.";
     /// The principal may not do this.
     Forbidden = FORBIDDEN "forbidden" "You may not do this.";
     /// The request did not come from a page of this host.

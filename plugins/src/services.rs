@@ -22,6 +22,7 @@ use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::challenge::Challenges;
 use crate::clock::Clock;
+use crate::hold::Holds;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
 use crate::passkey_sign_in::PasskeySignIn;
@@ -29,9 +30,11 @@ use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::private_place;
 use crate::rate_limit::RateLimits;
+use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
+use crate::step_up::Approvals;
 use crate::store::{AccountStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
 
@@ -64,6 +67,12 @@ pub struct Services {
     pub keys: Option<Arc<Keys>>,
     /// Signs people in by passkeys; `None`: that is not allowed here.
     pub passkey_sign_in: Option<PasskeySignIn>,
+    /// Asks for second factors.
+    pub second: Arc<SecondFactors>,
+    /// Asks for them before sensitive operations.
+    pub approvals: Arc<Approvals>,
+    /// Keeps requests meanwhile.
+    pub holds: Arc<Holds>,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -89,7 +98,7 @@ pub enum OpenError {
     /// The store could not be used.
     #[error("{0}: {1}")]
     Store(String, #[source] StoreError),
-    /// The signing keys could not be used.
+    /// A key file could not be used.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// Passwords could not be hashed with the configured parameters.
@@ -135,10 +144,22 @@ impl Services {
             Arc::clone(&vault),
             clock.clone(),
         ));
-        let challenges = Arc::new(Challenges::new(store.clone(), vault, clock.clone()));
-        let keys = Keys::open(&config, authenticators, challenges)?.map(Arc::new);
+        let challenges =
+            Arc::new(Challenges::new(store.clone(), Arc::clone(&vault), clock.clone()));
+        let keys = Keys::open(&config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
+        let keys = keys.map(Arc::new);
+        let second = Arc::new(SecondFactors::new(
+            &config.second_factor,
+            authenticators,
+            challenges,
+            keys.clone(),
+            Arc::clone(&lockout),
+            Arc::clone(&audit),
+            clock.clone(),
+        ));
         let base = Base {
             accounts,
+            second: Arc::clone(&second),
             sessions: Arc::clone(&sessions),
             hasher,
             password_rules: Arc::clone(&password_rules),
@@ -150,6 +171,8 @@ impl Services {
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
         let administration = base.administration(Arc::clone(&assertions));
         let certificates = Arc::new(base.certificates());
+        let approvals = Arc::new(base.approvals());
+        let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
@@ -166,6 +189,9 @@ impl Services {
             sign_in,
             keys,
             passkey_sign_in,
+            second,
+            approvals,
+            holds,
             password_change,
             certificates,
             administration,
@@ -216,6 +242,12 @@ impl Services {
         if let Err(error) = self.lockout.sweep().await {
             tracing::error!(event = "store_write_failed", %error, "old guesses stay in the store");
         }
+        if let Err(error) = self.second.challenges.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old challenges stay in the store");
+        }
+        if let Err(error) = self.holds.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old requests stay in the store");
+        }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
         let maintain = move || {
@@ -244,6 +276,7 @@ impl Services {
 struct Base {
     accounts: Arc<dyn AccountStore>,
     sessions: Arc<Sessions>,
+    second: Arc<SecondFactors>,
     hasher: Arc<PasswordHasher>,
     password_rules: Arc<PasswordRules>,
     lockout: Arc<Lockout>,
@@ -277,6 +310,17 @@ impl Base {
             clock: self.clock.clone(),
             turn: Arc::clone(&self.turn),
         })
+    }
+
+    fn approvals(&self) -> Approvals {
+        Approvals {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            second: Arc::clone(&self.second),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        }
     }
 
     fn certificates(&self) -> CertificateSessions {
@@ -320,6 +364,7 @@ impl Base {
             sessions: self.sessions,
             hasher: self.hasher,
             check,
+            second: self.second,
             audit: self.audit,
             clock: self.clock,
             turn: self.turn,

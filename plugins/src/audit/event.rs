@@ -153,11 +153,14 @@ impl EventKind {
     /// Did something succeed or fail? `None`: nothing was tried.
     pub fn outcome(self) -> Option<&'static str> {
         match self {
-            Self::LoginSuccess | Self::LoginSuccessAfterFail | Self::PasswordChange => {
-                Some("success")
-            }
+            Self::LoginSuccess
+            | Self::LoginSuccessAfterFail
+            | Self::PasswordChange
+            | Self::StepUpSuccess
+            | Self::OperationApproved => Some("success"),
             Self::LoginFail
             | Self::LoginUnavailable
+            | Self::SecondFactorFail
             | Self::CaptchaFail
             | Self::CsrfRefused
             | Self::RateLimitExceeded
@@ -229,6 +232,23 @@ kinds! {
     AuthenticatorDisabled = "authn_disabled", Warning;
     /// Somebody signed in after many wrong guesses.
     LoginSuccessAfterFail = "authn_login_successafterfail", Warning;
+    /// Somebody whose password was right gave a second factor that was not, or somebody signed in
+    /// did, who was asked for it.
+    SecondFactorFail = "authn_second_factor_fail", Warning;
+    /// A second factor was given before a sensitive operation.
+    StepUpSuccess = "authz_step_up", Info;
+    /// An operation was approved.
+    OperationApproved = "authz_operation_approved", Info;
+    /// An approval was used for its operation.
+    ApprovalUsed = "authz_approval_used", Info;
+    /// An authenticator was bound.
+    FactorAdded = "authn_factor_added", Warning;
+    /// An authenticator was removed.
+    FactorRemoved = "authn_factor_removed", Warning;
+    /// Recovery codes were made anew, or one was used.
+    RecoveryCodes = "authn_recovery_codes", Warning;
+    /// What an account asks of its sign-ins and operations was changed.
+    ProtectionChanged = "authn_protection_changed", Warning;
     /// A password was changed.
     PasswordChange = "authn_password_change", Info;
     /// A captcha was not solved, or its solution was used before.

@@ -23,6 +23,10 @@ pub struct CookieNames {
     pub language: &'static str,
     /// The one by which a browser is known that has signed in.
     pub device: &'static str,
+    /// The one that alone can go on with a sign-in that waits for its second factor.
+    pub pending: &'static str,
+    /// The one that gives the key of requests that are kept.
+    pub hold: &'static str,
     domain: Option<String>,
 }
 
@@ -44,6 +48,10 @@ pub struct GateCookies {
     pub language: Option<String>,
     /// Says that this browser has signed in before.
     pub device: Option<String>,
+    /// Goes on with a sign-in that waits.
+    pub pending: Option<String>,
+    /// Gives the key of kept requests.
+    pub hold: Option<String>,
 }
 
 impl CookieNames {
@@ -57,6 +65,8 @@ impl CookieNames {
             form: "__Host-doorward-form",
             language: "__Host-doorward-language",
             device: "__Host-doorward-device",
+            pending: "__Host-doorward-pending",
+            hold: "__Host-doorward-hold",
             domain,
         }
     }
@@ -81,6 +91,22 @@ impl CookieNames {
     pub fn set_device(&self, value: &str, life: Duration) -> String {
         let (name, life) = (self.device, life.as_secs());
         format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={life}")
+    }
+
+    /// A `Set-Cookie` value for a sign-in that waits, for this time.
+    pub fn set_pending(&self, token: &str, life: Duration) -> String {
+        let (name, life) = (self.pending, life.as_secs());
+        format!("{name}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={life}")
+    }
+
+    /// A `Set-Cookie` value that makes the browser forget a sign-in that waited.
+    pub fn forget_pending(&self) -> String {
+        self.set_pending("", Duration::ZERO)
+    }
+
+    /// A `Set-Cookie` value for the key of kept requests.
+    pub fn set_hold(&self, value: &str) -> String {
+        format!("{}={value}; Path=/; Secure; HttpOnly; SameSite=Lax", self.hold)
     }
 
     /// A `Set-Cookie` value that keeps a chosen language for a year.
@@ -177,6 +203,8 @@ struct Found<'h> {
     form: Once<'h>,
     language: Once<'h>,
     device: Once<'h>,
+    pending: Once<'h>,
+    hold: Once<'h>,
 }
 
 /// The value of a cookie. A second one of its name makes the first doubtful: neither is believed.
@@ -210,6 +238,10 @@ impl<'h> Found<'h> {
             self.language.note(value);
         } else if name == names.device.as_bytes() {
             self.device.note(value);
+        } else if name == names.pending.as_bytes() {
+            self.pending.note(value);
+        } else if name == names.hold.as_bytes() {
+            self.hold.note(value);
         }
     }
 
@@ -218,6 +250,8 @@ impl<'h> Found<'h> {
             form: self.form.text(),
             language: self.language.text(),
             device: self.device.text(),
+            pending: self.pending.text(),
+            hold: self.hold.text(),
         };
         Presented { session: self.session.get().and_then(token::hash), others }
     }

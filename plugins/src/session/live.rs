@@ -32,6 +32,9 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(3);
 /// the store.
 const CHUNK: usize = 2000;
 
+/// How long it is known whose an expired session was, in milliseconds.
+const EXPIRED_KEPT_MS: u64 = 86_400_000;
+
 /// A stored time may lie this far ahead; beyond it the clock was set back, and nobody knows by
 /// how much the session has aged.
 const CLOCK_ERROR_MAX: Duration = Duration::from_secs(60);
@@ -379,9 +382,35 @@ impl Sessions {
                 expired.push(Arc::clone(session));
             }
         });
+        self.note_expired(&expired).await?;
         self.end(&expired).await?;
         self.texts.sweep();
         Ok(expired.len())
+    }
+
+    /// Keeps whose they were, for a day: whoever sends a form with such a token has not lost it.
+    async fn note_expired(&self, expired: &[Arc<LiveSession>]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let forget = Timestamp(now.0.saturating_sub(EXPIRED_KEPT_MS));
+        let whose =
+            |session: &Arc<LiveSession>| (session.token_hash, session.owner.id.as_ref().to_owned());
+        for chunk in expired.chunks(CHUNK) {
+            let noted: Vec<_> = chunk.iter().map(whose).collect();
+            self.store.note_expired(&noted, now, forget).await?;
+        }
+        Ok(())
+    }
+
+    /// Whose session this token was, if it ended by itself within the last day.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn expired_owner(&self, hash: &TokenHash) -> Result<Option<String>, StoreError> {
+        // Until the next sweep it is here; one that was ended on purpose is not.
+        match self.table.get(hash) {
+            Some(session) => Ok(Some(session.owner.id.as_ref().to_owned())),
+            None => self.store.expired(hash).await,
+        }
     }
 
     /// Shows every session in memory, some of which may be over.

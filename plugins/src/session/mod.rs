@@ -105,6 +105,19 @@ impl Method {
         }
     }
 
+    /// As it is logged.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Key => "key",
+            Self::Password => "password",
+            Self::RecoveryCode => "recovery-code",
+            Self::TextMessage => "text-message",
+            Self::Totp => "totp",
+            Self::VerifiedKey => "verified-key",
+        }
+    }
+
     /// Is it something that one has, and so a second factor beside a password?
     pub fn is_second(self) -> bool {
         match self {

@@ -66,6 +66,8 @@ impl Plugin for FindSession {
         if let Some(session) = self.sessions.find(&hash, scope, cx.received, counts) {
             cx.principal = Some(session.principal());
             cx.session = Some(session);
+        } else {
+            cx.stale_token = Some(hash);
         }
         Ok(Flow::Continue)
     }

@@ -19,6 +19,7 @@ use crate::audit::Record;
 use crate::authenticator::{AuthenticatorRecord, Kind};
 use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
+use crate::hold::{HoldLimits, HoldRecord};
 use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
@@ -99,6 +100,17 @@ pub trait SessionStore: Send + Sync {
 
     /// Notes when sessions were last active; those that are not there stay away.
     async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError>;
+
+    /// Notes whose sessions have ended by themselves, and forgets those noted before `forget`.
+    async fn note_expired(
+        &self,
+        expired: &[(TokenHash, String)],
+        now: Timestamp,
+        forget: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Whose session of this token has ended by itself.
+    async fn expired(&self, hash: &TokenHash) -> Result<Option<String>, StoreError>;
 }
 
 /// Which records of the audit log are asked for.
@@ -288,4 +300,25 @@ pub trait ChallengeStore: Send + Sync {
 
     /// Forgets those whose time is over.
     async fn prune_challenges(&self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Live state: requests that are kept.
+#[async_trait]
+pub trait HoldStore: Send + Sync {
+    /// Keeps a request. The person's oldest make room; `false`: there is too much in all.
+    async fn keep(
+        &self,
+        record: &HoldRecord,
+        limits: HoldLimits,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// The request of this id, expired or not.
+    async fn held(&self, id: &str) -> Result<Option<HoldRecord>, StoreError>;
+
+    /// Forgets it. Exactly one caller gets `true`.
+    async fn take_held(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// Forgets those whose time is over.
+    async fn prune_held(&self, now: Timestamp) -> Result<(), StoreError>;
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, failed, signed, time};
+use super::{SqliteStore, failed, in_time, signed, time};
 use crate::clock::Timestamp;
 use crate::session::SessionRecord;
 use crate::session::token::{SessionId, TokenHash};
@@ -79,6 +79,39 @@ impl SessionStore for SqliteStore {
             Ok(())
         })
         .await
+    }
+
+    async fn note_expired(
+        &self,
+        expired: &[(TokenHash, String)],
+        now: Timestamp,
+        forget: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(async |writer| {
+            sqlx::query("DELETE FROM expired_session WHERE expired_ms < ?")
+                .bind(signed(forget.0))
+                .execute(&mut *writer)
+                .await?;
+            for (hash, principal_id) in expired {
+                sqlx::query(
+                    "INSERT INTO expired_session (token_hash, principal_id, expired_ms) \
+                     VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                )
+                .bind(hash.as_slice())
+                .bind(principal_id)
+                .bind(signed(now.0))
+                .execute(&mut *writer)
+                .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn expired(&self, hash: &TokenHash) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT principal_id FROM expired_session WHERE token_hash = ?";
+        let query = sqlx::query_scalar(sql).bind(hash.to_vec());
+        in_time(query.fetch_optional(&self.readers)).await
     }
 }
 

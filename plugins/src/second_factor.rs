@@ -1,0 +1,317 @@
+//! Second factors: when one is asked for, which ways there are, and what an answer proves.
+//!
+//! Every answer is counted twice before it is looked at: at its challenge, which ends after so many,
+//! and at the account (`lockout`), whatever session or challenge it was given in. So neither many
+//! challenges nor many sessions give more guesses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward_config::{Factor, SecondFactor as Rules, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::account::PrincipalRecord;
+use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::webauthn::Keys;
+use crate::authenticator::{AuthenticatorRecord, Authenticators, Kind};
+use crate::challenge::{Challenge, Challenges, Purpose};
+use crate::clock::{Clock, Timestamp};
+use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
+use crate::password_check::Guesser;
+use crate::session::{Evidence, Method};
+use crate::store::StoreError;
+
+/// A way to give a second factor, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// A security key or passkey.
+    Webauthn,
+    /// The code of an app or token.
+    Totp,
+    /// A code by text message.
+    TextMessage,
+    /// A recovery code.
+    RecoveryCode,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode];
+
+    /// The word for it in forms and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webauthn => "webauthn",
+            Self::Totp => "totp",
+            Self::TextMessage => "text-message",
+            Self::RecoveryCode => "recovery-code",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.as_str() == text)
+    }
+
+    /// The factor that a route names; `None`: no route accepts it.
+    pub fn factor(self) -> Option<Factor> {
+        match self {
+            Self::Webauthn => Some(Factor::Webauthn),
+            Self::Totp => Some(Factor::Totp),
+            Self::TextMessage => Some(Factor::TextMessage),
+            Self::RecoveryCode => None,
+        }
+    }
+}
+
+/// What an answer proved.
+pub struct Proven {
+    /// How, and when.
+    pub evidence: Evidence,
+    /// How many recovery codes are left, if it was one of them.
+    pub recovery_codes_left: Option<usize>,
+    attempt: Attempt,
+}
+
+/// Why an answer proved nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// Too many answers wait already.
+    #[error("too many answers at once")]
+    Busy,
+    /// The challenge is over: too many wrong answers, or too late. Nothing was looked at.
+    #[error("the challenge is over")]
+    Over,
+    /// It is wrong, or was used before, or came when nobody's would have been accepted.
+    #[error("wrong")]
+    Wrong,
+    /// Nothing is known about it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<GuessError> for ProveError {
+    fn from(error: GuessError) -> Self {
+        match error {
+            // No captcha is ever asked for here.
+            GuessError::Busy | GuessError::Captcha => Self::Busy,
+            GuessError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Asks for second factors.
+pub struct SecondFactors {
+    rules: Rules,
+    /// Everybody's authenticators.
+    pub authenticators: Arc<Authenticators>,
+    /// What people were asked for.
+    pub challenges: Arc<Challenges>,
+    /// Everybody's security keys and passkeys; `None`: there are none here.
+    pub keys: Option<Arc<Keys>>,
+    lockout: Arc<Lockout>,
+    audit: Arc<Audit>,
+    clock: Clock,
+}
+
+impl SecondFactors {
+    /// Asks as the rules say.
+    pub fn new(
+        rules: &Rules,
+        authenticators: Arc<Authenticators>,
+        challenges: Arc<Challenges>,
+        keys: Option<Arc<Keys>>,
+        lockout: Arc<Lockout>,
+        audit: Arc<Audit>,
+        clock: Clock,
+    ) -> Self {
+        Self { rules: rules.clone(), authenticators, challenges, keys, lockout, audit, clock }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Does this principal need a second factor at sign-in?
+    pub fn is_required(&self, record: &PrincipalRecord) -> bool {
+        record.protection.login || self.rules.requires(&record.groups)
+    }
+
+    /// In which ways can they give one? Strongest first; empty: they have bound nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ways(&self, record: &PrincipalRecord) -> Result<Vec<Way>, StoreError> {
+        let held = self.authenticators.list(&record.id).await?;
+        self.ways_of(record, &held)
+    }
+
+    /// The same where what they have bound is known already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn ways_of(
+        &self,
+        _record: &PrincipalRecord,
+        held: &[AuthenticatorRecord],
+    ) -> Result<Vec<Way>, StoreError> {
+        let has = |kind| held.iter().any(|record| record.kind == kind);
+        let mut ways = Vec::new();
+        if self.keys.is_some() && has(Kind::Webauthn) {
+            ways.push(Way::Webauthn);
+        }
+        if has(Kind::Totp) {
+            ways.push(Way::Totp);
+        }
+        // Recovery codes stand in for a factor that was lost, and are none of their own.
+        if !ways.is_empty() && self.authenticators.recovery_codes_left(held)?.unwrap_or(0) > 0 {
+            ways.push(Way::RecoveryCode);
+        }
+        Ok(ways)
+    }
+
+    /// Looks at a code that was typed. It is counted first, and used up if it is right.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub async fn prove<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        (way, code): (Way, &Secret),
+        guesser: Guesser<'_>,
+    ) -> Result<Proven, ProveError> {
+        if !self.challenges.count(challenge, self.rules.tries).await? {
+            return Err(ProveError::Over);
+        }
+        let guess = match way {
+            Way::Totp => Guess::Totp,
+            Way::RecoveryCode => Guess::RecoveryCode,
+            Way::TextMessage => Guess::TextMessage,
+            // An answer of a key is no code that one types.
+            Way::Webauthn => return Err(ProveError::Wrong),
+        };
+        let (name, cookie) = (record.name.key(), guesser.device_cookie);
+        let turn = self.lockout.turn(guess, &name, Some(record), cookie, true).await?;
+        let attempt = self.lockout.count(turn, true).await?;
+        let mut proven = None;
+        if attempt.admission == Admission::Check {
+            proven = self.look_at(record, way, code.expose()).await?;
+        }
+        let Some((method, recovery_codes_left)) = proven else {
+            self.note_wrong::<P>(record, &attempt, guess, guesser);
+            return Err(ProveError::Wrong);
+        };
+        let evidence = Evidence { method, at: self.clock.now() };
+        Ok(Proven { evidence, recovery_codes_left, attempt })
+    }
+
+    /// Looks at a code without a challenge: whoever gives it is signed in, and unbinds what made it.
+    /// Counted at the account like any other.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub async fn prove_one(
+        &self,
+        record: &PrincipalRecord,
+        authenticator: &AuthenticatorRecord,
+        code: &Secret,
+        guesser: Guesser<'_>,
+    ) -> Result<(), ProveError> {
+        let (name, cookie) = (record.name.key(), guesser.device_cookie);
+        let turn = self.lockout.turn(Guess::Totp, &name, Some(record), cookie, true).await?;
+        let attempt = self.lockout.count(turn, true).await?;
+        let held = std::slice::from_ref(authenticator);
+        let right = attempt.admission == Admission::Check
+            && self.authenticators.use_totp(held, code.expose()).await?.is_some();
+        if !right {
+            self.note_locked(&attempt, Guess::Totp, guesser);
+            return Err(ProveError::Wrong);
+        }
+        self.forgive(attempt).await;
+        Ok(())
+    }
+
+    /// What was proven signs somebody in. Gives the value of the browser's new device cookie and how
+    /// long that holds, if browsers are to be known.
+    pub async fn settle(&self, proven: Proven, guesser: Guesser<'_>) -> Option<(String, Duration)> {
+        match self.lockout.succeed(proven.attempt, guesser.device_cookie).await {
+            Ok(cookie) => cookie,
+            Err(error) => {
+                tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
+                None
+            }
+        }
+    }
+
+    /// What was proven is for somebody who is signed in already.
+    pub async fn settle_in_session(&self, proven: Proven) {
+        self.forgive(proven.attempt).await;
+    }
+
+    async fn forgive(&self, attempt: Attempt) {
+        if let Err(error) = self.lockout.forgive(attempt).await {
+            tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
+        }
+    }
+
+    async fn look_at(
+        &self,
+        record: &PrincipalRecord,
+        way: Way,
+        code: &str,
+    ) -> Result<Option<(Method, Option<usize>)>, StoreError> {
+        let held = self.authenticators.list(&record.id).await?;
+        Ok(match way {
+            Way::Totp => {
+                let used = self.authenticators.use_totp(&held, code).await?;
+                used.map(|_| (Method::Totp, None))
+            }
+            Way::RecoveryCode => {
+                let left = self.authenticators.use_recovery_code(&held, code).await?;
+                left.map(|left| (Method::RecoveryCode, Some(left)))
+            }
+            Way::TextMessage | Way::Webauthn => None,
+        })
+    }
+
+    fn note_wrong<P: Purpose>(
+        &self,
+        record: &PrincipalRecord,
+        attempt: &Attempt,
+        guess: Guess,
+        guesser: Guesser<'_>,
+    ) {
+        let event = Event::new(EventKind::SecondFactorFail).principal(&record.id);
+        let event = event.account(&record.name).with("factor", guess.as_str());
+        let event = event.with("purpose", P::NAME);
+        self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+        self.note_locked(attempt, guess, guesser);
+    }
+
+    fn note_locked(&self, attempt: &Attempt, guess: Guess, guesser: Guesser<'_>) {
+        for (kind, so) in [
+            (EventKind::LoginLock, self.lockout.locks(attempt)),
+            (EventKind::AuthenticatorDisabled, self.lockout.disables(attempt)),
+        ] {
+            if so {
+                let event = attempt.describe(Event::new(kind).with("factor", guess.as_str()));
+                self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+            }
+        }
+    }
+}
+
+/// Was one of these factors proven at most this long ago?
+pub fn is_fresh(
+    evidence: &[Evidence],
+    accepts: impl Fn(Method) -> bool,
+    max_age: Duration,
+    now: Timestamp,
+) -> bool {
+    // A time that lies ahead was written by a clock that was set back since, and proves nothing.
+    let young = |one: &&Evidence| one.at <= now && now.since(one.at) < max_age;
+    evidence.iter().filter(young).any(|one| accepts(one.method))
+}
