@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
-use crate::authenticator::webauthn::Keys;
+use crate::authenticator::webauthn::{Asked, KeyError, Keys};
 use crate::authenticator::{AuthenticatorRecord, Authenticators, Kind};
 use crate::challenge::{Challenge, Challenges, Purpose};
 use crate::clock::{Clock, Timestamp};
@@ -99,6 +99,24 @@ impl From<GuessError> for ProveError {
             GuessError::Store(error) => Self::Store(error),
         }
     }
+}
+
+impl From<KeyError> for ProveError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Refused(_) | KeyError::Over | KeyError::Full => Self::Wrong,
+            KeyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// What a key answered, as a browser sends it.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// Names what it was asked by.
+    pub challenge: String,
+    /// The answer, in the JSON form of the specification.
+    pub credential: String,
 }
 
 /// Asks for second factors.
@@ -206,6 +224,47 @@ impl SecondFactors {
         };
         let evidence = Evidence { method, at: self.clock.now() };
         Ok(Proven { evidence, recovery_codes_left, attempt })
+    }
+
+    /// Asks for one of the person's keys, for this challenge.
+    ///
+    /// # Errors
+    /// [`ProveError::Wrong`] when there is none.
+    pub async fn ask_for_key<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+    ) -> Result<Asked, ProveError> {
+        let keys = self.keys.as_ref().ok_or(ProveError::Wrong)?;
+        Ok(keys.ask(&challenge.principal_id, &challenge.bound_to).await?)
+    }
+
+    /// Looks at what a key answered. It is counted at its challenge like a code; not at the account,
+    /// because nobody can guess it.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub async fn prove_by_key<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        answered: &Answered,
+        guesser: Guesser<'_>,
+    ) -> Result<Evidence, ProveError> {
+        let keys = self.keys.as_ref().ok_or(ProveError::Wrong)?;
+        if !self.challenges.count(challenge, self.rules.tries).await? {
+            return Err(ProveError::Over);
+        }
+        let (bound_to, response) = (&challenge.bound_to, answered.credential.as_bytes());
+        match keys.answer(&record.id, bound_to, &answered.challenge, response).await {
+            Ok(used) => Ok(Evidence { method: used.method, at: self.clock.now() }),
+            Err(error) => {
+                let event = Event::new(EventKind::SecondFactorFail).principal(&record.id);
+                let event = event.account(&record.name).with("factor", Kind::Webauthn.as_str());
+                let event = event.with("purpose", P::NAME).with("reason", &error);
+                self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+                Err(error.into())
+            }
+        }
     }
 
     /// Looks at a code without a challenge: whoever gives it is signed in, and unbinds what made it.

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::RequestDigest;
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::webauthn;
 use crate::challenge::{Challenge, Purpose};
 use crate::clock::Clock;
 use crate::password_check::Guesser;
-use crate::second_factor::{ProveError, SecondFactors, Way};
+use crate::second_factor::{Answered, ProveError, SecondFactors, Way};
 use crate::session::{BeginError, Evidence, LiveSession, Sessions};
 use crate::store::{AccountStore, StoreError};
 use crate::{RequestContext, Timestamp};
@@ -205,6 +206,42 @@ impl Approvals {
         let stepped = self.approve(session, challenge, proven.evidence, guesser).await?;
         self.second.settle_in_session(proven).await;
         Ok(stepped)
+    }
+
+    /// Asks for one of the person's keys, where the route accepts keys.
+    ///
+    /// # Errors
+    /// [`StepUpError`].
+    pub async fn ask_for_key(
+        &self,
+        session: &LiveSession,
+        id: &str,
+    ) -> Result<webauthn::Asked, StepUpError> {
+        let asked = self.asked(session, id).await?;
+        if !asked.ways.contains(&Way::Webauthn) {
+            return Err(StepUpError::Wrong);
+        }
+        Ok(self.second.ask_for_key(&asked.challenge).await?)
+    }
+
+    /// Approves by a key.
+    ///
+    /// # Errors
+    /// [`StepUpError`]; nothing is approved then.
+    pub async fn approve_by_key(
+        &self,
+        session: &Arc<LiveSession>,
+        id: &str,
+        answered: &Answered,
+        guesser: Guesser<'_>,
+    ) -> Result<SteppedUp, StepUpError> {
+        let asked = self.asked(session, id).await?;
+        if !asked.ways.contains(&Way::Webauthn) {
+            return Err(StepUpError::Wrong);
+        }
+        let (challenge, record) = (&asked.challenge, &asked.record);
+        let proven = self.second.prove_by_key(challenge, record, answered, guesser).await?;
+        self.approve(session, challenge, proven, guesser).await
     }
 
     /// Approves by what was proven. Of several that try, one does.

@@ -9,7 +9,7 @@ use doorward_config::GatewayConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Begun, Ceremonies, Credential, Owner, Verified, WebauthnError};
+use super::{Ceremonies, Credential, Owner, Verified, WebauthnError};
 use crate::authenticator::{AuthenticatorRecord, Authenticators, BindError, Kind};
 use crate::challenge::{Challenges, Purpose, Ticket};
 use crate::session::Method;
@@ -82,6 +82,15 @@ struct Binding {
 
 impl Purpose for Binding {
     const NAME: &'static str = "webauthn-bind";
+}
+
+#[derive(Serialize, Deserialize)]
+struct SecondFactor {
+    state: String,
+}
+
+impl Purpose for SecondFactor {
+    const NAME: &'static str = "webauthn-use";
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,26 +175,40 @@ impl Keys {
         Ok(self.authenticators.bind(principal_id, kind, name, &key, lookup, counter).await?)
     }
 
-    /// Asks a principal for one of the keys that it holds, as a second factor. The state is for the
-    /// caller's challenge to keep.
+    /// Asks a principal for one of its keys, as a second factor of what is bound so: a session, or a
+    /// sign-in that waits.
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn ask(&self, principal_id: &str, held: &[AuthenticatorRecord]) -> Result<Begun, KeyError> {
-        Ok(self.ceremonies.begin_authentication(principal_id, &self.credentials(held)?)?)
+    pub async fn ask(&self, principal_id: &str, bound_to: &str) -> Result<Asked, KeyError> {
+        let held = self.authenticators.list(principal_id).await?;
+        let keys = self.credentials(&held)?;
+        let begun = self.ceremonies.begin_authentication(principal_id, &keys)?;
+        let (state, life) = (SecondFactor { state: begun.state }, self.ceremonies.timeout());
+        let challenge = self.challenges.begin(principal_id, bound_to, state, life).await?;
+        Ok(Asked { options: begun.options, challenge: challenge.id })
     }
 
-    /// Uses the key that answered, if the principal holds it now.
+    /// Uses the key that answered, if the principal holds it now. A challenge is good for one
+    /// answer, right or wrong.
     ///
     /// # Errors
     /// [`KeyError`]; nothing is proven, and nothing has changed then.
     pub async fn answer(
         &self,
         principal_id: &str,
-        held: &[AuthenticatorRecord],
-        state: &str,
+        bound_to: &str,
+        challenge: &str,
         response: &[u8],
     ) -> Result<Used, KeyError> {
+        let challenge = self.challenges.find::<SecondFactor>(challenge, bound_to).await?;
+        let challenge = challenge.filter(|found| found.principal_id == principal_id);
+        let challenge = challenge.ok_or(KeyError::Over)?;
+        if !self.challenges.take(&challenge).await? {
+            return Err(KeyError::Over);
+        }
+        let state = &challenge.state.state;
+        let held = self.authenticators.list(principal_id).await?;
         let wanted = lookup(&self.ceremonies.answered_by(response)?);
         let record = held.iter().find(|record| record.lookup.as_deref() == Some(&*wanted));
         let record = record.ok_or(WebauthnError::UnknownCredential)?;

@@ -55,10 +55,10 @@ impl Ring {
 
     /// Asks Alice, and has her key answer with this counter.
     async fn asked(&self, key: &mut SoftKey, counter: u32) -> (String, Vec<u8>) {
-        let begun = self.keys.ask(ALICE, &self.held(ALICE).await).unwrap();
-        let mut draft = key.get(&begun.options, ORIGIN);
+        let asked = self.keys.ask(ALICE, "session").await.unwrap();
+        let mut draft = key.get(&asked.options, ORIGIN);
         draft.counter = counter;
-        (begun.state, octets(&key.got(&draft)))
+        (asked.challenge, octets(&key.got(&draft)))
     }
 }
 
@@ -158,11 +158,10 @@ async fn h14_h15_two_answers_at_once_leave_the_counter_where_the_later_one_put_i
     let ring = ring().await;
     let mut key = SoftKey::new(b"id");
     ring.bind(&mut key, ALICE).await.unwrap();
-    let held = ring.held(ALICE).await;
     let first = ring.asked(&mut key, 5).await;
     let second = ring.asked(&mut key, 6).await;
-    let answer = async |(state, answer): &(String, Vec<u8>)| {
-        ring.keys.answer(ALICE, &held, state, answer).await
+    let answer = async |(challenge, answer): &(String, Vec<u8>)| {
+        ring.keys.answer(ALICE, "session", challenge, answer).await
     };
     let (one, two) = tokio::join!(answer(&first), answer(&second));
     assert_eq!(two.unwrap().counter, 6, "the later one is always good");
@@ -172,10 +171,33 @@ async fn h14_h15_two_answers_at_once_leave_the_counter_where_the_later_one_put_i
     assert_eq!(credential.counter(), 6);
 
     // A replay, and one that was copied: nothing changes.
-    assert_eq!(refused(answer(&second).await), Some(WebauthnError::Counter));
+    assert!(is_over(answer(&second).await));
     let copied = ring.asked(&mut key, 6).await;
     assert_eq!(refused(answer(&copied).await), Some(WebauthnError::Counter));
     assert_eq!(ring.held(ALICE).await, kept);
+}
+
+#[tokio::test]
+async fn h01_h12_an_answer_is_good_once_for_its_session_and_its_person() {
+    let ring = ring().await;
+    let mut key = SoftKey::new(b"id");
+    key.flags = UV | BE;
+    ring.bind(&mut key, ALICE).await.unwrap();
+    // One that does not count, so that only the challenge refuses a replay.
+    let (challenge, answer) = ring.asked(&mut key, 0).await;
+    let give =
+        async |who: &str, session: &str| ring.keys.answer(who, session, &challenge, &answer).await;
+    assert!(is_over(give(ALICE, "another session").await));
+    assert!(is_over(give(BOB, "session").await));
+    let twice = tokio::join!(give(ALICE, "session"), give(ALICE, "session"));
+    let (used, replayed) = if twice.0.is_ok() { twice } else { (twice.1, twice.0) };
+    assert_eq!(used.unwrap().method, Method::VerifiedKey);
+    assert!(is_over(replayed));
+    let (challenge, answer) = ring.asked(&mut key, 0).await;
+    ring.scratch.clock.advance(Duration::from_secs(300));
+    assert!(is_over(ring.keys.answer(ALICE, "session", &challenge, &answer).await));
+    let none = ring.keys.ask(BOB, "session").await;
+    assert_eq!(refused(none), Some(WebauthnError::UnknownCredential));
 }
 
 #[tokio::test]
@@ -184,21 +206,17 @@ async fn h17_a_key_that_was_taken_away_fails_at_once() {
     let (mut key, mut other) = (SoftKey::new(b"id"), SoftKey::new(b"other"));
     let bound = ring.bind(&mut key, ALICE).await.unwrap();
     ring.bind(&mut other, ALICE).await.unwrap();
-    let held = ring.held(ALICE).await;
-    let (state, answer) = ring.asked(&mut key, 1).await;
+    let (challenge, answer) = ring.asked(&mut key, 1).await;
     let ticket = ring.keys.begin_sign_in("browser").unwrap();
     let draft = key.get(&ticket.options, ORIGIN);
     let sign_in = octets(&key.got(&draft));
     assert!(ring.authenticators.unbind(&bound.id, ALICE).await.unwrap());
     let unknown = Some(WebauthnError::UnknownCredential);
-    let now = ring.held(ALICE).await;
-    assert_eq!(refused(ring.keys.answer(ALICE, &now, &state, &answer).await), unknown);
-    let late = ring.keys.answer(ALICE, &held, &state, &answer).await;
-    assert_eq!(refused(late), unknown, "also for who had looked just before");
+    assert_eq!(refused(ring.keys.answer(ALICE, "session", &challenge, &answer).await), unknown);
     let refusal = ring.keys.finish_sign_in("browser", &ticket.challenge, &sign_in).await;
     assert_eq!(refused(refusal), unknown);
-    let (state, answer) = ring.asked(&mut other, 1).await;
-    ring.keys.answer(ALICE, &now, &state, &answer).await.unwrap();
+    let (challenge, answer) = ring.asked(&mut other, 1).await;
+    ring.keys.answer(ALICE, "session", &challenge, &answer).await.unwrap();
 }
 
 #[tokio::test]
@@ -206,9 +224,8 @@ async fn a_store_that_fails_proves_nothing() {
     let ring = ring().await;
     let mut key = SoftKey::new(b"id");
     ring.bind(&mut key, ALICE).await.unwrap();
-    let held = ring.held(ALICE).await;
-    let (state, answer) = ring.asked(&mut key, 1).await;
+    let (challenge, answer) = ring.asked(&mut key, 1).await;
     ring.scratch.store.close().await;
-    let failed = ring.keys.answer(ALICE, &held, &state, &answer).await;
+    let failed = ring.keys.answer(ALICE, "session", &challenge, &answer).await;
     assert!(matches!(failed, Err(KeyError::Store(StoreError::Failed(_)))), "{failed:?}");
 }
