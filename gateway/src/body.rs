@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use crate::access_log::Entry;
 use crate::connection::Offer;
 use crate::deadline::{Deadline, TICK};
+use crate::held::GoesOn;
 use crate::router::is_field;
 use crate::trailers;
 use crate::upstream::UpstreamBody;
@@ -53,6 +54,60 @@ pub(crate) enum RequestBody {
     /// All of it is here; `None`: it was sent.
     Whole(Option<Bytes>),
     Stream(Box<StreamBody>),
+}
+
+/// What a client sent behind a head.
+pub(crate) enum Sent {
+    /// It is still coming in.
+    Incoming(Incoming),
+    /// All of it is here.
+    Whole(Bytes),
+}
+
+impl Sent {
+    /// What a client sent, or what was kept of what it sent earlier.
+    pub(crate) fn of(incoming: Incoming, kept: Option<&GoesOn>) -> Self {
+        kept.map_or(Self::Incoming(incoming), |kept| Self::Whole(kept.body.clone()))
+    }
+
+    /// As a body on its way; see [`RequestBody::new`].
+    pub(crate) fn on_its_way(
+        self,
+        bytes_max: u64,
+        worker: &Rc<Worker>,
+        streaming: bool,
+    ) -> (RequestBody, Option<Rc<Progress>>) {
+        match self {
+            Self::Incoming(incoming) => RequestBody::new(incoming, bytes_max, worker, streaming),
+            Self::Whole(bytes) => RequestBody::whole(bytes),
+        }
+    }
+
+    /// How long it is at least.
+    pub(crate) fn least(&self) -> u64 {
+        match self {
+            Self::Incoming(incoming) => Body::size_hint(incoming).lower(),
+            Self::Whole(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// All of it, of at most `bytes_max`.
+    ///
+    /// # Errors
+    /// What the client is to blame for: [`Problem::TooLarge`] if it is more.
+    pub(crate) async fn read(self, bytes_max: u64, worker: &Rc<Worker>) -> Result<Bytes, Problem> {
+        if self.least() > bytes_max {
+            return Err(Problem::TooLarge);
+        }
+        let (body, progress) = self.on_its_way(bytes_max, worker, false);
+        match http_body_util::BodyExt::collect(body).await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(_) => {
+                let problem = progress.and_then(|progress| progress.problem.get());
+                Err(problem.unwrap_or(Problem::BadRequest))
+            }
+        }
+    }
 }
 
 /// A body that is still coming in.

@@ -9,6 +9,7 @@
 //! (`doorward-config`).
 
 mod access_log;
+mod approval;
 mod body;
 pub mod cli;
 mod connection;
@@ -21,6 +22,7 @@ mod forwarded;
 pub mod fuzzing;
 mod gate;
 pub mod guard;
+mod held;
 mod listener;
 pub mod log;
 mod max_forwards;

@@ -11,8 +11,10 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::access_log::Entry;
-use crate::body::{AnswerBody, RequestBody, Source};
+use crate::approval::{self, After};
+use crate::body::{AnswerBody, Sent, Source};
 use crate::connection::{Peer, Tunnel};
+use crate::held::{self, GoesOn};
 use crate::max_forwards;
 use crate::portal;
 use crate::refusal::{self, Audience};
@@ -29,15 +31,19 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     peer.watch.begin();
-    let refused = peer.admit(worker.gate.services.config.limits.requests_per_connection);
+    let last = peer.admit(worker.gate.services.config.limits.requests_per_connection);
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
     let (worker_id, count) = worker.next_request();
     let received = worker.gate.services.clock.now();
 
     let id = RequestId::new(worker_id, count);
+    let (kept, refused) = match last {
+        None if held::is_marked(&head.uri) => Box::pin(held::unfold(&worker, &mut head)).await,
+        last => (None, last),
+    };
     let (entered, cx) = match worker.gate.router.enter(head, &peer, id, received, refused) {
         Ok(cx) => (Ok(()), cx),
         Err((problem, cx)) => (Err(Refusal::new(problem)), cx),
@@ -48,23 +54,51 @@ pub(crate) async fn serve(
     let answer = match entered {
         Err(refusal) => Err(refusal),
         Ok(()) => match worker.gate.pipeline.on_request(cx).await {
+            // Large, and rarer: neither must make the future of every request larger.
+            Some(refusal) if approval::asks_more(&refusal) => {
+                let sent = Sent::of(body, kept.as_ref());
+                let asked = approval::ask(&worker, cx, &audience, sent, (kept.as_ref(), refusal));
+                match Box::pin(asked).await {
+                    Ok(After::Answer(answer)) => Ok(answer),
+                    Ok(After::GoOn(body)) => {
+                        go_on(&worker, cx, (peer, version), &audience, (body, kept)).await
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
             Some(refusal) => Err(refusal),
-            None => match cx.upstream {
-                // Large, and rarer: it must not make the future of every request larger.
-                None => Box::pin(portal::visit(&worker, cx, &audience, body)).await,
-                Some(upstream) => forward(&worker, cx, (peer, version), upstream, body).await,
-            },
+            None => {
+                let body = Sent::of(body, kept.as_ref());
+                go_on(&worker, cx, (peer, version), &audience, (body, kept)).await
+            }
         },
     };
     let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
-    if refused.is_some() {
+    if last.is_some() {
         // Nothing is read after it.
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     entry.status = Some(head.status);
     Ok(Response::from_parts(head, AnswerBody::new(source, entry)))
+}
+
+/// Carries a request that was let through to where it is going.
+async fn go_on(
+    worker: &Rc<Worker>,
+    cx: &mut RequestContext,
+    (peer, version): (&Peer, Version),
+    audience: &Audience,
+    (body, kept): (Sent, Option<GoesOn>),
+) -> Result<Response<Source>, Refusal> {
+    if let Some(kept) = kept {
+        Box::pin(held::give_out(worker, cx, kept)).await?;
+    }
+    match cx.upstream {
+        None => Box::pin(portal::visit(worker, cx, audience, body)).await,
+        Some(upstream) => forward(worker, cx, (peer, version), upstream, body).await,
+    }
 }
 
 /// Sends the request on and takes what belongs to the upstream's connection out of the answer.
@@ -73,7 +107,7 @@ async fn forward(
     cx: &mut RequestContext,
     (peer, version): (&Peer, Version),
     upstream: usize,
-    body: Incoming,
+    body: Sent,
 ) -> Result<Response<Source>, Refusal> {
     let pool = worker.pools.get(upstream).ok_or(Refusal::new(Problem::Internal))?;
     let limits = &worker.gate.services.config.limits;
@@ -81,11 +115,11 @@ async fn forward(
         cx.decided_by = "max_forwards";
         return Ok(answer);
     }
-    if http_body::Body::size_hint(&body).lower() > limits.body_bytes {
+    if body.least() > limits.body_bytes {
         return Err(refuse(cx, Problem::TooLarge));
     }
     let streaming = cx.route.streaming;
-    let (body, progress) = RequestBody::new(body, limits.body_bytes, worker, streaming);
+    let (body, progress) = body.on_its_way(limits.body_bytes, worker, streaming);
     if !body.is_empty() {
         // What comes in with a body is no other protocol.
         cx.upgrade = None;

@@ -1,11 +1,11 @@
 // Asks the browser for a security key or passkey, on pages that say so:
 //
 // - a form with data-webauthn="bind" or "use": its button asks for a key, with the options in
-//   data-options, and sends the answer in the form's field "credential";
+//   data-options, and sends data-challenge and the answer in the form's field "answer";
 // - a button with data-webauthn="sign-in": signs in by a passkey alone, by /.doorward/api/v1, and
 //   goes on to data-return-to. The field of the name offers passkeys too, where browsers can.
 //
-// Whatever has data-webauthn is hidden until this script has found that the browser knows keys.
+// The button is hidden until this script has found that the browser knows keys.
 
 const API = "/.doorward/api/v1/webauthn/sign-in";
 
@@ -74,7 +74,8 @@ async function fill(form) {
   const credential = form.dataset.webauthn === "bind"
     ? await navigator.credentials.create(options)
     : await navigator.credentials.get(options);
-  form.elements.credential.value = JSON.stringify(encoded(credential));
+  const { challenge } = form.dataset;
+  form.elements.answer.value = JSON.stringify({ challenge, credential: encoded(credential) });
   form.submit();
 }
 

@@ -75,6 +75,8 @@ problems! {
     SecondFactorRequired = UNAUTHORIZED "second-factor-required" "Give a second factor as well.";
     /// What was asked for is over: too many wrong answers, or too late.
     ChallengeOver = GONE "challenge-over" "This took too long, or there were too many wrong codes. Begin again.";
+    /// The request that was kept has gone on already, or is forgotten.
+    NotHeld = GONE "not-held" "Nothing is kept here: it was sent already, or it took too long.";
     /// A code is wrong, was used before, or is not accepted here.
     WrongCode = FORBIDDEN "wrong-code" "The code is wrong, or was used before.";
     /// None of the factors that are accepted here is bound.

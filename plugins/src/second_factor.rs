@@ -33,11 +33,19 @@ pub enum Way {
     TextMessage,
     /// A recovery code.
     RecoveryCode,
+    /// The password once more, where nothing else is bound. No second factor.
+    Password,
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode];
+    pub const ALL: [Self; 5] =
+        [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode, Self::Password];
+
+    /// Is it something that one types?
+    pub fn is_typed(&self) -> bool {
+        *self != Self::Webauthn
+    }
 
     /// The word for it in forms and documents.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +54,7 @@ impl Way {
             Self::Totp => "totp",
             Self::TextMessage => "text-message",
             Self::RecoveryCode => "recovery-code",
+            Self::Password => "password",
         }
     }
 
@@ -60,7 +69,7 @@ impl Way {
             Self::Webauthn => Some(Factor::Webauthn),
             Self::Totp => Some(Factor::Totp),
             Self::TextMessage => Some(Factor::TextMessage),
-            Self::RecoveryCode => None,
+            Self::RecoveryCode | Self::Password => None,
         }
     }
 }
@@ -71,7 +80,8 @@ pub struct Proven {
     pub evidence: Evidence,
     /// How many recovery codes are left, if it was one of them.
     pub recovery_codes_left: Option<usize>,
-    attempt: Attempt,
+    /// How it was counted at the account, if it could have been guessed.
+    attempt: Option<Attempt>,
 }
 
 /// Why an answer proved nothing.
@@ -108,15 +118,6 @@ impl From<KeyError> for ProveError {
             KeyError::Store(error) => Self::Store(error),
         }
     }
-}
-
-/// What a key answered, as a browser sends it.
-#[derive(Debug, Default)]
-pub struct Answered {
-    /// Names what it was asked by.
-    pub challenge: String,
-    /// The answer, in the JSON form of the specification.
-    pub credential: String,
 }
 
 /// Asks for second factors.
@@ -190,7 +191,7 @@ impl SecondFactors {
         Ok(ways)
     }
 
-    /// Looks at a code that was typed. It is counted first, and used up if it is right.
+    /// Looks at a code that was typed, or at what a key answered. It is counted first, and used up if it is right.
     ///
     /// # Errors
     /// [`ProveError`].
@@ -208,8 +209,9 @@ impl SecondFactors {
             Way::Totp => Guess::Totp,
             Way::RecoveryCode => Guess::RecoveryCode,
             Way::TextMessage => Guess::TextMessage,
-            // An answer of a key is no code that one types.
-            Way::Webauthn => return Err(ProveError::Wrong),
+            Way::Webauthn => return self.prove_by_key(challenge, record, code, guesser).await,
+            // It is no second factor.
+            Way::Password => return Err(ProveError::Wrong),
         };
         let (name, cookie) = (record.name.key(), guesser.device_cookie);
         let turn = self.lockout.turn(guess, &name, Some(record), cookie, true).await?;
@@ -223,7 +225,7 @@ impl SecondFactors {
             return Err(ProveError::Wrong);
         };
         let evidence = Evidence { method, at: self.clock.now() };
-        Ok(Proven { evidence, recovery_codes_left, attempt })
+        Ok(Proven { evidence, recovery_codes_left, attempt: Some(attempt) })
     }
 
     /// Asks for one of the person's keys, for this challenge.
@@ -238,25 +240,20 @@ impl SecondFactors {
         Ok(keys.ask(&challenge.principal_id, &challenge.bound_to).await?)
     }
 
-    /// Looks at what a key answered. It is counted at its challenge like a code; not at the account,
-    /// because nobody can guess it.
-    ///
-    /// # Errors
-    /// [`ProveError`].
-    pub async fn prove_by_key<P: Purpose>(
+    /// Looks at what a key answered. It is not counted at the account: nobody can guess it.
+    async fn prove_by_key<P: Purpose>(
         &self,
         challenge: &Challenge<P>,
         record: &PrincipalRecord,
-        answered: &Answered,
+        answer: &Secret,
         guesser: Guesser<'_>,
-    ) -> Result<Evidence, ProveError> {
+    ) -> Result<Proven, ProveError> {
         let keys = self.keys.as_ref().ok_or(ProveError::Wrong)?;
-        if !self.challenges.count(challenge, self.rules.tries).await? {
-            return Err(ProveError::Over);
-        }
-        let (bound_to, response) = (&challenge.bound_to, answered.credential.as_bytes());
-        match keys.answer(&record.id, bound_to, &answered.challenge, response).await {
-            Ok(used) => Ok(Evidence { method: used.method, at: self.clock.now() }),
+        match keys.answer_to(&record.id, &challenge.bound_to, answer.expose()).await {
+            Ok(used) => {
+                let evidence = Evidence { method: used.method, at: self.clock.now() };
+                Ok(Proven { evidence, recovery_codes_left: None, attempt: None })
+            }
             Err(error) => {
                 let event = Event::new(EventKind::SecondFactorFail).principal(&record.id);
                 let event = event.account(&record.name).with("factor", Kind::Webauthn.as_str());
@@ -296,7 +293,7 @@ impl SecondFactors {
     /// What was proven signs somebody in. Gives the value of the browser's new device cookie and how
     /// long that holds, if browsers are to be known.
     pub async fn settle(&self, proven: Proven, guesser: Guesser<'_>) -> Option<(String, Duration)> {
-        match self.lockout.succeed(proven.attempt, guesser.device_cookie).await {
+        match self.lockout.succeed(proven.attempt?, guesser.device_cookie).await {
             Ok(cookie) => cookie,
             Err(error) => {
                 tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
@@ -307,7 +304,9 @@ impl SecondFactors {
 
     /// What was proven is for somebody who is signed in already.
     pub async fn settle_in_session(&self, proven: Proven) {
-        self.forgive(proven.attempt).await;
+        if let Some(attempt) = proven.attempt {
+            self.forgive(attempt).await;
+        }
     }
 
     async fn forgive(&self, attempt: Attempt) {
@@ -332,7 +331,7 @@ impl SecondFactors {
                 let left = self.authenticators.use_recovery_code(&held, code).await?;
                 left.map(|left| (Method::RecoveryCode, Some(left)))
             }
-            Way::TextMessage | Way::Webauthn => None,
+            Way::TextMessage | Way::Webauthn | Way::Password => None,
         })
     }
 
@@ -373,4 +372,46 @@ pub fn is_fresh(
     // A time that lies ahead was written by a clock that was set back since, and proves nothing.
     let young = |one: &&Evidence| one.at <= now && now.since(one.at) < max_age;
     evidence.iter().filter(young).any(|one| accepts(one.method))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use doorward_certs::vault::Vault;
+
+    use super::*;
+    use crate::context::tests::config;
+    use crate::session::live::tests::Scratch;
+
+    /// Over a scratch store, with the rules of an empty configuration.
+    pub(crate) fn second_factors(scratch: &Scratch) -> Arc<SecondFactors> {
+        let rules = &config("").second_factor;
+        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
+        let vault = Arc::new(Vault::open(&scratch.folder.join("a.vault")).unwrap());
+        let authenticators =
+            Authenticators::new(rules, store.clone(), Arc::clone(&vault), clock.clone());
+        let challenges = Challenges::new(store.clone(), vault, clock.clone());
+        let lockout = Lockout::new(&crate::lockout::tests::rules(), store, clock.clone(), b"key");
+        Arc::new(SecondFactors::new(
+            rules,
+            Arc::new(authenticators),
+            Arc::new(challenges),
+            None,
+            Arc::new(lockout),
+            Arc::default(),
+            clock,
+        ))
+    }
+
+    #[test]
+    fn evidence_is_fresh_for_its_time_and_never_from_the_future() {
+        let at = Timestamp(1_800_000_000_000);
+        let evidence = [Evidence { method: Method::Totp, at }];
+        let fresh = |secs: u64| {
+            let now = at + Duration::from_secs(secs);
+            is_fresh(&evidence, Method::is_second, Duration::from_secs(10), now)
+        };
+        assert!(fresh(0) && fresh(9) && !fresh(10));
+        let before = Timestamp(at.0 - 1);
+        assert!(!is_fresh(&evidence, Method::is_second, Duration::from_secs(10), before));
+    }
 }

@@ -171,7 +171,7 @@ impl Services {
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
         let administration = base.administration(Arc::clone(&assertions));
         let certificates = Arc::new(base.certificates());
-        let approvals = Arc::new(base.approvals());
+        let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
@@ -312,8 +312,9 @@ impl Base {
         })
     }
 
-    fn approvals(&self) -> Approvals {
+    fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {
         Approvals {
+            check,
             accounts: Arc::clone(&self.accounts),
             sessions: Arc::clone(&self.sessions),
             second: Arc::clone(&self.second),

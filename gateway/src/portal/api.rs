@@ -12,7 +12,7 @@ use doorward_config::Secret;
 use doorward_plugins::administration::SessionSummary;
 use doorward_plugins::password_change::NewPassword;
 use doorward_plugins::session::{LiveSession, assurance, methods, stepped_up};
-use doorward_plugins::sign_in::Credentials;
+use doorward_plugins::sign_in::{Credentials, Entered};
 use doorward_plugins::{Problem, Refusal, Timestamp};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::account::end_own;
 use super::password::{self, Unchanged};
+use super::second_step;
 use super::sign_in::{attempt, give_cookies};
 use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
 
@@ -60,11 +61,12 @@ pub(super) async fn sign_in(
         password: Secret::new(body.password),
     };
     match attempt(&desk, &visit, &credentials, &body.captcha).await {
-        Ok(signed_in) => {
+        Ok(Entered::SignedIn(signed_in)) => {
             let mut response = answer(&describe(&desk, &signed_in.session));
             give_cookies(&desk, &signed_in, response.headers_mut());
             response
         }
+        Ok(Entered::Waits(waiting)) => second_step::ask_program(&desk, &visit, &waiting),
         Err(refusal) => visit.refuse(&refusal),
     }
 }

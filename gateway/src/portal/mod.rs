@@ -20,8 +20,10 @@ pub mod language;
 pub(crate) mod pages;
 mod password;
 pub mod return_to;
+mod second_step;
 mod sign_in;
 mod sign_out;
+mod step_up;
 mod text;
 mod webauthn;
 
@@ -41,11 +43,9 @@ use doorward_plugins::session::cookie::{CookieNames, GateCookies};
 use doorward_plugins::{Problem, Refusal, RequestContext, Services, Timestamp};
 use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use crate::body::{RequestBody, Source};
+use crate::body::{Sent, Source};
 use crate::outgoing::HttpsClient;
 use crate::refusal::{Audience, tell};
 use crate::serve::take_head;
@@ -85,6 +85,12 @@ impl Desk {
         self.services.audit.record(&event);
     }
 
+    /// The name that authenticator apps show.
+    fn issuer(&self) -> String {
+        let config = &self.services.config;
+        config.second_factor.issuer.clone().unwrap_or_else(|| config.public_url.host.clone())
+    }
+
     /// Tells it that a visitor ended a session.
     fn note_ended(&self, visit: &Visit, ended: &LiveSession) {
         let event = Event::new(EventKind::SessionEnded).session(ended.id);
@@ -114,7 +120,7 @@ struct Visit {
 
 /// What a browser says about the page that a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Site {
+pub(crate) enum Site {
     /// Another site, or another host of this one.
     Other,
     /// A page of this very host, or the person's own doing.
@@ -124,7 +130,7 @@ enum Site {
 }
 
 impl Site {
-    fn of(headers: &HeaderMap, host: Option<&HeaderValue>) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, host: Option<&HeaderValue>) -> Self {
         let fetch_site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         let Some(origin) = headers.get(ORIGIN).map(HeaderValue::as_bytes) else {
             return match fetch_site {
@@ -159,6 +165,10 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
     });
     let router = axum::Router::new()
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
+        .route("/.doorward/sign-in/verify", get(second_step::page).post(second_step::submit))
+        .route("/.doorward/sign-in/bind", get(second_step::bind_page).post(second_step::bind))
+        .route("/.doorward/step-up", get(step_up::page).post(step_up::submit))
+        .route("/.doorward/continue", get(step_up::continue_page).post(step_up::discard))
         .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
         .route("/.doorward/account", get(account::page))
         .route("/.doorward/account/end-session", post(account::end_session))
@@ -176,6 +186,9 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route(API_SIGN_IN, post(api::sign_in))
         .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
         .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
+        .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
+        .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
+        .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
         .route("/.doorward/api/v1/captcha", get(captcha::challenge))
         .route("/.doorward/api/v1/password", post(api::change_password))
         .route("/.doorward/api/v1/sign-out", post(api::sign_out))
@@ -199,7 +212,7 @@ pub(crate) async fn visit(
     worker: &Rc<Worker>,
     cx: &mut RequestContext,
     audience: &Audience,
-    body: Incoming,
+    body: Sent,
 ) -> Result<http::Response<Source>, Refusal> {
     cx.decided_by = "portal";
     let gate = &worker.gate;
@@ -210,11 +223,7 @@ pub(crate) async fn visit(
         tokio::time::sleep(BUSY_PAUSE).await;
         return Err(refusal);
     }
-    let (body, progress) = RequestBody::new(body, BODY_BYTES_MAX, worker, false);
-    let body = body.collect().await.map_err(|_| {
-        let problem = progress.and_then(|progress| progress.problem.get());
-        Refusal::new(problem.unwrap_or(Problem::BadRequest))
-    })?;
+    let body = body.read(BODY_BYTES_MAX, worker).await.map_err(Refusal::new)?;
     let head = take_head(cx);
     let domain = gate.services.config.session.cookie_domain.as_deref();
     let visit = Visit {
@@ -237,7 +246,7 @@ pub(crate) async fn visit(
     let language = language::asked_for(head.uri.query()).unwrap_or_else(|| {
         Language::choose(visit.cookies.language.as_deref(), head.headers.get(ACCEPT_LANGUAGE))
     });
-    let mut request = Request::from_parts(head, Body::from(body.to_bytes()));
+    let mut request = Request::from_parts(head, Body::from(body));
     request.extensions_mut().insert(Arc::new(Visit { language, ..visit }));
     let portal = gate.portal.0.clone();
     let answered = gate.office.spawn(portal.oneshot(request)).await;

@@ -5,12 +5,18 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use doorward_plugins::Problem;
+use doorward_plugins::second_factor::Way;
+use fast_qr::ECL;
+use fast_qr::convert::Builder as _;
+use fast_qr::convert::svg::SvgBuilder;
+use fast_qr::qr::QRBuilder;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::captcha::CaptchaPart;
 use super::language::Language;
-use super::text::{Texts, explain};
+use super::text::{FactorTexts, Texts, explain};
+use super::webauthn::KeyPart;
 
 /// The sign-in form, main or sub-user's.
 #[derive(Template)]
@@ -67,6 +73,91 @@ pub(super) struct PasswordPage<'a> {
     pub(super) error: &'a str,
     /// What is asked besides.
     pub(super) captcha: Option<&'a CaptchaPart>,
+}
+
+/// The second step of a sign-in.
+#[derive(Template)]
+#[template(path = "second_step.html")]
+pub(super) struct SecondStepPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) name: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) challenge: &'a str,
+    pub(super) way: Option<Way>,
+    /// How a key is asked for, if that is the way.
+    pub(super) key: Option<&'a KeyPart>,
+    pub(super) others: &'a [&'a Way],
+    /// What links of the page carry on.
+    pub(super) query: &'a str,
+    pub(super) return_to: &'a str,
+}
+
+/// What is to be approved, and how; without a method: that it is the person themselves.
+#[derive(Template)]
+#[template(path = "step_up.html")]
+pub(super) struct StepUpPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) challenge: &'a str,
+    pub(super) way: Option<Way>,
+    /// How a key is asked for, if that is the way.
+    pub(super) key: Option<&'a KeyPart>,
+    pub(super) others: &'a [&'a Way],
+    /// What links of the page carry on.
+    pub(super) query: &'a str,
+    pub(super) label: Option<&'a str>,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) fields: &'a [(String, String)],
+    /// The approval is for this request alone.
+    pub(super) once: bool,
+    /// The request is kept.
+    pub(super) kept: bool,
+    /// The request is one that may have a body.
+    pub(super) sends: bool,
+    pub(super) return_to: &'a str,
+}
+
+/// What was kept over the end of a session.
+#[derive(Template)]
+#[template(path = "continue.html")]
+pub(super) struct ContinuePage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) address: &'a str,
+    pub(super) hold: &'a str,
+    pub(super) code: &'a str,
+}
+
+/// How an app is bound.
+#[derive(Template)]
+#[template(path = "bind.html")]
+pub(super) struct BindPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) hint: &'a str,
+    /// Where the form goes.
+    pub(super) action: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) challenge: &'a str,
+    /// A picture as SVG.
+    pub(super) qr: &'a str,
+    pub(super) key: &'a str,
+    pub(super) name: &'a str,
+    pub(super) return_to: &'a str,
+}
+
+/// A QR code as SVG; nothing if the text does not fit one.
+pub(super) fn qr_code(text: &str) -> String {
+    let Ok(code) = QRBuilder::new(text).ecl(ECL::M).build() else { return String::new() };
+    SvgBuilder::default().margin(4).to_str(&code)
 }
 
 /// One session in a list.

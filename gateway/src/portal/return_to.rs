@@ -6,6 +6,14 @@
 use crate::portal::PREFIX;
 use crate::target::Target;
 
+/// Pages of the gate to which people go back.
+const OWN_PAGES: [&str; 4] = [
+    "/.doorward/account",
+    "/.doorward/account/authenticators",
+    "/.doorward/account/password",
+    "/.doorward/continue",
+];
+
 /// The longest path and query that is kept.
 const CHARS_MAX: usize = 4096;
 
@@ -18,7 +26,7 @@ pub fn verify(wanted: &str) -> &str {
         })
     };
     let ours = path.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-        && !["/.doorward/account", "/.doorward/account/password"].contains(&path);
+        && !OWN_PAGES.contains(&path);
     let good = wanted.len() <= CHARS_MAX
         && plain(path)
         && plain(query)

@@ -9,7 +9,7 @@ use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use doorward_config::Secret;
 use doorward_plugins::audit::EventKind;
-use doorward_plugins::sign_in::{Credentials, Origin, SignInError, SignedIn};
+use doorward_plugins::sign_in::{Credentials, Entered, Origin, SignInError, SignedIn};
 use doorward_plugins::{Problem, Refusal};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -18,7 +18,8 @@ use crate::refusal::add_fields;
 
 use super::captcha::{self, CaptchaPart, Solved};
 use super::pages::{SignInPage, render};
-use super::text::Texts;
+use super::second_step;
+use super::text::{FactorTexts, Texts};
 use super::{Desk, Visit, add_cookie, return_to, webauthn};
 
 pub(super) const PURPOSE: &str = "sign-in";
@@ -73,7 +74,11 @@ pub(super) async fn page(
         return Redirect::to(return_to::verify(&link.return_to)).into_response();
     }
     let t = Texts::of(visit.language);
-    let notice = if link.notice == "signed-out" { t.signed_out } else { "" };
+    let notice = match link.notice.as_str() {
+        "signed-out" => t.signed_out,
+        "begin-again" => FactorTexts::of(visit.language).begin_again,
+        _ => "",
+    };
     let fields = Fields { return_to: link.return_to, form: link.form, ..Fields::default() };
     show(&desk, &visit, &fields, StatusCode::OK, Told { notice, ..Told::default() })
 }
@@ -103,7 +108,8 @@ pub(super) async fn submit(
         Err(refusal) => Err(refusal),
     };
     match result {
-        Ok(signed_in) => {
+        Ok(Entered::Waits(waiting)) => second_step::go_there(&desk, &waiting, &fields.return_to),
+        Ok(Entered::SignedIn(signed_in)) => {
             // 303: the browser must not send the password again.
             let mut response = Redirect::to(return_to::verify(&fields.return_to)).into_response();
             give_cookies(&desk, &signed_in, response.headers_mut());
@@ -134,7 +140,7 @@ pub(super) async fn attempt(
     visit: &Visit,
     credentials: &Credentials,
     solution: &str,
-) -> Result<SignedIn, Refusal> {
+) -> Result<Entered, Refusal> {
     // Nobody's solution is used up for a password that cannot be verified now.
     if desk.services.sign_in.is_full() {
         return Err(Refusal::new(Problem::Busy));

@@ -13,7 +13,7 @@ const START: Timestamp = Timestamp(1_800_000_000_000);
 pub(crate) struct Scratch {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) clock: Clock,
-    folder: std::path::PathBuf,
+    pub(crate) folder: std::path::PathBuf,
 }
 
 impl Drop for Scratch {

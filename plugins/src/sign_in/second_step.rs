@@ -19,7 +19,7 @@ use crate::authenticator::totp::Seed;
 use crate::authenticator::webauthn::Asked;
 use crate::challenge::{Challenge, Purpose};
 use crate::password_check::Guesser;
-use crate::second_factor::{Answered, ProveError, Way};
+use crate::second_factor::{ProveError, Way};
 use crate::session::token;
 use crate::session::{BeginError, Evidence, Method};
 use crate::store::StoreError;
@@ -164,22 +164,6 @@ impl SignIn {
     pub async fn ask_for_key(&self, token: &str) -> Result<Asked, SecondStepError> {
         let (challenge, _) = self.waiting(token).await?;
         Ok(self.second.ask_for_key(&challenge).await?)
-    }
-
-    /// Completes a sign-in by a key.
-    ///
-    /// # Errors
-    /// [`SecondStepError`]; no session has begun then.
-    pub async fn complete_by_key(
-        &self,
-        token: &str,
-        answered: &Answered,
-        origin: &Origin<'_>,
-    ) -> Result<SignedIn, SecondStepError> {
-        let (challenge, record) = self.waiting(token).await?;
-        let guesser = origin.guesser;
-        let proven = self.second.prove_by_key(&challenge, &record, answered, guesser).await?;
-        self.complete(&challenge, proven, origin).await
     }
 
     /// Completes a sign-in by what was proven besides. Of several that try, one does.

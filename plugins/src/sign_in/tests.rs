@@ -51,6 +51,7 @@ async fn door() -> Door {
     let rules = doorward_config::Lockout { lock_after: 4, ..crate::lockout::tests::rules() };
     let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
     let sign_in = SignIn {
+        second: crate::second_factor::tests::second_factors(&scratch),
         accounts: store.clone(),
         sessions: Arc::clone(&sessions),
         hasher: Arc::clone(&hasher),
@@ -95,7 +96,10 @@ impl Door {
                 request_id: "1",
             },
         };
-        self.sign_in.attempt(&credentials, origin).await
+        match self.sign_in.attempt(&credentials, origin).await? {
+            Entered::SignedIn(signed_in) => Ok(signed_in),
+            Entered::Waits(_) => panic!("nobody here needs a second factor"),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward_config::{Factor, Secret, StepUp as Demand};
+use doorward_config::{Secret, StepUp as Demand};
 use serde::{Deserialize, Serialize};
 
 use super::RequestDigest;
@@ -12,16 +12,17 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::webauthn;
 use crate::challenge::{Challenge, Purpose};
 use crate::clock::Clock;
-use crate::password_check::Guesser;
-use crate::second_factor::{Answered, ProveError, SecondFactors, Way};
-use crate::session::{BeginError, Evidence, LiveSession, Sessions};
+use crate::password_check::{Guesser, PasswordCheck};
+use crate::second_factor::{ProveError, SecondFactors, Way, is_fresh};
+use crate::session::{BeginError, Evidence, LiveSession, Method, Sessions};
+use crate::sign_in::SignInError;
 use crate::store::{AccountStore, StoreError};
 use crate::{RequestContext, Timestamp};
 
 /// What is to be approved, as the person is told it and as it is compared later.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Demanded {
-    /// Method of the request.
+    /// Method of the request; empty: it is about the person's own account.
     pub method: String,
     /// Its host.
     pub host: String,
@@ -31,7 +32,7 @@ pub struct Demanded {
     pub label: Option<String>,
     /// Fields of its body, with their values.
     pub fields: Vec<(String, String)>,
-    /// Factors that are accepted, as the configuration names them.
+    /// Ways that are accepted.
     pub factors: Vec<String>,
     /// How long the approval is good for, in seconds.
     pub max_age: u64,
@@ -126,6 +127,7 @@ pub struct Approvals {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) second: Arc<SecondFactors>,
+    pub(crate) check: Arc<PasswordCheck>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
     /// See `SignIn`.
@@ -151,8 +153,24 @@ impl Demanded {
 
     /// Is this way one that is accepted?
     fn accepts(&self, way: Way) -> bool {
-        let wanted = way.factor().map(Factor::as_str);
-        wanted.is_some_and(|wanted| self.factors.iter().any(|factor| factor == wanted))
+        self.factors.iter().any(|factor| factor == way.as_str())
+    }
+
+    /// What a change of what guards an account asks for: any second factor, or the password where
+    /// there is none.
+    pub fn for_account(host: &str, return_to: &str) -> Self {
+        Self {
+            method: String::new(),
+            host: host.to_owned(),
+            target: return_to.to_owned(),
+            label: None,
+            fields: Vec::new(),
+            factors: Way::ALL.iter().map(|way| way.as_str().to_owned()).collect(),
+            max_age: 0,
+            digest: None,
+            held: None,
+            return_to: return_to.to_owned(),
+        }
     }
 }
 
@@ -182,6 +200,9 @@ impl Approvals {
         let mut ways = self.second.ways(&record).await?;
         let has_factors = !ways.is_empty();
         ways.retain(|way| challenge.state.accepts(*way));
+        if !has_factors && challenge.state.accepts(Way::Password) {
+            ways.push(Way::Password);
+        }
         Ok(Asked { challenge, record, ways, has_factors })
     }
 
@@ -202,6 +223,10 @@ impl Approvals {
             return Err(StepUpError::Wrong);
         }
         let (challenge, record) = (&asked.challenge, &asked.record);
+        if way == Way::Password {
+            let evidence = self.prove_password(record, code, guesser).await?;
+            return self.approve(session, challenge, evidence, guesser).await;
+        }
         let proven = self.second.prove(challenge, record, (way, code), guesser).await?;
         let stepped = self.approve(session, challenge, proven.evidence, guesser).await?;
         self.second.settle_in_session(proven).await;
@@ -224,24 +249,41 @@ impl Approvals {
         Ok(self.second.ask_for_key(&asked.challenge).await?)
     }
 
-    /// Approves by a key.
+    /// A password once more, counted as every other guess at it.
+    async fn prove_password(
+        &self,
+        record: &PrincipalRecord,
+        password: &Secret,
+        guesser: Guesser<'_>,
+    ) -> Result<Evidence, StepUpError> {
+        let checked = self.check.check(&record.name.key(), Some(record), password, guesser).await;
+        let right = checked.map_err(|error| {
+            self.check.note_refused(&error, Some(record), guesser);
+            match error {
+                SignInError::Busy => StepUpError::Busy,
+                SignInError::Unavailable(error) => StepUpError::Store(StoreError::Failed(error)),
+                SignInError::Captcha | SignInError::Suspect(_) | SignInError::Reject => {
+                    StepUpError::Wrong
+                }
+            }
+        })?;
+        self.check.settle_half(right, guesser).await;
+        Ok(Evidence { method: Method::Password, at: self.clock.now() })
+    }
+
+    /// Has this session proven lately enough who it is to change what guards its account?
     ///
     /// # Errors
-    /// [`StepUpError`]; nothing is approved then.
-    pub async fn approve_by_key(
+    /// [`StoreError`]; nothing may be changed then.
+    pub async fn may_change_account(
         &self,
-        session: &Arc<LiveSession>,
-        id: &str,
-        answered: &Answered,
-        guesser: Guesser<'_>,
-    ) -> Result<SteppedUp, StepUpError> {
-        let asked = self.asked(session, id).await?;
-        if !asked.ways.contains(&Way::Webauthn) {
-            return Err(StepUpError::Wrong);
-        }
-        let (challenge, record) = (&asked.challenge, &asked.record);
-        let proven = self.second.prove_by_key(challenge, record, answered, guesser).await?;
-        self.approve(session, challenge, proven, guesser).await
+        session: &LiveSession,
+        record: &PrincipalRecord,
+    ) -> Result<bool, StoreError> {
+        let has_factors = !self.second.ways(record).await?.is_empty();
+        let accepts =
+            |method: Method| method.is_second() || (!has_factors && method == Method::Password);
+        Ok(is_fresh(&session.evidence, accepts, self.second.rules().fresh, self.clock.now()))
     }
 
     /// Approves by what was proven. Of several that try, one does.

@@ -46,6 +46,10 @@ fn explain_in_english(problem: Problem) -> (&'static str, &'static str) {
             "This is no longer valid",
             "It took too long, or there were too many wrong codes. Nothing was done. Please begin again.",
         ),
+        P::NotHeld => (
+            "Nothing is kept here any more",
+            "What you sent has gone on already, or it took too long. Look whether it was done before you send it again.",
+        ),
         P::WrongCode => ("The code is not right", "It is wrong, or was used before."),
         P::NoFactor => (
             "You cannot confirm this yet",
@@ -95,6 +99,10 @@ fn explain_in_chinese(problem: Problem) -> (&'static str, &'static str) {
         P::SecondFactorRequired => ("需要二次验证", "请重新登录。"),
         P::FreshnessRequired => ("请先确认是您本人", "请返回后重试。"),
         P::ChallengeOver => ("已失效", "操作超时，或错误次数过多。操作未执行，请重新开始。"),
+        P::NotHeld => (
+            "暂存内容已不存在",
+            "您提交的内容已继续处理，或已超时。重新提交之前，请先确认操作是否已执行。",
+        ),
         P::WrongCode => ("验证码不正确", "验证码错误，或已被使用。"),
         P::NoFactor => ("暂时无法确认", "该操作需要您的账号尚未绑定的验证方式，请先在账号中绑定。"),
         P::SignInFailed => ("登录失败", "用户名或密码错误。"),

@@ -40,6 +40,14 @@ pub(crate) struct FactorTexts {
     pub(crate) bind: &'static str,
     pub(crate) bind_wrong: &'static str,
     pub(crate) full: &'static str,
+    pub(crate) key_hint: &'static str,
+    pub(crate) key_needs_scripts: &'static str,
+    /// After a key that did not answer, or not rightly.
+    pub(crate) key_failed: &'static str,
+    pub(crate) key_bind: &'static str,
+    pub(crate) key_bind_hint: &'static str,
+    pub(crate) key_name: &'static str,
+    pub(crate) key_bound_already: &'static str,
     pub(crate) bind_key_instead: &'static str,
     pub(crate) authenticators: &'static str,
     pub(crate) none_bound: &'static str,
@@ -55,6 +63,11 @@ pub(crate) struct FactorTexts {
     pub(crate) make_codes: &'static str,
     pub(crate) codes_shown: &'static str,
     pub(crate) codes_done: &'static str,
+    pub(crate) none_accepted: &'static str,
+    pub(crate) go_on_title: &'static str,
+    pub(crate) go_on_hint: &'static str,
+    pub(crate) go_on: &'static str,
+    pub(crate) discard: &'static str,
 }
 
 const ENGLISH: FactorTexts = FactorTexts {
@@ -92,6 +105,13 @@ const ENGLISH: FactorTexts = FactorTexts {
     bind: "Bind",
     bind_wrong: "These are not two codes in a row from this app. Wait for a new code and enter it and the next one. Is the clock of your phone right?",
     full: "You have bound as many as there may be. Remove one first.",
+    key_hint: "Have your security key, phone or fingerprint ready. Your browser asks for it when you continue.",
+    key_needs_scripts: "A key needs a browser that runs scripts. Choose another way, if you have one.",
+    key_failed: "That did not work. Try again, or choose another way.",
+    key_bind: "Bind a security key or passkey",
+    key_bind_hint: "A key cannot be copied from you by a false page. Your browser asks for it when you continue.",
+    key_name: "Name of the key",
+    key_bound_already: "This key is bound already.",
     bind_key_instead: "Bind a security key or passkey instead",
     authenticators: "Second factors",
     none_bound: "Nothing is bound yet.",
@@ -107,6 +127,11 @@ const ENGLISH: FactorTexts = FactorTexts {
     make_codes: "Make new recovery codes",
     codes_shown: "These are shown this once. Earlier ones are worth nothing from now on.",
     codes_done: "I have put them in a safe place",
+    none_accepted: "Your account has nothing that is accepted for this. Bind a second factor first; nothing was done.",
+    go_on_title: "Send what you had begun?",
+    go_on_hint: "Your session had ended when you sent this, so it was kept. Nothing was done yet.",
+    go_on: "Send it now",
+    discard: "Do not send it",
 };
 
 const CHINESE: FactorTexts = FactorTexts {
@@ -144,6 +169,13 @@ const CHINESE: FactorTexts = FactorTexts {
     bind: "绑定",
     bind_wrong: "这不是该应用的两个连续验证码。请等待新的验证码，依次输入它和下一个。手机的时间是否准确？",
     full: "绑定数量已达上限，请先移除一个。",
+    key_hint: "请准备好安全密钥、手机或指纹。继续后浏览器会请求验证。",
+    key_needs_scripts: "使用密钥需要启用脚本的浏览器。如有其他方式，请选择其他方式。",
+    key_failed: "未能完成验证。请重试，或选择其他方式。",
+    key_bind: "绑定安全密钥或通行密钥",
+    key_bind_hint: "假冒的页面无法骗取密钥。继续后浏览器会请求验证。",
+    key_name: "密钥名称",
+    key_bound_already: "此密钥已被绑定。",
     bind_key_instead: "改为绑定安全密钥或通行密钥",
     authenticators: "二次验证方式",
     none_bound: "尚未绑定。",
@@ -159,6 +191,11 @@ const CHINESE: FactorTexts = FactorTexts {
     make_codes: "生成新的恢复码",
     codes_shown: "恢复码仅显示这一次，之前的恢复码即刻失效。",
     codes_done: "我已妥善保存",
+    none_accepted: "您的账号没有可用于此操作的验证方式，请先绑定。操作未执行。",
+    go_on_title: "是否发送之前提交的内容？",
+    go_on_hint: "您提交时会话已结束，内容已暂存，尚未执行。",
+    go_on: "立即发送",
+    discard: "不发送",
 };
 
 impl FactorTexts {
@@ -177,10 +214,23 @@ impl FactorTexts {
             (Language::Chinese, Way::Totp) => "使用验证器应用",
             (Language::Chinese, Way::TextMessage) => "使用短信验证码",
             (Language::Chinese, Way::RecoveryCode) => "使用恢复码",
+            (Language::Chinese, Way::Password) => "使用密码",
             (Language::English, Way::Webauthn) => "Use a security key or passkey",
             (Language::English, Way::Totp) => "Use an authenticator app",
             (Language::English, Way::TextMessage) => "Use a code by text message",
             (Language::English, Way::RecoveryCode) => "Use a recovery code",
+            (Language::English, Way::Password) => "Use your password",
+        }
+    }
+
+    /// What is typed.
+    pub(crate) fn answer(&self, way: &Way) -> &'static str {
+        match (way, self.language) {
+            (Way::RecoveryCode, _) => self.recovery_code,
+            (Way::Password, _) => self.password,
+            (Way::TextMessage, Language::Chinese) => "短信中的 6 位验证码",
+            (Way::TextMessage, Language::English) => "Six-digit code from the text message",
+            (Way::Totp | Way::Webauthn, _) => self.code,
         }
     }
 

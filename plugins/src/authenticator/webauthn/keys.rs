@@ -9,7 +9,7 @@ use doorward_config::GatewayConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Ceremonies, Credential, Owner, Verified, WebauthnError};
+use super::{Ceremonies, Credential, Owner, RESPONSE_BYTES_MAX, Verified, WebauthnError};
 use crate::authenticator::{AuthenticatorRecord, Authenticators, BindError, Kind};
 use crate::challenge::{Challenges, Purpose, Ticket};
 use crate::session::Method;
@@ -60,6 +60,28 @@ pub struct Asked {
     pub options: Value,
     /// Names the challenge.
     pub challenge: String,
+}
+
+/// What comes back of it.
+#[derive(Deserialize)]
+pub struct Sent {
+    /// What came with the options.
+    pub challenge: String,
+    /// What the key answered, in the JSON form of the specification.
+    pub credential: Value,
+}
+
+impl Sent {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`WebauthnError`] for what is too large, or is none.
+    pub fn read(text: &str) -> Result<Self, WebauthnError> {
+        if text.len() > 2 * RESPONSE_BYTES_MAX {
+            return Err(WebauthnError::TooLarge);
+        }
+        serde_json::from_str(text).map_err(|_| WebauthnError::Malformed)
+    }
 }
 
 /// A key that proved itself, and is kept as it is now.
@@ -217,6 +239,21 @@ impl Keys {
             self.ceremonies.finish_authentication(principal_id, state, response, keys)
         })
         .await
+    }
+
+    /// The same by what a page or a program sends: `challenge`, and `credential` in the JSON form of
+    /// the specification.
+    ///
+    /// # Errors
+    /// [`KeyError`]; nothing is proven, and nothing has changed then.
+    pub async fn answer_to(
+        &self,
+        principal_id: &str,
+        bound_to: &str,
+        sent: &str,
+    ) -> Result<Used, KeyError> {
+        let Sent { challenge, credential } = Sent::read(sent)?;
+        self.answer(principal_id, bound_to, &challenge, credential.to_string().as_bytes()).await
     }
 
     /// Asks whoever is at this browser for a passkey.

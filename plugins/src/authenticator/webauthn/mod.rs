@@ -32,7 +32,7 @@ use webauthn_rs_core::proto::{
 };
 
 pub use credential::Credential;
-pub use keys::{Asked, KeyError, Keys, Used};
+pub use keys::{Asked, KeyError, Keys, Sent, Used};
 pub use response::RESPONSE_BYTES_MAX;
 use response::{Authentication, Registration};
 
