@@ -76,7 +76,8 @@ async function fill(form) {
     : await navigator.credentials.get(options);
   const { challenge } = form.dataset;
   form.elements.answer.value = JSON.stringify({ challenge, credential: encoded(credential) });
-  form.submit();
+  // Not form.submit(): a field of that name would stand in its way.
+  HTMLFormElement.prototype.submit.call(form);
 }
 
 if (globalThis.PublicKeyCredential && navigator.credentials) {

@@ -16,6 +16,7 @@ mod api;
 pub(crate) mod captcha;
 mod device;
 mod form;
+mod key_binding;
 pub mod language;
 pub(crate) mod pages;
 mod password;
@@ -181,11 +182,14 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/altcha.js", get(captcha::widget))
         .route("/.doorward/altcha.css", get(captcha::style))
         .route("/.doorward/altcha-worker.js", get(captcha::worker))
+        .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
         .route("/.doorward/webauthn.js", get(webauthn::script))
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
         .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
         .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
+        .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
+        .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
         .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
         .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
         .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))

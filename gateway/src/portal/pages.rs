@@ -160,6 +160,20 @@ pub(super) fn qr_code(text: &str) -> String {
     SvgBuilder::default().margin(4).to_str(&code)
 }
 
+/// The form for a new key.
+#[derive(Template)]
+#[template(path = "bind_key.html")]
+pub(super) struct BindKeyPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) name: &'a str,
+    pub(super) action: &'a str,
+    pub(super) key: &'a KeyPart,
+    pub(super) back: &'a str,
+}
+
 /// One session in a list.
 pub(super) struct SessionRow {
     pub(super) id: String,
