@@ -55,3 +55,4 @@ mod tidy;
 mod tls;
 mod upgrade;
 mod upstreams;
+mod webauthn;
