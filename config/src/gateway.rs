@@ -14,8 +14,8 @@ use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
     Notify, Operations, RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream,
-    accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
-    operations, rate_limit, route, second_factor, session, store, stuffing, upstream,
+    WebAuthn, accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
+    operations, rate_limit, route, second_factor, session, store, stuffing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -79,6 +79,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         optional("alerts", Kind::Table(&alerts::SPEC), "Of what owners and operators are told."),
         optional(
+            "webauthn",
+            Kind::Table(&webauthn::SPEC),
+            "Security keys and passkeys (WebAuthn).",
+        ),
+        optional(
             "second_factor",
             Kind::Table(&second_factor::SPEC),
             "Who has to prove more than a password, and how that is kept.",
@@ -138,6 +143,8 @@ pub struct GatewayConfig {
     pub codes: Codes,
     /// Of what owners and operators are told.
     pub alerts: Alerts,
+    /// Security keys and passkeys; `None`: there are none here.
+    pub webauthn: Option<WebAuthn>,
     /// Who has to prove more than a password.
     pub second_factor: SecondFactor,
     /// Where accounts and sessions are kept.
@@ -207,6 +214,7 @@ impl GatewayConfig {
         let store = Store::read(&root.table("store"));
         let identity = Identity::read(&root.table("identity"), &public_url);
         let session = Session::read(&root.table("session"), &public_url, &identity);
+        let webauthn = WebAuthn::read(&root.table("webauthn"), &public_url, &session);
         let limits = Limits::read(&root.table("limits"));
         let operations_reader = root.table("operations");
         let operations = Operations::read(&operations_reader, &store);
@@ -232,6 +240,7 @@ impl GatewayConfig {
             notify: Notify::read(&root.table("notify")),
             codes: Codes::read(&root.table("codes")),
             alerts: Alerts::read(&root.table("alerts")),
+            webauthn,
             second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
             limits,

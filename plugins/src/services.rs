@@ -17,6 +17,7 @@ use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::Authenticators;
+use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::challenge::Challenges;
@@ -27,6 +28,7 @@ use crate::identity::Assertions;
 use crate::lockout::Lockout;
 use crate::notify::Notify;
 use crate::notify::alerts::Alerts;
+use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::private_place;
@@ -64,6 +66,10 @@ pub struct Services {
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
+    /// Everybody's security keys and passkeys; `None`: there are none here.
+    pub keys: Option<Arc<Keys>>,
+    /// Signs people in by passkeys; `None`: that is not allowed here.
+    pub passkey_sign_in: Option<PasskeySignIn>,
     /// Asks for second factors.
     pub second: Arc<SecondFactors>,
     /// Asks for them before sensitive operations.
@@ -107,6 +113,9 @@ pub enum OpenError {
     /// Passwords could not be hashed with the configured parameters.
     #[error("password hashing: {0}")]
     Hashing(#[from] HashError),
+    /// Keys cannot be asked for as configured.
+    #[error("webauthn: {0}")]
+    Webauthn(#[from] WebauthnError),
     /// The list of breached passwords could not be used.
     #[error("accounts.breach_list: {0}")]
     BreachList(#[from] BreachListError),
@@ -148,16 +157,21 @@ impl Services {
             (Arc::clone(&rate_limits), &code_key),
         );
         let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
-        let authenticators = Authenticators::new(
+        let authenticators = Arc::new(Authenticators::new(
             &config.second_factor,
             store.clone(),
             Arc::clone(&vault),
             clock.clone(),
-        );
+        ));
+        let challenges =
+            Arc::new(Challenges::new(store.clone(), Arc::clone(&vault), clock.clone()));
+        let keys = Keys::open(&config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
+        let keys = keys.map(Arc::new);
         let second = Arc::new(SecondFactors::new(
             &config.second_factor,
-            Arc::new(authenticators),
-            Arc::new(Challenges::new(store.clone(), Arc::clone(&vault), clock.clone())),
+            authenticators,
+            challenges,
+            keys.clone(),
             Arc::clone(&lockout),
             Arc::clone(&audit),
             clock.clone(),
@@ -180,6 +194,7 @@ impl Services {
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let password_change = base.password_change(Arc::clone(&check));
+        let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
         Ok(Self {
             config,
@@ -192,6 +207,8 @@ impl Services {
             captcha,
             password_rules,
             sign_in,
+            keys,
+            passkey_sign_in,
             second,
             approvals,
             holds,
@@ -316,6 +333,18 @@ impl Base {
             vault,
             turn: Arc::clone(&self.turn),
         }
+    }
+
+    fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
+        let keys = keys.filter(|keys| keys.passwordless())?;
+        Some(PasskeySignIn {
+            keys: Arc::clone(keys),
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        })
     }
 
     fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {

@@ -58,3 +58,4 @@ mod tidy;
 mod tls;
 mod upgrade;
 mod upstreams;
+mod webauthn;
