@@ -31,6 +31,7 @@ use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::private_place;
 use crate::rate_limit::RateLimits;
+use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
@@ -80,6 +81,8 @@ pub struct Services {
     pub codes: Arc<Codes>,
     /// Tells owners and operators what happens.
     pub alerts: Arc<Alerts>,
+    /// Recent sign-ins, and what is unusual about a new one.
+    pub risk: Arc<Risk>,
     /// What operators may ask.
     pub administration: Administration,
     /// Key of the codes that bind forms to browsers; the same after a restart.
@@ -107,6 +110,9 @@ pub enum OpenError {
     /// Passwords could not be hashed with the configured parameters.
     #[error("password hashing: {0}")]
     Hashing(#[from] HashError),
+    /// The file of regions could not be used.
+    #[error("risk.regions_file: {0}")]
+    Regions(#[from] maxminddb::MaxMindDbError),
     /// The list of breached passwords could not be used.
     #[error("accounts.breach_list: {0}")]
     BreachList(#[from] BreachListError),
@@ -148,6 +154,7 @@ impl Services {
             (Arc::clone(&rate_limits), &code_key),
         );
         let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
+        let risk = Arc::new(Risk::open(&config.risk, store.clone(), clock.clone())?);
         let authenticators = Authenticators::new(
             &config.second_factor,
             store.clone(),
@@ -171,6 +178,7 @@ impl Services {
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
             alerts: Arc::clone(&alerts),
+            risk: Arc::clone(&risk),
             clock: clock.clone(),
             turn: Arc::default(),
         };
@@ -200,6 +208,7 @@ impl Services {
             notify,
             codes: Arc::new(codes),
             alerts,
+            risk,
             administration,
             form_key,
             store,
@@ -297,6 +306,7 @@ struct Base {
     lockout: Arc<Lockout>,
     audit: Arc<Audit>,
     alerts: Arc<Alerts>,
+    risk: Arc<Risk>,
     clock: Clock,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -371,6 +381,7 @@ impl Base {
             hasher: self.hasher,
             check,
             second: self.second,
+            risk: self.risk,
             audit: self.audit,
             clock: self.clock,
             turn: self.turn,
