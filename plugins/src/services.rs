@@ -137,7 +137,6 @@ impl Services {
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
         let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
-        let code_key = secret(&*accounts, "code-key").await.map_err(failed)?;
         let lockout =
             Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
         let captcha =
@@ -145,30 +144,9 @@ impl Services {
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        let notify = Notify::new(&config.notify, store.clone(), Arc::clone(&vault), clock.clone());
-        let codes = Codes::new(
-            &config,
-            store.clone(),
-            Arc::clone(&notify),
-            clock.clone(),
-            (Arc::clone(&rate_limits), &code_key),
-        );
-        let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
-        let risk = Arc::new(Risk::open(&config.risk, store.clone(), clock.clone())?);
-        let authenticators = Authenticators::new(
-            &config.second_factor,
-            store.clone(),
-            Arc::clone(&vault),
-            clock.clone(),
-        );
-        let second = Arc::new(SecondFactors::new(
-            &config.second_factor,
-            Arc::new(authenticators),
-            Arc::new(Challenges::new(store.clone(), Arc::clone(&vault), clock.clone())),
-            Arc::clone(&lockout),
-            Arc::clone(&audit),
-            clock.clone(),
-        ));
+        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await;
+        let Messages { notify, codes, alerts, risk } = messages?;
+        let second = second_factors(&config, &store, &vault, &clock, (&lockout, &audit));
         let base = Base {
             accounts,
             second: Arc::clone(&second),
@@ -206,7 +184,7 @@ impl Services {
             password_change,
             certificates,
             notify,
-            codes: Arc::new(codes),
+            codes,
             alerts,
             risk,
             administration,
@@ -294,6 +272,61 @@ impl Services {
         self.audit.close().await;
         self.store.close().await;
     }
+}
+
+/// What leaves the gate, and why.
+struct Messages {
+    notify: Arc<Notify>,
+    codes: Arc<Codes>,
+    alerts: Arc<Alerts>,
+    risk: Arc<Risk>,
+}
+
+impl Messages {
+    async fn open(
+        config: &GatewayConfig,
+        store: &Arc<SqliteStore>,
+        vault: &Arc<Vault>,
+        clock: &Clock,
+        rate_limits: &Arc<RateLimits>,
+    ) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Store(config.store.path.display().to_string(), error);
+        let key = secret(&**store, "code-key").await.map_err(failed)?;
+        let vault = Arc::clone(vault);
+        let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
+        let codes = Codes::new(
+            config,
+            store.clone(),
+            Arc::clone(&notify),
+            clock.clone(),
+            (Arc::clone(rate_limits), &key),
+        );
+        let alerts = Alerts::new(config, Arc::clone(&notify), clock.clone());
+        let risk = Risk::open(&config.risk, store.clone(), clock.clone())?;
+        let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
+        Ok(Self { notify, codes, alerts, risk })
+    }
+}
+
+fn second_factors(
+    config: &GatewayConfig,
+    store: &Arc<SqliteStore>,
+    vault: &Arc<Vault>,
+    clock: &Clock,
+    (lockout, audit): (&Arc<Lockout>, &Arc<Audit>),
+) -> Arc<SecondFactors> {
+    let rules = &config.second_factor;
+    let authenticators =
+        Authenticators::new(rules, store.clone(), Arc::clone(vault), clock.clone());
+    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
+    Arc::new(SecondFactors::new(
+        rules,
+        Arc::new(authenticators),
+        Arc::new(challenges),
+        Arc::clone(lockout),
+        Arc::clone(audit),
+        clock.clone(),
+    ))
 }
 
 /// What the ways in, and administration, have in common.
