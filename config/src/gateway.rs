@@ -14,8 +14,9 @@ use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
     Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing, Upstream,
-    accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
+    WebAuthn, accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
     operations, rate_limit, risk, route, second_factor, session, store, stuffing, upstream,
+    webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -79,6 +80,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         ),
         optional("alerts", Kind::Table(&alerts::SPEC), "Of what owners and operators are told."),
         optional(
+            "webauthn",
+            Kind::Table(&webauthn::SPEC),
+            "Security keys and passkeys (WebAuthn).",
+        ),
+        optional(
             "second_factor",
             Kind::Table(&second_factor::SPEC),
             "Who has to prove more than a password, and how that is kept.",
@@ -141,6 +147,8 @@ pub struct GatewayConfig {
     pub alerts: Alerts,
     /// What looks unusual about a sign-in.
     pub risk: Risk,
+    /// Security keys and passkeys; `None`: there are none here.
+    pub webauthn: Option<WebAuthn>,
     /// Who has to prove more than a password.
     pub second_factor: SecondFactor,
     /// Where accounts and sessions are kept.
@@ -210,6 +218,7 @@ impl GatewayConfig {
         let store = Store::read(&root.table("store"));
         let identity = Identity::read(&root.table("identity"), &public_url);
         let session = Session::read(&root.table("session"), &public_url, &identity);
+        let webauthn = WebAuthn::read(&root.table("webauthn"), &public_url, &session);
         let limits = Limits::read(&root.table("limits"));
         let operations_reader = root.table("operations");
         let operations = Operations::read(&operations_reader, &store);
@@ -236,6 +245,7 @@ impl GatewayConfig {
             codes: Codes::read(&root.table("codes")),
             alerts: Alerts::read(&root.table("alerts")),
             risk: Risk::read(&root.table("risk")),
+            webauthn,
             second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
             limits,

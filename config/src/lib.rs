@@ -43,6 +43,7 @@ mod text;
 mod upstream;
 mod upstream_address;
 mod value;
+mod webauthn;
 
 pub use accounts::{Accounts, BreachApi, PasswordHashing};
 pub use alerts::{ALERTS, Alerts};
@@ -76,3 +77,4 @@ pub use stuffing::Stuffing;
 pub use upstream::{Health, HostHeader, Protocol, ProxyProtocol, Upstream};
 pub use upstream_address::UpstreamAddress;
 pub use value::{format_duration, parse_duration};
+pub use webauthn::WebAuthn;

@@ -70,8 +70,11 @@ impl LogSink {
 
     /// Sends events to this sink as JSON lines, from `level` up. Called once, by `main`.
     pub fn install(&self, level: &str) {
-        // Of HTTP/2 the errors only: a client can have a warning written for each of its frames.
-        let filter = EnvFilter::new(format!("{level},sqlx=warn,hyper=warn,h2=error,rustls=warn"));
+        // Of HTTP/2 the errors only: a client can have a warning written for each of its frames. Of
+        // the library that reads answers of keys nothing: anybody can send one that it calls an error.
+        let filter = EnvFilter::new(format!(
+            "{level},sqlx=warn,hyper=warn,h2=error,rustls=warn,webauthn_rs_core=off"
+        ));
         let subscriber = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)

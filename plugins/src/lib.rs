@@ -26,6 +26,7 @@ pub mod network;
 pub mod notify;
 mod origin;
 pub mod outgoing;
+pub mod passkey_sign_in;
 pub mod password_change;
 pub mod password_check;
 pub mod priority;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::webauthn::{Asked, KeyError, Keys};
 use crate::authenticator::{AuthenticatorRecord, Authenticators, Kind};
 use crate::challenge::{Challenge, Challenges, Purpose};
 use crate::clock::{Clock, Timestamp};
@@ -79,7 +80,8 @@ pub struct Proven {
     pub evidence: Evidence,
     /// How many recovery codes are left, if it was one of them.
     pub recovery_codes_left: Option<usize>,
-    attempt: Attempt,
+    /// How it was counted at the account, if it could have been guessed.
+    attempt: Option<Attempt>,
 }
 
 /// Why an answer proved nothing.
@@ -109,6 +111,15 @@ impl From<GuessError> for ProveError {
     }
 }
 
+impl From<KeyError> for ProveError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Refused(_) | KeyError::Over | KeyError::Full => Self::Wrong,
+            KeyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 /// Asks for second factors.
 pub struct SecondFactors {
     rules: Rules,
@@ -116,6 +127,8 @@ pub struct SecondFactors {
     pub authenticators: Arc<Authenticators>,
     /// What people were asked for.
     pub challenges: Arc<Challenges>,
+    /// Everybody's security keys and passkeys; `None`: there are none here.
+    pub keys: Option<Arc<Keys>>,
     lockout: Arc<Lockout>,
     audit: Arc<Audit>,
     clock: Clock,
@@ -127,11 +140,12 @@ impl SecondFactors {
         rules: &Rules,
         authenticators: Arc<Authenticators>,
         challenges: Arc<Challenges>,
+        keys: Option<Arc<Keys>>,
         lockout: Arc<Lockout>,
         audit: Arc<Audit>,
         clock: Clock,
     ) -> Self {
-        Self { rules: rules.clone(), authenticators, challenges, lockout, audit, clock }
+        Self { rules: rules.clone(), authenticators, challenges, keys, lockout, audit, clock }
     }
 
     /// The rules.
@@ -164,7 +178,7 @@ impl SecondFactors {
     ) -> Result<Vec<Way>, StoreError> {
         let has = |kind| held.iter().any(|record| record.kind == kind);
         let mut ways = Vec::new();
-        if has(Kind::Webauthn) {
+        if self.keys.is_some() && has(Kind::Webauthn) {
             ways.push(Way::Webauthn);
         }
         if has(Kind::Totp) {
@@ -177,7 +191,7 @@ impl SecondFactors {
         Ok(ways)
     }
 
-    /// Looks at a code that was typed. It is counted first, and used up if it is right.
+    /// Looks at a code that was typed, or at what a key answered. It is counted first, and used up if it is right.
     ///
     /// # Errors
     /// [`ProveError`].
@@ -195,8 +209,9 @@ impl SecondFactors {
             Way::Totp => Guess::Totp,
             Way::RecoveryCode => Guess::RecoveryCode,
             Way::TextMessage => Guess::TextMessage,
-            // An answer of a key is no code that one types, and a password no second factor.
-            Way::Webauthn | Way::Password => return Err(ProveError::Wrong),
+            Way::Webauthn => return self.prove_by_key(challenge, record, code, guesser).await,
+            // It is no second factor.
+            Way::Password => return Err(ProveError::Wrong),
         };
         let (name, cookie) = (record.name.key(), guesser.device_cookie);
         let turn = self.lockout.turn(guess, &name, Some(record), cookie, true).await?;
@@ -210,7 +225,43 @@ impl SecondFactors {
             return Err(ProveError::Wrong);
         };
         let evidence = Evidence { method, at: self.clock.now() };
-        Ok(Proven { evidence, recovery_codes_left, attempt })
+        Ok(Proven { evidence, recovery_codes_left, attempt: Some(attempt) })
+    }
+
+    /// Asks for one of the person's keys, for this challenge.
+    ///
+    /// # Errors
+    /// [`ProveError::Wrong`] when there is none.
+    pub async fn ask_for_key<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+    ) -> Result<Asked, ProveError> {
+        let keys = self.keys.as_ref().ok_or(ProveError::Wrong)?;
+        Ok(keys.ask(&challenge.principal_id, &challenge.bound_to).await?)
+    }
+
+    /// Looks at what a key answered. It is not counted at the account: nobody can guess it.
+    async fn prove_by_key<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        answer: &Secret,
+        guesser: Guesser<'_>,
+    ) -> Result<Proven, ProveError> {
+        let keys = self.keys.as_ref().ok_or(ProveError::Wrong)?;
+        match keys.answer_to(&record.id, &challenge.bound_to, answer.expose()).await {
+            Ok(used) => {
+                let evidence = Evidence { method: used.method, at: self.clock.now() };
+                Ok(Proven { evidence, recovery_codes_left: None, attempt: None })
+            }
+            Err(error) => {
+                let event = Event::new(EventKind::SecondFactorFail).principal(&record.id);
+                let event = event.account(&record.name).with("factor", Kind::Webauthn.as_str());
+                let event = event.with("purpose", P::NAME).with("reason", &error);
+                self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+                Err(error.into())
+            }
+        }
     }
 
     /// Looks at a code without a challenge: whoever gives it is signed in, and unbinds what made it.
@@ -242,7 +293,7 @@ impl SecondFactors {
     /// What was proven signs somebody in. Gives the value of the browser's new device cookie and how
     /// long that holds, if browsers are to be known.
     pub async fn settle(&self, proven: Proven, guesser: Guesser<'_>) -> Option<(String, Duration)> {
-        match self.lockout.succeed(proven.attempt, guesser.device_cookie).await {
+        match self.lockout.succeed(proven.attempt?, guesser.device_cookie).await {
             Ok(cookie) => cookie,
             Err(error) => {
                 tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
@@ -253,7 +304,9 @@ impl SecondFactors {
 
     /// What was proven is for somebody who is signed in already.
     pub async fn settle_in_session(&self, proven: Proven) {
-        self.forgive(proven.attempt).await;
+        if let Some(attempt) = proven.attempt {
+            self.forgive(attempt).await;
+        }
     }
 
     async fn forgive(&self, attempt: Attempt) {
@@ -342,6 +395,7 @@ pub(crate) mod tests {
             rules,
             Arc::new(authenticators),
             Arc::new(challenges),
+            None,
             Arc::new(lockout),
             Arc::default(),
             clock,

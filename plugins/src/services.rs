@@ -17,6 +17,7 @@ use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::Authenticators;
+use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::challenge::Challenges;
@@ -27,6 +28,7 @@ use crate::identity::Assertions;
 use crate::lockout::Lockout;
 use crate::notify::Notify;
 use crate::notify::alerts::Alerts;
+use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::private_place;
@@ -65,6 +67,10 @@ pub struct Services {
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
     pub sign_in: SignIn,
+    /// Everybody's security keys and passkeys; `None`: there are none here.
+    pub keys: Option<Arc<Keys>>,
+    /// Signs people in by passkeys; `None`: that is not allowed here.
+    pub passkey_sign_in: Option<PasskeySignIn>,
     /// Asks for second factors.
     pub second: Arc<SecondFactors>,
     /// Asks for them before sensitive operations.
@@ -113,6 +119,9 @@ pub enum OpenError {
     /// The file of regions could not be used.
     #[error("risk.regions_file: {0}")]
     Regions(#[from] maxminddb::MaxMindDbError),
+    /// Keys cannot be asked for as configured.
+    #[error("webauthn: {0}")]
+    Webauthn(#[from] WebauthnError),
     /// The list of breached passwords could not be used.
     #[error("accounts.breach_list: {0}")]
     BreachList(#[from] BreachListError),
@@ -125,8 +134,7 @@ impl Services {
     /// [`OpenError`].
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
         let lock = lock_store(&config)?;
-        let place = config.store.path.display().to_string();
-        let failed = |error| OpenError::Store(place.clone(), error);
+        let failed = |error| store_failed(&config, error);
         let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
         let accounts: Arc<dyn AccountStore> = store.clone();
         let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store)
@@ -136,17 +144,14 @@ impl Services {
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
-        let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
-        let lockout =
-            Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
+        let lockout = lockout(&config, &store, &clock).await?;
         let captcha =
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await;
-        let Messages { notify, codes, alerts, risk } = messages?;
-        let second = second_factors(&config, &store, &vault, &clock, (&lockout, &audit));
+        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
+        let (second, keys) = second_factors(&config, &store, &vault, &clock, (&lockout, &audit))?;
         let base = Base {
             accounts,
             second: Arc::clone(&second),
@@ -155,17 +160,18 @@ impl Services {
             password_rules: Arc::clone(&password_rules),
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
-            alerts: Arc::clone(&alerts),
-            risk: Arc::clone(&risk),
+            alerts: Arc::clone(&messages.alerts),
+            risk: Arc::clone(&messages.risk),
             clock: clock.clone(),
             turn: Arc::default(),
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = base.administration(Arc::clone(&assertions));
+        let administration = base.administration(Arc::clone(&assertions), vault);
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let password_change = base.password_change(Arc::clone(&check));
+        let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
         Ok(Self {
             config,
@@ -178,15 +184,17 @@ impl Services {
             captcha,
             password_rules,
             sign_in,
+            keys,
+            passkey_sign_in,
             second,
             approvals,
             holds,
             password_change,
             certificates,
-            notify,
-            codes,
-            alerts,
-            risk,
+            notify: messages.notify,
+            codes: messages.codes,
+            alerts: messages.alerts,
+            risk: messages.risk,
             administration,
             form_key,
             store,
@@ -239,16 +247,15 @@ impl Services {
         if let Err(error) = self.lockout.sweep().await {
             tracing::error!(event = "store_write_failed", %error, "old guesses stay in the store");
         }
-        for swept in [self.notify.sweep().await, self.codes.sweep().await] {
+        for swept in [
+            self.notify.sweep().await,
+            self.codes.sweep().await,
+            self.second.challenges.sweep().await,
+            self.holds.sweep().await,
+        ] {
             if let Err(error) = swept {
-                tracing::error!(event = "store_write_failed", %error, "old messages and codes stay in the store");
+                tracing::error!(event = "store_write_failed", %error, "what is over stays in the store");
             }
-        }
-        if let Err(error) = self.second.challenges.sweep().await {
-            tracing::error!(event = "store_write_failed", %error, "old challenges stay in the store");
-        }
-        if let Err(error) = self.holds.sweep().await {
-            tracing::error!(event = "store_write_failed", %error, "old requests stay in the store");
         }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
@@ -290,8 +297,8 @@ impl Messages {
         clock: &Clock,
         rate_limits: &Arc<RateLimits>,
     ) -> Result<Self, OpenError> {
-        let failed = |error| OpenError::Store(config.store.path.display().to_string(), error);
-        let key = secret(&**store, "code-key").await.map_err(failed)?;
+        let key = secret(&**store, "code-key").await;
+        let key = key.map_err(|error| store_failed(config, error))?;
         let vault = Arc::clone(vault);
         let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
         let codes = Codes::new(
@@ -308,25 +315,45 @@ impl Messages {
     }
 }
 
+fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {
+    OpenError::Store(config.store.path.display().to_string(), error)
+}
+
+async fn lockout(
+    config: &GatewayConfig,
+    store: &Arc<SqliteStore>,
+    clock: &Clock,
+) -> Result<Arc<Lockout>, OpenError> {
+    let key = secret(&**store, "guess-key").await;
+    let key = key.map_err(|error| store_failed(config, error))?;
+    Ok(Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &key)))
+}
+
 fn second_factors(
     config: &GatewayConfig,
     store: &Arc<SqliteStore>,
     vault: &Arc<Vault>,
     clock: &Clock,
     (lockout, audit): (&Arc<Lockout>, &Arc<Audit>),
-) -> Arc<SecondFactors> {
+) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
     let rules = &config.second_factor;
     let authenticators =
         Authenticators::new(rules, store.clone(), Arc::clone(vault), clock.clone());
+    let authenticators = Arc::new(authenticators);
     let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
-    Arc::new(SecondFactors::new(
+    let challenges = Arc::new(challenges);
+    let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
+    let keys = keys.map(Arc::new);
+    let second = SecondFactors::new(
         rules,
-        Arc::new(authenticators),
-        Arc::new(challenges),
+        authenticators,
+        challenges,
+        keys.clone(),
         Arc::clone(lockout),
         Arc::clone(audit),
         clock.clone(),
-    ))
+    );
+    Ok((Arc::new(second), keys))
 }
 
 /// What the ways in, and administration, have in common.
@@ -345,7 +372,7 @@ struct Base {
 }
 
 impl Base {
-    fn administration(&self, assertions: Arc<Assertions>) -> Administration {
+    fn administration(&self, assertions: Arc<Assertions>, vault: Arc<Vault>) -> Administration {
         Administration {
             accounts: Arc::clone(&self.accounts),
             sessions: Arc::clone(&self.sessions),
@@ -355,8 +382,22 @@ impl Base {
             clock: self.clock.clone(),
             audit: Arc::clone(&self.audit),
             lockout: Arc::clone(&self.lockout),
+            authenticators: Arc::clone(&self.second.authenticators),
+            vault,
             turn: Arc::clone(&self.turn),
         }
+    }
+
+    fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
+        let keys = keys.filter(|keys| keys.passwordless())?;
+        Some(PasskeySignIn {
+            keys: Arc::clone(keys),
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        })
     }
 
     fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {

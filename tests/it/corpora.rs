@@ -18,6 +18,8 @@ mod proxy_protocol;
 mod strict;
 #[path = "../fuzz/src/target.rs"]
 mod target;
+#[path = "../fuzz/src/webauthn.rs"]
+mod webauthn;
 
 /// Holds every input of a target's corpus against `check`.
 fn replay(name: &str, mut check: impl FnMut(&[u8])) {
@@ -48,6 +50,11 @@ fn d23_proxy_headers_are_read_alike_however_they_come() {
 #[test]
 fn what_passes_the_guard_has_one_reading() {
     replay("guard", guard::check);
+}
+
+#[test]
+fn h19_a_key_proves_nothing_by_what_it_has_not_signed() {
+    replay("webauthn", webauthn::check);
 }
 
 #[test]

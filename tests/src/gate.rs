@@ -8,9 +8,11 @@ use doorward::log::{LogSink, MemoryLog};
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
+use doorward_plugins::authenticator::Kind;
+use doorward_plugins::authenticator::totp::Seed;
 use doorward_plugins::{Clock, Services, Timestamp};
 
-use crate::{Browser, Scratch, Upstream};
+use crate::{App, Browser, Scratch, Upstream};
 
 /// The host of `public_url` in tests.
 pub const PUBLIC_HOST: &str = "console.example.com";
@@ -187,6 +189,35 @@ impl TestGate {
         let mut browser = self.browser();
         browser.sign_in("alice").await;
         browser
+    }
+
+    /// An app that this account has bound. Its present code is used up.
+    pub async fn app_of(&self, name: &str) -> App {
+        let (services, name) = (Arc::clone(self.services()), name.to_owned());
+        let office = self.running().office().clone();
+        let binding = office.spawn(async move {
+            let name = doorward_plugins::account::name::Name::parse(&name).unwrap();
+            let Ok(Reply::Account(record)) = services
+                .administration
+                .execute(Request::AccountShow { name: name.to_string() })
+                .await
+            else {
+                panic!("there is no {name}");
+            };
+            let seed = Seed::fresh().unwrap();
+            let step = seed.step_at(services.clock.wall().secs());
+            let bound = services.second.authenticators.bind(
+                &record.id,
+                Kind::Totp,
+                "phone",
+                &seed,
+                None,
+                step,
+            );
+            bound.await.unwrap();
+            seed.text().to_string()
+        });
+        App::new(&binding.await.unwrap(), &self.clock)
     }
 
     /// The access log so far.

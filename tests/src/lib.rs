@@ -5,6 +5,7 @@
 //!   goes with it.
 //! - [`Upstream`]: a console that records every request octet by octet, and answers as told.
 //! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
+//! - [`App`]: an authenticator app.
 //! - [`certificates`]: an authority for client certificates.
 //! - [`raw`]: a client that sends exactly the octets it is given.
 //! - [`frames`]: the same over HTTP/2, frame by frame.
@@ -22,6 +23,7 @@
     reason = "a failed test should panic"
 )]
 
+mod app;
 mod browser;
 pub mod certificates;
 mod events;
@@ -34,6 +36,7 @@ mod scratch;
 mod upstream;
 pub mod webdriver;
 
+pub use app::App;
 pub use browser::{Answer, Browser};
 pub use events::{Events, events};
 pub use gate::{MANY_SIGN_INS, PASSWORD, PUBLIC_HOST, START, Setup, TestGate};

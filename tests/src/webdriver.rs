@@ -35,6 +35,19 @@ impl Chromium {
     /// # Panics
     /// When `chromium` or `chromedriver` is missing or does not start.
     pub async fn start() -> Self {
+        Self::with_hosts("MAP * 127.0.0.1").await
+    }
+
+    /// Starts one in which a host without a port is this one here, so that its origin is the one
+    /// that `public_url` names.
+    ///
+    /// # Panics
+    /// When `chromium` or `chromedriver` is missing or does not start.
+    pub async fn start_for(host: &str, port: u16) -> Self {
+        Self::with_hosts(&format!("MAP {host}:443 127.0.0.1:{port}, MAP * 127.0.0.1")).await
+    }
+
+    async fn with_hosts(hosts: &str) -> Self {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
         let mut driver = command.spawn().expect("chromedriver, which tests/run asks for");
@@ -63,7 +76,7 @@ impl Chromium {
             "--disable-component-update",
             "--disable-sync",
             "--ignore-certificate-errors",
-            "--host-resolver-rules=MAP * 127.0.0.1",
+            &format!("--host-resolver-rules={hosts}"),
             "--lang=en",
             "--window-size=1280,900",
             &format!("--user-data-dir={}", profile.path().display()),
@@ -83,10 +96,10 @@ impl Chromium {
     /// Sends a command; gives the `value` of the answer, or its error.
     async fn command(&mut self, method: Method, path: &str, body: Value) -> Result<Value, Value> {
         let target = format!("/session/{}{path}", self.session);
-        let answer = if method == Method::GET {
-            self.client.get(&target).await
-        } else {
-            self.client.post_json(&target, &body).await
+        let answer = match method {
+            Method::GET => self.client.get(&target).await,
+            Method::DELETE => self.client.send(method, &target, &[], "".into()).await,
+            _ => self.client.post_json(&target, &body).await,
         };
         let value = answer.json()["value"].take();
         if answer.status.is_success() { Ok(value) } else { Err(value) }
@@ -163,6 +176,23 @@ impl Chromium {
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let script = format!("return ({expression})");
         self.done("/execute/sync", json!({"script": script, "args": []})).await
+    }
+
+    /// Plugs in a virtual authenticator (WebAuthn §11.2): a passkey of this machine, whose owner
+    /// always agrees.
+    pub async fn plug_in_passkey(&mut self) -> String {
+        let wanted = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true,
+            "hasUserVerification": true, "isUserVerified": true, "isUserConsenting": true,
+        });
+        let id = self.done("/webauthn/authenticator", wanted).await;
+        id.as_str().unwrap().to_owned()
+    }
+
+    /// Unplugs it.
+    pub async fn unplug(&mut self, authenticator: &str) {
+        let path = format!("/webauthn/authenticator/{authenticator}");
+        self.command(Method::DELETE, &path, Value::Null).await.unwrap();
     }
 
     /// Ends the session. Blocks, as it is called where nothing can be awaited.

@@ -104,6 +104,11 @@ impl CaptchaPart {
 }
 
 impl Policy {
+    /// For pages that run scripts of ours.
+    pub(super) fn own() -> Self {
+        Self(OWN)
+    }
+
     /// Sets it instead of the one of pages without scripts.
     pub(super) fn apply(self, headers: &mut HeaderMap) {
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(self.0));
@@ -122,28 +127,29 @@ macro_rules! policy {
 
 const OWN: &str = policy!("script-src 'self'; worker-src 'self'; connect-src 'self'");
 
-/// What the provider's script looks for, where it is, and what it needs, as the provider says.
+/// What the provider's script looks for, where it is, and what it needs, as the provider says; our
+/// own script for keys may stand beside it.
 fn of_provider(kind: ProviderKind) -> (&'static str, &'static str, &'static str) {
     match kind {
         ProviderKind::Turnstile => (
             "cf-turnstile",
             "https://challenges.cloudflare.com/turnstile/v0/api.js",
             policy!(
-                "script-src https://challenges.cloudflare.com; frame-src https://challenges.cloudflare.com"
+                "script-src 'self' https://challenges.cloudflare.com; connect-src 'self'; frame-src https://challenges.cloudflare.com"
             ),
         ),
         ProviderKind::Hcaptcha => (
             "h-captcha",
             "https://js.hcaptcha.com/1/api.js",
             policy!(
-                "script-src https://hcaptcha.com https://*.hcaptcha.com; frame-src https://hcaptcha.com https://*.hcaptcha.com; connect-src https://hcaptcha.com https://*.hcaptcha.com"
+                "script-src 'self' https://hcaptcha.com https://*.hcaptcha.com; frame-src https://hcaptcha.com https://*.hcaptcha.com; connect-src 'self' https://hcaptcha.com https://*.hcaptcha.com"
             ),
         ),
         ProviderKind::Recaptcha => (
             "g-recaptcha",
             "https://www.google.com/recaptcha/api.js",
             policy!(
-                "script-src https://www.google.com/recaptcha/ https://www.gstatic.com/recaptcha/; frame-src https://www.google.com/recaptcha/ https://recaptcha.google.com/recaptcha/; connect-src https://www.google.com/recaptcha/"
+                "script-src 'self' https://www.google.com/recaptcha/ https://www.gstatic.com/recaptcha/; frame-src https://www.google.com/recaptcha/ https://recaptcha.google.com/recaptcha/; connect-src 'self' https://www.google.com/recaptcha/"
             ),
         ),
     }
@@ -233,12 +239,12 @@ pub(super) fn required(purpose: &str) -> Refusal {
 }
 
 /// A file of the widget. It changes with the binary only, so a browser may keep it.
-fn file(kind: &'static str, text: &'static str) -> Response {
+pub(super) fn file(kind: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=3600")], Body::from(text))
         .into_response()
 }
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 pub(super) async fn loader() -> Response {
     file(SCRIPT, include_str!("../../templates/captcha.js"))

@@ -1,10 +1,11 @@
 //! The gate's own pages and API, below [`PREFIX`]. They never reach a backend.
 //!
 //! A visit runs on the office: hashing a password must not hold up a worker. Pages need no script,
-//! but for the captcha, which offers a wait instead; every form carries a code that binds it to the browser it was given to.
+//! but for keys and for the captcha, which offers a wait instead; every form carries a code that binds it to the browser it was given to.
 //!
 //! - [`sign_in`], `sign_out`, `account`, `password`: pages and their forms.
 //! - `api`: the same for programs, described by `openapi.json`.
+//! - `webauthn`: signing in by a passkey, and the script that asks for keys.
 //! - `captcha`: challenges, the widget, and whether it was solved.
 //! - [`return_to`]: where a person goes back to. [`language`]: in which words.
 //!
@@ -15,6 +16,7 @@ mod api;
 pub(crate) mod captcha;
 mod device;
 mod form;
+mod key_binding;
 pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
@@ -24,6 +26,7 @@ mod sign_in;
 mod sign_out;
 mod step_up;
 mod text;
+mod webauthn;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -179,8 +182,15 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/altcha.js", get(captcha::widget))
         .route("/.doorward/altcha.css", get(captcha::style))
         .route("/.doorward/altcha-worker.js", get(captcha::worker))
+        .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
+        .route("/.doorward/webauthn.js", get(webauthn::script))
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
+        .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
+        .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
+        .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
+        .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
+        .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
         .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
         .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
         .route("/.doorward/api/v1/captcha", get(captcha::challenge))

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::captcha::CaptchaPart;
 use super::language::Language;
 use super::text::{FactorTexts, Texts, explain};
+use super::webauthn::KeyPart;
 
 /// The sign-in form, main or sub-user's.
 #[derive(Template)]
@@ -35,6 +36,8 @@ pub(super) struct SignInPage<'a> {
     pub(super) error: &'a str,
     /// What else is asked.
     pub(super) captcha: Option<&'a CaptchaPart>,
+    /// May a passkey be shown instead?
+    pub(super) passkeys: bool,
 }
 
 /// A question with one button.
@@ -83,6 +86,8 @@ pub(super) struct SecondStepPage<'a> {
     pub(super) code: &'a str,
     pub(super) challenge: &'a str,
     pub(super) way: Option<Way>,
+    /// How a key is asked for, if that is the way.
+    pub(super) key: Option<&'a KeyPart>,
     pub(super) others: &'a [&'a Way],
     /// What links of the page carry on.
     pub(super) query: &'a str,
@@ -99,6 +104,8 @@ pub(super) struct StepUpPage<'a> {
     pub(super) code: &'a str,
     pub(super) challenge: &'a str,
     pub(super) way: Option<Way>,
+    /// How a key is asked for, if that is the way.
+    pub(super) key: Option<&'a KeyPart>,
     pub(super) others: &'a [&'a Way],
     /// What links of the page carry on.
     pub(super) query: &'a str,
@@ -151,6 +158,20 @@ pub(super) struct BindPage<'a> {
 pub(super) fn qr_code(text: &str) -> String {
     let Ok(code) = QRBuilder::new(text).ecl(ECL::M).build() else { return String::new() };
     SvgBuilder::default().margin(4).to_str(&code)
+}
+
+/// The form for a new key.
+#[derive(Template)]
+#[template(path = "bind_key.html")]
+pub(super) struct BindKeyPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) name: &'a str,
+    pub(super) action: &'a str,
+    pub(super) key: &'a KeyPart,
+    pub(super) back: &'a str,
 }
 
 /// One session in a list.

@@ -15,10 +15,11 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::api::{describe, read};
-use super::captcha::Solved;
+use super::captcha::{Policy, Solved};
 use super::pages::{BindPage, SecondStepPage, qr_code, render};
 use super::sign_in::give_cookies;
 use super::text::{FactorTexts, Texts};
+use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
 
 const PURPOSE: &str = "second-step";
@@ -184,6 +185,13 @@ async fn show(
     }
     let wanted = Way::parse(way).filter(|way| ways.contains(way));
     let way = wanted.or(ways.first().copied());
+    let key = match way {
+        Some(Way::Webauthn) => match desk.services.sign_in.ask_for_key(token).await {
+            Ok(asked) => Some(KeyPart::from(asked)),
+            Err(error) => return visit.refuse(&Refusal::new(problem_of(&error))),
+        },
+        _ => None,
+    };
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
     let others: Vec<_> = ways.iter().filter(|other| Some(**other) != way).collect();
@@ -196,11 +204,15 @@ async fn show(
         challenge: &challenge.id,
         name: &record.name.to_string(),
         way,
+        key: key.as_ref(),
         others: &others,
         query: &format!("&return_to={}", return_to::encode(place)),
         return_to: place,
     };
     let mut response = render(status, &page);
+    if key.is_some() {
+        response.extensions_mut().insert(Policy::own());
+    }
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }

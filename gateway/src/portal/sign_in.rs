@@ -20,7 +20,7 @@ use super::captcha::{self, CaptchaPart, Solved};
 use super::pages::{SignInPage, render};
 use super::second_step;
 use super::text::{FactorTexts, Texts};
-use super::{Desk, Visit, add_cookie, return_to};
+use super::{Desk, Visit, add_cookie, return_to, webauthn};
 
 pub(super) const PURPOSE: &str = "sign-in";
 
@@ -234,8 +234,12 @@ fn show(
         notice: told.notice,
         error: told.error,
         captcha: captcha.as_ref(),
+        passkeys: webauthn::passkeys(desk).is_ok(),
     };
     let mut response = render(status, &page);
+    if page.passkeys {
+        response.extensions_mut().insert(captcha::Policy::own());
+    }
     if let Some(captcha) = &captcha {
         captcha.allow_in(&mut response);
     }

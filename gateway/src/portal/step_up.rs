@@ -20,9 +20,10 @@ use serde_json::{Value, json};
 
 use super::account::to_sign_in;
 use super::api::{describe, read};
-use super::captcha::Solved;
+use super::captcha::{Policy, Solved};
 use super::pages::{ContinuePage, StepUpPage, render};
 use super::text::{FactorTexts, Texts};
+use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
 use crate::held;
 
@@ -159,6 +160,15 @@ async fn show(
     };
     let wanted = Way::parse(way).filter(|way| asked.ways.contains(way));
     let way = wanted.or(asked.ways.first().copied());
+    let key = match way {
+        Some(Way::Webauthn) => {
+            match desk.services.approvals.ask_for_key(session, challenge).await {
+                Ok(asked) => Some(KeyPart::from(asked)),
+                Err(error) => return visit.refuse(&Refusal::new(problem_of(&error))),
+            }
+        }
+        _ => None,
+    };
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
     let demanded = &asked.challenge.state;
@@ -171,6 +181,7 @@ async fn show(
         code,
         challenge,
         way,
+        key: key.as_ref(),
         others: &others,
         query: &format!("&challenge={challenge}"),
         label: demanded.label.as_deref(),
@@ -183,6 +194,9 @@ async fn show(
         return_to: &demanded.return_to,
     };
     let mut response = render(StatusCode::OK, &page);
+    if key.is_some() {
+        response.extensions_mut().insert(Policy::own());
+    }
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }
@@ -310,7 +324,9 @@ pub(super) fn approved(desk: &Desk, stepped: &SteppedUp) -> Response {
 
 fn tell(asked: &Asked) -> Value {
     let demanded = &asked.challenge.state;
-    let fields: Vec<_> = demanded.fields.iter().map(|(name, value)| json!({name: value})).collect();
+    let fields = demanded.fields.iter();
+    let fields: Vec<_> =
+        fields.map(|(name, value)| json!({"name": name, "value": value})).collect();
     json!({
         "challenge": asked.challenge.id,
         "method": demanded.method,

@@ -4,7 +4,8 @@
 //! worth is decided here, atomically in the store: a code is good once and only forward in time,
 //! whichever gate is asked.
 //!
-//! - [`totp`]: codes of apps and tokens. [`binding`]: how an app gets its seed. [`recovery`]: codes for the day when all else is lost.
+//! - [`totp`]: codes of apps and tokens. [`binding`]: how an app gets its seed. [`webauthn`]: security
+//!   keys and passkeys. [`recovery`]: codes for the day when all else is lost.
 //!
 //! Not here: when a second factor is asked for, and how guesses at it are counted
 //! (`second_factor`).
@@ -12,6 +13,7 @@
 pub mod binding;
 pub mod recovery;
 pub mod totp;
+pub mod webauthn;
 
 use std::sync::Arc;
 

@@ -9,6 +9,8 @@
 //! Bounds: so many of one purpose for one binding ([`PER_BINDING_MAX`]); the oldest make room. Who
 //! can begin one has given a right password, or a session.
 
+mod ticket;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ use serde::de::DeserializeOwned;
 use crate::account::fresh_id;
 use crate::clock::{Clock, Timestamp};
 use crate::store::{ChallengeStore, StoreError};
+
+pub use ticket::Ticket;
 
 /// How many challenges of one purpose there are for one session or pending sign-in.
 pub const PER_BINDING_MAX: u32 = 16;

@@ -16,6 +16,7 @@ use crate::account::PrincipalRecord;
 use crate::audit::{Event, EventKind};
 use crate::authenticator::binding::{self, BindTotp, BindTotpError};
 use crate::authenticator::totp::Seed;
+use crate::authenticator::webauthn::Asked;
 use crate::challenge::{Challenge, Purpose};
 use crate::notify::alerts::{Alert, Occasion};
 use crate::password_check::Guesser;
@@ -168,6 +169,15 @@ impl SignIn {
         let mut signed_in = self.complete(&challenge, proven.evidence, origin).await?;
         signed_in.device_cookie = self.second.settle(proven, guesser).await;
         Ok(signed_in)
+    }
+
+    /// Asks for one of the person's keys.
+    ///
+    /// # Errors
+    /// [`SecondStepError`].
+    pub async fn ask_for_key(&self, token: &str) -> Result<Asked, SecondStepError> {
+        let (challenge, _) = self.waiting(token).await?;
+        Ok(self.second.ask_for_key(&challenge).await?)
     }
 
     /// Completes a sign-in by what was proven besides. Of several that try, one does.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::RequestDigest;
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::webauthn;
 use crate::challenge::{Challenge, Purpose};
 use crate::clock::Clock;
 use crate::password_check::{Guesser, PasswordCheck};
@@ -230,6 +231,22 @@ impl Approvals {
         let stepped = self.approve(session, challenge, proven.evidence, guesser).await?;
         self.second.settle_in_session(proven).await;
         Ok(stepped)
+    }
+
+    /// Asks for one of the person's keys, where the route accepts keys.
+    ///
+    /// # Errors
+    /// [`StepUpError`].
+    pub async fn ask_for_key(
+        &self,
+        session: &LiveSession,
+        id: &str,
+    ) -> Result<webauthn::Asked, StepUpError> {
+        let asked = self.asked(session, id).await?;
+        if !asked.ways.contains(&Way::Webauthn) {
+            return Err(StepUpError::Wrong);
+        }
+        Ok(self.second.ask_for_key(&asked.challenge).await?)
     }
 
     /// A password once more, counted as every other guess at it.

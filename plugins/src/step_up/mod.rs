@@ -11,6 +11,7 @@
 //! Not here: how a factor is given (`second_factor`), and how a request is kept meanwhile (`hold`).
 
 mod approvals;
+mod key_binding;
 mod request;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::session::{AAL2, Evidence, Method};
 use crate::{Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
 
 pub use approvals::{Approvals, Asked, Demanded, StepUpError, SteppedUp};
+pub use key_binding::BindKeyError;
 pub use request::{RequestDigest, shown_fields};
 
 /// Demands a second factor where the route does.

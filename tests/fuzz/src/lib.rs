@@ -13,3 +13,4 @@ pub mod response;
 pub mod router;
 pub mod strict;
 pub mod target;
+pub mod webauthn;

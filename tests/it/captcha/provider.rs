@@ -190,7 +190,9 @@ async fn f10_a_page_loads_from_its_provider_and_nobody_else() {
         let page = gate.browser().get(SIGN_IN).await;
         assert!(page.text().contains(&format!("<script src=\"{script}\" async defer>")), "{mode}");
         let policy = page.field("content-security-policy");
-        assert!(policy.starts_with("default-src 'none'; style-src 'self'; script-src https://"));
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self' https://")
+        );
         assert!(!policy.contains(others) && !policy.contains("unsafe"), "{policy}");
     }
 }
