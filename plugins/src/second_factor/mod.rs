@@ -4,11 +4,12 @@
 //! and at the account (`lockout`), whatever session or challenge it was given in. So neither many
 //! challenges nor many sessions give more guesses.
 
+mod way;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_config::{Factor, SecondFactor as Rules, Secret};
-use serde::{Deserialize, Serialize};
 
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
@@ -16,63 +17,19 @@ use crate::authenticator::webauthn::{Asked, KeyError, Keys};
 use crate::authenticator::{AuthenticatorRecord, Authenticators, Kind};
 use crate::challenge::{Challenge, Challenges, Purpose};
 use crate::clock::{Clock, Timestamp};
+use crate::code::{Codes, Destination, IssueError, Request};
+use crate::language::Language;
 use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
+use crate::notify::Channel;
+use crate::notify::alerts::{Alert, Alerts, Occasion};
 use crate::password_check::Guesser;
 use crate::session::{Evidence, Method};
 use crate::store::StoreError;
 
-/// A way to give a second factor, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// A security key or passkey.
-    Webauthn,
-    /// The code of an app or token.
-    Totp,
-    /// A code by text message.
-    TextMessage,
-    /// A recovery code.
-    RecoveryCode,
-    /// The password once more, where nothing else is bound. No second factor.
-    Password,
-}
+pub use way::Way;
 
-impl Way {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode, Self::Password];
-
-    /// Is it something that one types?
-    pub fn is_typed(&self) -> bool {
-        *self != Self::Webauthn
-    }
-
-    /// The word for it in forms and documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Webauthn => "webauthn",
-            Self::Totp => "totp",
-            Self::TextMessage => "text-message",
-            Self::RecoveryCode => "recovery-code",
-            Self::Password => "password",
-        }
-    }
-
-    /// Reads what [`Self::as_str`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|way| way.as_str() == text)
-    }
-
-    /// The factor that a route names; `None`: no route accepts it.
-    pub fn factor(self) -> Option<Factor> {
-        match self {
-            Self::Webauthn => Some(Factor::Webauthn),
-            Self::Totp => Some(Factor::Totp),
-            Self::TextMessage => Some(Factor::TextMessage),
-            Self::RecoveryCode | Self::Password => None,
-        }
-    }
-}
+/// With so few recovery codes left their owner is told to make new ones.
+const FEW_CODES: usize = 3;
 
 /// What an answer proved.
 pub struct Proven {
@@ -101,6 +58,17 @@ pub enum ProveError {
     Store(#[from] StoreError),
 }
 
+/// Why no code was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// There is nothing that it could be for.
+    #[error("the challenge is over")]
+    Over,
+    /// It cannot be sent, or not now.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
 impl From<GuessError> for ProveError {
     fn from(error: GuessError) -> Self {
         match error {
@@ -122,32 +90,21 @@ impl From<KeyError> for ProveError {
 
 /// Asks for second factors.
 pub struct SecondFactors {
-    rules: Rules,
+    pub(crate) rules: Rules,
     /// Everybody's authenticators.
     pub authenticators: Arc<Authenticators>,
     /// What people were asked for.
     pub challenges: Arc<Challenges>,
     /// Everybody's security keys and passkeys; `None`: there are none here.
     pub keys: Option<Arc<Keys>>,
-    lockout: Arc<Lockout>,
-    audit: Arc<Audit>,
-    clock: Clock,
+    pub(crate) lockout: Arc<Lockout>,
+    pub(crate) codes: Arc<Codes>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) alerts: Arc<Alerts>,
+    pub(crate) clock: Clock,
 }
 
 impl SecondFactors {
-    /// Asks as the rules say.
-    pub fn new(
-        rules: &Rules,
-        authenticators: Arc<Authenticators>,
-        challenges: Arc<Challenges>,
-        keys: Option<Arc<Keys>>,
-        lockout: Arc<Lockout>,
-        audit: Arc<Audit>,
-        clock: Clock,
-    ) -> Self {
-        Self { rules: rules.clone(), authenticators, challenges, keys, lockout, audit, clock }
-    }
-
     /// The rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
@@ -173,7 +130,7 @@ impl SecondFactors {
     /// [`StoreError`].
     pub fn ways_of(
         &self,
-        _record: &PrincipalRecord,
+        record: &PrincipalRecord,
         held: &[AuthenticatorRecord],
     ) -> Result<Vec<Way>, StoreError> {
         let has = |kind| held.iter().any(|record| record.kind == kind);
@@ -184,6 +141,9 @@ impl SecondFactors {
         if has(Kind::Totp) {
             ways.push(Way::Totp);
         }
+        if record.phone.is_some() && self.codes.can(Channel::TextMessage) {
+            ways.push(Way::TextMessage);
+        }
         // Recovery codes stand in for a factor that was lost, and are none of their own.
         if !ways.is_empty() && self.authenticators.recovery_codes_left(held)?.unwrap_or(0) > 0 {
             ways.push(Way::RecoveryCode);
@@ -191,11 +151,43 @@ impl SecondFactors {
         Ok(ways)
     }
 
-    /// Looks at a code that was typed, or at what a key answered. It is counted first, and used up if it is right.
+    /// Looks at a code that was typed, or at what a key answered, in a browser that says it is
+    /// `device`. A code is counted first, and used up if it is right. The owner is told of wrong
+    /// ones, once for each challenge: whoever gave them knew the password, or has a session.
     ///
     /// # Errors
     /// [`ProveError`].
     pub async fn prove<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        answer: (Way, &Secret),
+        (guesser, device): (Guesser<'_>, &str),
+    ) -> Result<Proven, ProveError> {
+        let looked_at = self.look(challenge, record, answer, guesser).await;
+        let from = Occasion { device, ..guesser.into() };
+        match &looked_at {
+            Ok(Proven { recovery_codes_left: Some(left), .. }) => {
+                let event = Event::new(EventKind::RecoveryCodes).principal(&record.id);
+                let event = event.account(&record.name).with("did", "used").with("left", left);
+                self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+                let used = Alert::RecoveryCodeUsed { left: *left };
+                self.alerts.tell(record, used, from).await;
+                if *left <= FEW_CODES {
+                    let few = Alert::FewRecoveryCodes { left: *left };
+                    self.alerts.tell(record, few, from).await;
+                }
+            }
+            Err(ProveError::Wrong) => {
+                let failed = Alert::SecondFactorFailed;
+                self.alerts.tell_once(&challenge.id, record, failed, from).await;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        looked_at
+    }
+
+    async fn look<P: Purpose>(
         &self,
         challenge: &Challenge<P>,
         record: &PrincipalRecord,
@@ -218,7 +210,7 @@ impl SecondFactors {
         let attempt = self.lockout.count(turn, true).await?;
         let mut proven = None;
         if attempt.admission == Admission::Check {
-            proven = self.look_at(record, way, code.expose()).await?;
+            proven = self.look_at(challenge, record, way, code).await?;
         }
         let Some((method, recovery_codes_left)) = proven else {
             self.note_wrong::<P>(record, &attempt, guess, guesser);
@@ -226,6 +218,31 @@ impl SecondFactors {
         };
         let evidence = Evidence { method, at: self.clock.now() };
         Ok(Proven { evidence, recovery_codes_left, attempt: Some(attempt) })
+    }
+
+    /// Sends a code by text message, for this challenge, to the number of the person's record.
+    ///
+    /// # Errors
+    /// [`IssueError`]; nothing is sent then.
+    pub async fn send_code<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        (language, guesser): (Language, Guesser<'_>),
+    ) -> Result<Duration, IssueError> {
+        let place = record.phone.as_deref().and_then(Destination::phone);
+        let (Some(place), Some(purpose)) = (place, P::CODE) else { return Err(IssueError::Unfit) };
+        let Guesser { address, request_id, .. } = guesser;
+        let bound_to = challenge.id.as_str();
+        let request = Request { purpose, bound_to, language, address, request_id };
+        self.codes.issue(&place, request).await
+    }
+
+    /// Somebody binds a factor anew: what was guessed at the one before says nothing about it.
+    pub(crate) async fn forgive_all(&self, principal_id: &str, guess: Guess) {
+        if let Err(error) = self.lockout.forgive_all(principal_id, guess).await {
+            tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
+        }
     }
 
     /// Asks for one of the person's keys, for this challenge.
@@ -315,23 +332,32 @@ impl SecondFactors {
         }
     }
 
-    async fn look_at(
+    async fn look_at<P: Purpose>(
         &self,
+        challenge: &Challenge<P>,
         record: &PrincipalRecord,
         way: Way,
-        code: &str,
+        code: &Secret,
     ) -> Result<Option<(Method, Option<usize>)>, StoreError> {
         let held = self.authenticators.list(&record.id).await?;
         Ok(match way {
             Way::Totp => {
-                let used = self.authenticators.use_totp(&held, code).await?;
+                let used = self.authenticators.use_totp(&held, code.expose()).await?;
                 used.map(|_| (Method::Totp, None))
             }
             Way::RecoveryCode => {
-                let left = self.authenticators.use_recovery_code(&held, code).await?;
+                let left = self.authenticators.use_recovery_code(&held, code.expose()).await?;
                 left.map(|left| (Method::RecoveryCode, Some(left)))
             }
-            Way::TextMessage | Way::Webauthn | Way::Password => None,
+            Way::TextMessage => {
+                let Some(purpose) = P::CODE else { return Ok(None) };
+                let sent_to = self.codes.verify(purpose, &challenge.id, code).await?;
+                // A code that went to another number, which was changed since, proves nothing.
+                let phone = record.phone.as_deref();
+                let right = sent_to.is_some_and(|place| Some(place.as_str()) == phone);
+                right.then_some((Method::TextMessage, None))
+            }
+            Way::Webauthn | Way::Password => None,
         })
     }
 
@@ -375,43 +401,4 @@ pub fn is_fresh(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use doorward_certs::vault::Vault;
-
-    use super::*;
-    use crate::context::tests::config;
-    use crate::session::live::tests::Scratch;
-
-    /// Over a scratch store, with the rules of an empty configuration.
-    pub(crate) fn second_factors(scratch: &Scratch) -> Arc<SecondFactors> {
-        let rules = &config("").second_factor;
-        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
-        let vault = Arc::new(Vault::open(&scratch.folder.join("a.vault")).unwrap());
-        let authenticators =
-            Authenticators::new(rules, store.clone(), Arc::clone(&vault), clock.clone());
-        let challenges = Challenges::new(store.clone(), vault, clock.clone());
-        let lockout = Lockout::new(&crate::lockout::tests::rules(), store, clock.clone(), b"key");
-        Arc::new(SecondFactors::new(
-            rules,
-            Arc::new(authenticators),
-            Arc::new(challenges),
-            None,
-            Arc::new(lockout),
-            Arc::default(),
-            clock,
-        ))
-    }
-
-    #[test]
-    fn evidence_is_fresh_for_its_time_and_never_from_the_future() {
-        let at = Timestamp(1_800_000_000_000);
-        let evidence = [Evidence { method: Method::Totp, at }];
-        let fresh = |secs: u64| {
-            let now = at + Duration::from_secs(secs);
-            is_fresh(&evidence, Method::is_second, Duration::from_secs(10), now)
-        };
-        assert!(fresh(0) && fresh(9) && !fresh(10));
-        let before = Timestamp(at.0 - 1);
-        assert!(!is_fresh(&evidence, Method::is_second, Duration::from_secs(10), before));
-    }
-}
+pub(crate) mod tests;

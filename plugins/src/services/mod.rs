@@ -1,8 +1,9 @@
 //! What outlives requests, opened once: accounts, sessions, signing keys.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+mod base;
+mod lock;
+
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::certificate::CertificateSessions;
 use crate::challenge::Challenges;
 use crate::clock::Clock;
 use crate::code::Codes;
+use crate::factor_change::FactorChange;
 use crate::hold::Holds;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
@@ -30,8 +32,6 @@ use crate::notify::Notify;
 use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
-use crate::password_check::PasswordCheck;
-use crate::private_place;
 use crate::rate_limit::RateLimits;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
@@ -41,6 +41,8 @@ use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
 use crate::store::{AccountStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
+use base::Base;
+use lock::lock_store;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -77,6 +79,8 @@ pub struct Services {
     pub approvals: Arc<Approvals>,
     /// Keeps requests meanwhile.
     pub holds: Arc<Holds>,
+    /// Changes people's own second factors.
+    pub factor_change: FactorChange,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -116,12 +120,12 @@ pub enum OpenError {
     /// Passwords could not be hashed with the configured parameters.
     #[error("password hashing: {0}")]
     Hashing(#[from] HashError),
-    /// The file of regions could not be used.
-    #[error("risk.regions_file: {0}")]
-    Regions(#[from] maxminddb::MaxMindDbError),
     /// Keys cannot be asked for as configured.
     #[error("webauthn: {0}")]
     Webauthn(#[from] WebauthnError),
+    /// The file of regions could not be used.
+    #[error("risk.regions_file: {0}")]
+    Regions(#[from] maxminddb::MaxMindDbError),
     /// The list of breached passwords could not be used.
     #[error("accounts.breach_list: {0}")]
     BreachList(#[from] BreachListError),
@@ -134,7 +138,8 @@ impl Services {
     /// [`OpenError`].
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
         let lock = lock_store(&config)?;
-        let failed = |error| store_failed(&config, error);
+        let place = config.store.path.display().to_string();
+        let failed = |error| OpenError::Store(place.clone(), error);
         let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
         let accounts: Arc<dyn AccountStore> = store.clone();
         let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store)
@@ -144,14 +149,37 @@ impl Services {
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
-        let lockout = lockout(&config, &store, &clock).await?;
+        let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
+        let code_key = secret(&*accounts, "code-key").await.map_err(failed)?;
+        let lockout =
+            Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
         let captcha =
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
-        let (second, keys) = second_factors(&config, &store, &vault, &clock, (&lockout, &audit))?;
+        let notify = Notify::new(&config.notify, store.clone(), Arc::clone(&vault), clock.clone());
+        let limits = (Arc::clone(&rate_limits), &*code_key);
+        let codes = Codes::new(&config, store.clone(), Arc::clone(&notify), clock.clone(), limits);
+        let codes = Arc::new(codes);
+        let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
+        let risk = Arc::new(Risk::open(&config.risk, store.clone(), clock.clone())?);
+        let parts = (&store, &vault, &clock);
+        let (second, keys) = second_factors(&config, parts, |authenticators, challenges, keys| {
+            let (lockout, codes) = (Arc::clone(&lockout), Arc::clone(&codes));
+            let (audit, alerts) = (Arc::clone(&audit), Arc::clone(&alerts));
+            SecondFactors {
+                rules: config.second_factor.clone(),
+                authenticators,
+                challenges,
+                keys,
+                lockout,
+                codes,
+                audit,
+                alerts,
+                clock: clock.clone(),
+            }
+        })?;
         let base = Base {
             accounts,
             second: Arc::clone(&second),
@@ -160,8 +188,8 @@ impl Services {
             password_rules: Arc::clone(&password_rules),
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
-            alerts: Arc::clone(&messages.alerts),
-            risk: Arc::clone(&messages.risk),
+            alerts: Arc::clone(&alerts),
+            risk: Arc::clone(&risk),
             clock: clock.clone(),
             turn: Arc::default(),
         };
@@ -170,6 +198,7 @@ impl Services {
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
+        let factor_change = base.factor_change(Arc::clone(&approvals));
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
@@ -189,12 +218,13 @@ impl Services {
             second,
             approvals,
             holds,
+            factor_change,
             password_change,
             certificates,
-            notify: messages.notify,
-            codes: messages.codes,
-            alerts: messages.alerts,
-            risk: messages.risk,
+            notify,
+            codes,
+            alerts,
+            risk,
             administration,
             form_key,
             store,
@@ -247,15 +277,16 @@ impl Services {
         if let Err(error) = self.lockout.sweep().await {
             tracing::error!(event = "store_write_failed", %error, "old guesses stay in the store");
         }
-        for swept in [
-            self.notify.sweep().await,
-            self.codes.sweep().await,
-            self.second.challenges.sweep().await,
-            self.holds.sweep().await,
-        ] {
+        for swept in [self.notify.sweep().await, self.codes.sweep().await] {
             if let Err(error) = swept {
-                tracing::error!(event = "store_write_failed", %error, "what is over stays in the store");
+                tracing::error!(event = "store_write_failed", %error, "old messages and codes stay in the store");
             }
+        }
+        if let Err(error) = self.second.challenges.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old challenges stay in the store");
+        }
+        if let Err(error) = self.holds.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "old requests stay in the store");
         }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
@@ -281,188 +312,6 @@ impl Services {
     }
 }
 
-/// What leaves the gate, and why.
-struct Messages {
-    notify: Arc<Notify>,
-    codes: Arc<Codes>,
-    alerts: Arc<Alerts>,
-    risk: Arc<Risk>,
-}
-
-impl Messages {
-    async fn open(
-        config: &GatewayConfig,
-        store: &Arc<SqliteStore>,
-        vault: &Arc<Vault>,
-        clock: &Clock,
-        rate_limits: &Arc<RateLimits>,
-    ) -> Result<Self, OpenError> {
-        let key = secret(&**store, "code-key").await;
-        let key = key.map_err(|error| store_failed(config, error))?;
-        let vault = Arc::clone(vault);
-        let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
-        let codes = Codes::new(
-            config,
-            store.clone(),
-            Arc::clone(&notify),
-            clock.clone(),
-            (Arc::clone(rate_limits), &key),
-        );
-        let alerts = Alerts::new(config, Arc::clone(&notify), clock.clone());
-        let risk = Risk::open(&config.risk, store.clone(), clock.clone())?;
-        let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
-        Ok(Self { notify, codes, alerts, risk })
-    }
-}
-
-fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {
-    OpenError::Store(config.store.path.display().to_string(), error)
-}
-
-async fn lockout(
-    config: &GatewayConfig,
-    store: &Arc<SqliteStore>,
-    clock: &Clock,
-) -> Result<Arc<Lockout>, OpenError> {
-    let key = secret(&**store, "guess-key").await;
-    let key = key.map_err(|error| store_failed(config, error))?;
-    Ok(Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &key)))
-}
-
-fn second_factors(
-    config: &GatewayConfig,
-    store: &Arc<SqliteStore>,
-    vault: &Arc<Vault>,
-    clock: &Clock,
-    (lockout, audit): (&Arc<Lockout>, &Arc<Audit>),
-) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
-    let rules = &config.second_factor;
-    let authenticators =
-        Authenticators::new(rules, store.clone(), Arc::clone(vault), clock.clone());
-    let authenticators = Arc::new(authenticators);
-    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
-    let challenges = Arc::new(challenges);
-    let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
-    let keys = keys.map(Arc::new);
-    let second = SecondFactors::new(
-        rules,
-        authenticators,
-        challenges,
-        keys.clone(),
-        Arc::clone(lockout),
-        Arc::clone(audit),
-        clock.clone(),
-    );
-    Ok((Arc::new(second), keys))
-}
-
-/// What the ways in, and administration, have in common.
-struct Base {
-    accounts: Arc<dyn AccountStore>,
-    sessions: Arc<Sessions>,
-    second: Arc<SecondFactors>,
-    hasher: Arc<PasswordHasher>,
-    password_rules: Arc<PasswordRules>,
-    lockout: Arc<Lockout>,
-    audit: Arc<Audit>,
-    alerts: Arc<Alerts>,
-    risk: Arc<Risk>,
-    clock: Clock,
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Base {
-    fn administration(&self, assertions: Arc<Assertions>, vault: Arc<Vault>) -> Administration {
-        Administration {
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            assertions,
-            hasher: Arc::clone(&self.hasher),
-            password_rules: Arc::clone(&self.password_rules),
-            clock: self.clock.clone(),
-            audit: Arc::clone(&self.audit),
-            lockout: Arc::clone(&self.lockout),
-            authenticators: Arc::clone(&self.second.authenticators),
-            vault,
-            turn: Arc::clone(&self.turn),
-        }
-    }
-
-    fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
-        let keys = keys.filter(|keys| keys.passwordless())?;
-        Some(PasskeySignIn {
-            keys: Arc::clone(keys),
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        })
-    }
-
-    fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {
-        Approvals {
-            check,
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            second: Arc::clone(&self.second),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        }
-    }
-
-    fn certificates(&self) -> CertificateSessions {
-        CertificateSessions::new(
-            Arc::clone(&self.accounts),
-            Arc::clone(&self.sessions),
-            self.clock.clone(),
-            Arc::clone(&self.audit),
-            Arc::clone(&self.turn),
-        )
-    }
-
-    fn check(&self, stuffing: Stuffing) -> PasswordCheck {
-        PasswordCheck {
-            accounts: Arc::clone(&self.accounts),
-            hasher: Arc::clone(&self.hasher),
-            lockout: Arc::clone(&self.lockout),
-            stuffing,
-            audit: Arc::clone(&self.audit),
-            alerts: Arc::clone(&self.alerts),
-            clock: self.clock.clone(),
-        }
-    }
-
-    fn password_change(&self, check: Arc<PasswordCheck>) -> PasswordChange {
-        PasswordChange {
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            hasher: Arc::clone(&self.hasher),
-            rules: Arc::clone(&self.password_rules),
-            check,
-            lockout: Arc::clone(&self.lockout),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        }
-    }
-
-    fn sign_in(self, check: Arc<PasswordCheck>) -> SignIn {
-        SignIn {
-            accounts: self.accounts,
-            sessions: self.sessions,
-            hasher: self.hasher,
-            check,
-            second: self.second,
-            risk: self.risk,
-            audit: self.audit,
-            clock: self.clock,
-            turn: self.turn,
-        }
-    }
-}
-
 /// The secret of this name: 32 random bytes, made when it is first asked for.
 async fn secret(accounts: &dyn AccountStore, name: &str) -> Result<Vec<u8>, StoreError> {
     let mut fresh = [0; 32];
@@ -470,31 +319,18 @@ async fn secret(accounts: &dyn AccountStore, name: &str) -> Result<Vec<u8>, Stor
     accounts.secret(name, &fresh).await
 }
 
-/// Takes the lock file beside the store; the system frees it when this process ends, however.
-fn lock_store(config: &GatewayConfig) -> Result<File, OpenError> {
-    let file = config.store.beside("lock");
-    let place = file.display().to_string();
-    let refused = |place: &Path, error| OpenError::Io(place.display().to_string(), error);
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        let made = std::os::unix::fs::DirBuilderExt::mode(
-            std::fs::DirBuilder::new().recursive(true),
-            0o700,
-        )
-        .create(folder);
-        made.map_err(|error| refused(folder, error))?;
-    }
-    let folder = folder.unwrap_or(Path::new("."));
-    private_place::verify_folder(folder).map_err(|error| refused(folder, error))?;
-    let store = &config.store.path;
-    private_place::verify_store(store).map_err(|error| refused(store, error))?;
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&file);
-    let lock = opened.map_err(|error| OpenError::Io(place.clone(), error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(OpenError::InUse(config.store.path.display().to_string()))
-        }
-        Err(TryLockError::Error(error)) => Err(OpenError::Io(place, error)),
-    }
+/// Second factors, and the keys among them.
+fn second_factors(
+    config: &GatewayConfig,
+    (store, vault, clock): (&Arc<SqliteStore>, &Arc<Vault>, &Clock),
+    make: impl FnOnce(Arc<Authenticators>, Arc<Challenges>, Option<Arc<Keys>>) -> SecondFactors,
+) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
+    let (rules, sealed_by) = (&config.second_factor, Arc::clone(vault));
+    let authenticators = Authenticators::new(rules, store.clone(), sealed_by, clock.clone());
+    let authenticators = Arc::new(authenticators);
+    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
+    let challenges = Arc::new(challenges);
+    let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
+    let keys = keys.map(Arc::new);
+    Ok((Arc::new(make(authenticators, challenges, keys.clone())), keys))
 }
