@@ -50,10 +50,10 @@ impl House {
     }
 
     async fn sign_out(&mut self) {
-        let done = self.browser.evaluate("fetch('/.doorward/sign-out', {method: 'POST'})").await;
-        drop(done);
-        let gate = &self.gate;
-        eventually("the end of the session", async || gate.services().sessions.count() == 0).await;
+        self.go("/.doorward/sign-out").await;
+        self.browser.click("form button").await;
+        self.arrive("/.doorward/sign-in?notice=signed-out").await;
+        assert_eq!(self.gate.services().sessions.count(), 0);
     }
 
     async fn use_passkey(&mut self) {
@@ -98,8 +98,11 @@ async fn h17_a_key_is_bound_asked_for_at_sign_in_and_worth_nothing_once_it_is_re
     house.sign_out().await;
     house.give_password().await;
     house.arrive("/.doorward/sign-in/verify").await;
-    let authenticators = &house.gate.services().second.authenticators;
-    assert!(authenticators.unbind(&bound[0].id, &bound[0].principal_id).await.unwrap());
+    let key = bound[0].clone();
+    let unbound = house.gate.within(|services| async move {
+        services.second.authenticators.unbind(&key.id, &key.principal_id).await
+    });
+    assert!(unbound.await.unwrap());
     house.browser.click("form button[type=submit]").await;
     house
         .browser
