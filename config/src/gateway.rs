@@ -12,10 +12,10 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Audit, Captcha, Identity, IdentityHeaders, Limits, Listener, Lockout, Operations,
-    RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream, WebAuthn, accounts, audit,
-    captcha, identity, limits, listener, lockout, operations, rate_limit, route, second_factor,
-    session, store, stuffing, upstream, webauthn,
+    Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
+    Notify, Operations, RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream,
+    WebAuthn, accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
+    operations, rate_limit, route, second_factor, session, store, stuffing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -71,6 +71,13 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&captcha::SPEC),
             "What somebody has to do, besides knowing a password, once guessing is suspected.",
         ),
+        optional("notify", Kind::Table(&notify::SPEC), "How messages leave the gate."),
+        optional(
+            "codes",
+            Kind::Table(&codes::SPEC),
+            "Codes that are sent to a phone or an address.",
+        ),
+        optional("alerts", Kind::Table(&alerts::SPEC), "Of what owners and operators are told."),
         optional(
             "webauthn",
             Kind::Table(&webauthn::SPEC),
@@ -130,6 +137,12 @@ pub struct GatewayConfig {
     pub stuffing: Stuffing,
     /// How a captcha is asked.
     pub captcha: Captcha,
+    /// How messages leave the gate.
+    pub notify: Notify,
+    /// Codes that are sent to a phone or an address.
+    pub codes: Codes,
+    /// Of what owners and operators are told.
+    pub alerts: Alerts,
     /// Security keys and passkeys; `None`: there are none here.
     pub webauthn: Option<WebAuthn>,
     /// Who has to prove more than a password.
@@ -224,6 +237,9 @@ impl GatewayConfig {
             stuffing: Stuffing::read(&root.table("stuffing")),
             lockout: Lockout::read(&root.table("lockout")),
             captcha: Captcha::read(&root.table("captcha")),
+            notify: Notify::read(&root.table("notify")),
+            codes: Codes::read(&root.table("codes")),
+            alerts: Alerts::read(&root.table("alerts")),
             webauthn,
             second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,

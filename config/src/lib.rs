@@ -9,9 +9,11 @@
 //! the environment or a file for a setting.
 
 mod accounts;
+mod alerts;
 mod audit;
 mod captcha;
 mod client_certificates;
+mod codes;
 mod edits;
 mod field;
 mod gateway;
@@ -19,6 +21,7 @@ mod identity;
 mod limits;
 mod listener;
 mod lockout;
+mod notify;
 mod operations;
 mod pattern;
 mod problem;
@@ -42,9 +45,11 @@ mod value;
 mod webauthn;
 
 pub use accounts::{Accounts, BreachApi, PasswordHashing};
+pub use alerts::{ALERTS, Alerts};
 pub use audit::Audit;
 pub use captcha::{Captcha, CaptchaMode, CaptchaProvider, ProviderKind, WhenDown};
 pub use client_certificates::{AccountPart, ClientCertificates};
+pub use codes::Codes;
 pub use edits::{Edits, FieldEdits, FieldLine, ReplacePrefix, SecurityHeaders};
 pub use field::{is_forwarding_field, is_gate_cookie, is_of_identity_family};
 pub use gateway::GatewayConfig;
@@ -52,6 +57,7 @@ pub use identity::{Identity, IdentityHeaders, SigningAlgorithm};
 pub use limits::Limits;
 pub use listener::{Listener, TlsFiles};
 pub use lockout::Lockout;
+pub use notify::{MessageService, Notify, Smtp, SmtpTls};
 pub use operations::Operations;
 pub use pattern::{HostPattern, PathPattern, Segment};
 pub use problem::{LoadError, Problem};

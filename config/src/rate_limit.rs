@@ -150,7 +150,7 @@ impl RouteLimit {
 
 impl Rate {
     /// Stands for a rate that could not be read, in a configuration that is refused.
-    const ONE_A_SECOND: Self =
+    pub(crate) const ONE_A_SECOND: Self =
         Self { requests: NonZeroU32::MIN, per: Duration::from_secs(1), burst: NonZeroU32::MIN };
 
     /// Reads `600/1m` or `600/1m burst 50`.
@@ -182,7 +182,7 @@ impl std::fmt::Display for Rate {
     }
 }
 
-fn verify_rate(text: &str) -> Result<(), Fault> {
+pub(crate) fn verify_rate(text: &str) -> Result<(), Fault> {
     if Rate::parse(text).is_some() {
         return Ok(());
     }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::listener::{Acceptor, Places, bind};
 use crate::log::LogSink;
 use crate::metrics::WorkerMetrics;
+use crate::notify;
 use crate::operations;
 use crate::outgoing::HttpsClient;
 use crate::portal::{self, Portal};
@@ -89,6 +90,7 @@ impl Gate {
         let config = Arc::new(config);
         let services = Arc::new(office.block_on(Services::open(Arc::clone(&config), clock))?);
         HttpsClient::serve(&services);
+        notify::connect(&services)?;
         let material = tls::load(&config)?;
         let unique = doorward_plugins::account::fresh_id()
             .map_err(|_| StartError::Config("no randomness".into()))?;

@@ -27,6 +27,7 @@ mod listener;
 pub mod log;
 mod max_forwards;
 mod metrics;
+mod notify;
 mod operations;
 mod outgoing;
 pub mod portal;

@@ -80,12 +80,15 @@ impl HttpsClient {
             Method::Get { field: (name, value) } => {
                 (Request::get(&call.url.path).header(*name, *value), Bytes::new())
             }
-            Method::Post { content_type, body } => (
-                Request::post(&call.url.path)
+            Method::Post { content_type, fields, body } => {
+                let request = Request::post(&call.url.path)
                     .header(CONTENT_TYPE, *content_type)
-                    .header(ACCEPT, "application/json"),
-                Bytes::from(body.expose().to_owned()),
-            ),
+                    .header(ACCEPT, "application/json");
+                let request = fields
+                    .iter()
+                    .fold(request, |request, (name, value)| request.header(*name, value));
+                (request, Bytes::from(body.expose().to_owned()))
+            }
         };
         let request = request
             .header(HOST, call.url.address.authority())

@@ -116,7 +116,7 @@ pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) 
     *response.status_mut() = problem.status();
     let headers = response.headers_mut();
     add_fields(refusal, headers);
-    if problem.status() == StatusCode::UNAUTHORIZED {
+    if problem.status() == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
         headers.insert(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Doorward realm=\"doorward\", sign_in=\"/.doorward/sign-in\""),

@@ -6,29 +6,30 @@
 //!
 //! Not here: who may ask (the socket's mode, or the store's), and how replies are printed.
 
+mod change;
+mod factors;
 mod new_password;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use doorward_certs::signing::KeySummary;
-use doorward_config::{Secret, Session as SessionRules, verify_idle};
+use doorward_certs::vault::Vault;
+use doorward_config::{Secret, Session as SessionRules};
 use serde::{Deserialize, Serialize};
 
 use crate::account::name::Name;
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
-use crate::account::{PrincipalRecord, Protection, State, Verification, fresh_id, is_email};
+use crate::account::{PrincipalRecord, Protection, State, Verification, fresh_id};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
+use crate::authenticator::{AuthenticatorSummary, Authenticators};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
 use crate::lockout::{Lockout, TallySummary};
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
+pub use change::AccountChange;
 use new_password::NewPassword;
-
-/// The most characters that a display name, a role or a group may have.
-const LABEL_CHARS_MAX: usize = 128;
 
 /// One thing to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,24 +57,9 @@ pub enum Request {
     LockList,
     LockShow { name: String },
     LockLift { name: String },
-}
-
-/// What to write into an account; `None` leaves as it is.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccountChange {
-    /// The name to show; empty: none.
-    pub display_name: Option<String>,
-    /// An e-mail address; empty: none.
-    pub email: Option<String>,
-    /// All roles.
-    pub roles: Option<Vec<String>>,
-    /// All groups.
-    pub groups: Option<Vec<String>>,
-    /// Idle time of the account's sessions in seconds; zero: the configuration's.
-    pub idle_secs: Option<u64>,
-    /// Real-name status of the account.
-    pub verification: Option<Verification>,
+    FactorList { name: String },
+    FactorReset { name: String },
+    VaultRotate,
 }
 
 /// What came of it.
@@ -110,6 +96,16 @@ pub enum Reply {
     Locks {
         /// By account.
         locks: Vec<TallySummary>,
+    },
+    /// What somebody has bound.
+    Factors {
+        /// Oldest first.
+        factors: Vec<AuthenticatorSummary>,
+    },
+    /// How many secrets were encrypted anew.
+    Sealed {
+        /// The count.
+        sealed: usize,
     },
     /// How many sessions were ended.
     Ended {
@@ -190,6 +186,8 @@ pub struct Administration {
     pub(crate) clock: Clock,
     pub(crate) audit: Arc<Audit>,
     pub(crate) lockout: Arc<Lockout>,
+    pub(crate) authenticators: Arc<Authenticators>,
+    pub(crate) vault: Arc<Vault>,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -238,6 +236,9 @@ impl Administration {
                 Ok(Reply::Locks { locks: self.lockout.show(&record).await? })
             }
             Request::LockLift { name } => self.lift(&name).await,
+            Request::FactorList { name } => self.list_factors(&name).await,
+            Request::FactorReset { name } => self.reset_factors(&name).await,
+            Request::VaultRotate => self.rotate_vault().await,
         }
     }
 
@@ -278,7 +279,7 @@ impl Administration {
             record.name = Name::new(account.name.account(), record.name.sub_user())
                 .map_err(AdminError::Refuse)?;
         }
-        self.apply(change, &mut record)?;
+        change.apply(&mut record, self.sessions.rules())?;
         record.password_hash = self.hash(&password, &record).await?;
         let _turn = self.turn.lock().await;
         self.accounts.add(&record).await?;
@@ -289,7 +290,7 @@ impl Administration {
     async fn set(&self, name: &str, change: &AccountChange) -> Result<Reply, AdminError> {
         let _turn = self.turn.lock().await;
         let mut record = self.find(name).await?;
-        self.apply(change, &mut record)?;
+        change.apply(&mut record, self.sessions.rules())?;
         let members = self.accounts.list_account(&record.account_id).await?;
         for member in &members {
             self.sessions.expire(&member.id).await?;
@@ -430,63 +431,5 @@ impl Administration {
                 record.state != State::Deleted && record.account_state != State::Deleted
             })
             .ok_or_else(unknown)
-    }
-
-    fn apply(
-        &self,
-        change: &AccountChange,
-        record: &mut PrincipalRecord,
-    ) -> Result<(), AdminError> {
-        if let Some(name) = &change.display_name {
-            record.display_name = label(name)?;
-        }
-        if let Some(email) = &change.email {
-            record.email = label(email)?;
-            if record.email.as_deref().is_some_and(|email| !is_email(email)) {
-                return Err(AdminError::Refuse(format!("{email:?} is not an e-mail address")));
-            }
-        }
-        for (names, slot) in
-            [(&change.roles, &mut record.roles), (&change.groups, &mut record.groups)]
-        {
-            if let Some(names) = names {
-                *slot = names
-                    .iter()
-                    .filter_map(|name| label(name).transpose())
-                    .collect::<Result<_, _>>()?;
-            }
-        }
-        if let Some(secs) = change.idle_secs {
-            refuse_for_sub_user(record, "the idle time")?;
-            let idle = Duration::from_secs(secs);
-            if secs > 0 {
-                verify_idle(idle, self.sessions.rules()).map_err(AdminError::Refuse)?;
-            }
-            record.idle_secs = (secs > 0).then_some(secs);
-        }
-        if let Some(verification) = change.verification {
-            refuse_for_sub_user(record, "the verification")?;
-            record.verification = verification;
-        }
-        Ok(())
-    }
-}
-
-/// A short text without control characters; `None` if it is empty.
-fn label(text: &str) -> Result<Option<String>, AdminError> {
-    let text = text.trim();
-    if text.chars().count() > LABEL_CHARS_MAX || text.contains(char::is_control) {
-        return Err(AdminError::Refuse(format!("{text:?} is too long, or has control characters")));
-    }
-    Ok((!text.is_empty()).then(|| text.to_owned()))
-}
-
-fn refuse_for_sub_user(record: &PrincipalRecord, what: &str) -> Result<(), AdminError> {
-    match record.name.sub_user() {
-        None => Ok(()),
-        Some(_) => Err(AdminError::Refuse(format!(
-            "{what} is the account's: set it on {:?}",
-            record.name.account()
-        ))),
     }
 }

@@ -14,7 +14,7 @@ pub struct Call<'a> {
     /// Where to.
     pub url: &'a ServiceUrl,
     /// How it is asked.
-    pub method: Method,
+    pub method: Method<'a>,
     /// How long it may take, from the connection to the end of the answer.
     pub timeout: Duration,
     /// The longest answer that is read.
@@ -23,7 +23,7 @@ pub struct Call<'a> {
 
 /// How a service is asked.
 #[derive(Debug)]
-pub enum Method {
+pub enum Method<'a> {
     /// GET, with a field of the service's own.
     Get {
         /// Name and value.
@@ -33,6 +33,8 @@ pub enum Method {
     Post {
         /// The type of the body.
         content_type: &'static str,
+        /// Names and values of fields of the service's own.
+        fields: &'a [(&'static str, String)],
         /// The body, which may hold secrets.
         body: Secret,
     },

@@ -11,6 +11,7 @@ use crate::account::rules::{PasswordRules, RuleError, Weakness};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
 use crate::lockout::Lockout;
+use crate::notify::alerts::Alert;
 use crate::password_check::{Guesser, PasswordCheck};
 use crate::session::{LiveSession, Sessions};
 use crate::sign_in::SignInError;
@@ -114,6 +115,7 @@ impl PasswordChange {
         let event = Event::new(EventKind::PasswordChange).principal(id).account(&record.name);
         let event = event.session(session.id).with("ended_others", password.end_others);
         self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+        self.check.alerts.tell(&record, Alert::PasswordChanged, guesser.into()).await;
         Ok(self.check.settle(right, guesser).await)
     }
 }

@@ -15,6 +15,7 @@ use crate::account::password::{PasswordHasher, Verdict};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
 use crate::lockout::{Admission, Attempt, Guess, Lockout};
+use crate::notify::alerts::{Alert, Alerts};
 use crate::sign_in::SignInError;
 use crate::store::AccountStore;
 use crate::stuffing::{Stuffing, Suspicion, Try};
@@ -39,6 +40,7 @@ pub struct PasswordCheck {
     pub(crate) lockout: Arc<Lockout>,
     pub(crate) stuffing: Stuffing,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) clock: Clock,
 }
 
@@ -76,6 +78,7 @@ impl PasswordCheck {
             false => Some(self.suspect(key, password, guesser)?),
         };
         let attempt = self.lockout.count(turn, solved).await?;
+        let owner = self.lockout.locks(&attempt).then(|| found.clone()).flatten();
         // A guess that is wrong already costs a hash like any other.
         let candidate = found.filter(|_| attempt.admission == Admission::Check);
         let hash = candidate.as_ref().map(|record| record.password_hash.clone());
@@ -83,6 +86,9 @@ impl PasswordCheck {
         let right = candidate.filter(|record| record.is_active() && verdict != Verdict::Wrong);
         let Some(record) = right else {
             self.note_wrong(&attempt, guesser);
+            if let Some(owner) = owner {
+                self.alerts.tell_soon(&owner, Alert::Locked, guesser.into());
+            }
             return Err(SignInError::Reject);
         };
         if let Some(tried) = tried {
@@ -121,6 +127,7 @@ impl PasswordCheck {
             let event = Event::new(EventKind::LoginSuccessAfterFail).account(&record.name);
             let event = event.principal(&record.id).with("guesses", attempt.tally.in_window);
             self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+            self.alerts.tell_soon(record, Alert::SuccessAfterFailures, guesser.into());
         }
     }
 

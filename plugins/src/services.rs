@@ -22,9 +22,12 @@ use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
 use crate::challenge::Challenges;
 use crate::clock::Clock;
+use crate::code::Codes;
 use crate::hold::Holds;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
+use crate::notify::Notify;
+use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
@@ -77,6 +80,12 @@ pub struct Services {
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
     pub certificates: Arc<CertificateSessions>,
+    /// Sends messages.
+    pub notify: Arc<Notify>,
+    /// Codes by text message and e-mail.
+    pub codes: Arc<Codes>,
+    /// Tells owners and operators what happens.
+    pub alerts: Arc<Alerts>,
     /// What operators may ask.
     pub administration: Administration,
     /// Key of the codes that bind forms to browsers; the same after a restart.
@@ -131,6 +140,7 @@ impl Services {
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
         let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
+        let code_key = secret(&*accounts, "code-key").await.map_err(failed)?;
         let lockout =
             Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
         let captcha =
@@ -138,6 +148,15 @@ impl Services {
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
+        let notify = Notify::new(&config.notify, store.clone(), Arc::clone(&vault), clock.clone());
+        let codes = Codes::new(
+            &config,
+            store.clone(),
+            Arc::clone(&notify),
+            clock.clone(),
+            (Arc::clone(&rate_limits), &code_key),
+        );
+        let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
         let authenticators = Arc::new(Authenticators::new(
             &config.second_factor,
             store.clone(),
@@ -165,11 +184,12 @@ impl Services {
             password_rules: Arc::clone(&password_rules),
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
+            alerts: Arc::clone(&alerts),
             clock: clock.clone(),
             turn: Arc::default(),
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = base.administration(Arc::clone(&assertions));
+        let administration = base.administration(Arc::clone(&assertions), vault);
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
@@ -194,6 +214,9 @@ impl Services {
             holds,
             password_change,
             certificates,
+            notify,
+            codes: Arc::new(codes),
+            alerts,
             administration,
             form_key,
             store,
@@ -209,8 +232,12 @@ impl Services {
         self.store.ping().await
     }
 
-    /// Writes activity behind, forgets what has expired, rotates keys: for ever.
+    /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever.
     pub async fn maintain(&self) {
+        tokio::join!(self.keep_house(), self.notify.run());
+    }
+
+    async fn keep_house(&self) {
         let mut flush = tokio::time::interval(FLUSH_EVERY);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         // A store that was slow is not asked for everything that it missed.
@@ -241,6 +268,11 @@ impl Services {
         }
         if let Err(error) = self.lockout.sweep().await {
             tracing::error!(event = "store_write_failed", %error, "old guesses stay in the store");
+        }
+        for swept in [self.notify.sweep().await, self.codes.sweep().await] {
+            if let Err(error) = swept {
+                tracing::error!(event = "store_write_failed", %error, "old messages and codes stay in the store");
+            }
         }
         if let Err(error) = self.second.challenges.sweep().await {
             tracing::error!(event = "store_write_failed", %error, "old challenges stay in the store");
@@ -281,12 +313,13 @@ struct Base {
     password_rules: Arc<PasswordRules>,
     lockout: Arc<Lockout>,
     audit: Arc<Audit>,
+    alerts: Arc<Alerts>,
     clock: Clock,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Base {
-    fn administration(&self, assertions: Arc<Assertions>) -> Administration {
+    fn administration(&self, assertions: Arc<Assertions>, vault: Arc<Vault>) -> Administration {
         Administration {
             accounts: Arc::clone(&self.accounts),
             sessions: Arc::clone(&self.sessions),
@@ -296,6 +329,8 @@ impl Base {
             clock: self.clock.clone(),
             audit: Arc::clone(&self.audit),
             lockout: Arc::clone(&self.lockout),
+            authenticators: Arc::clone(&self.second.authenticators),
+            vault,
             turn: Arc::clone(&self.turn),
         }
     }
@@ -341,6 +376,7 @@ impl Base {
             lockout: Arc::clone(&self.lockout),
             stuffing,
             audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.alerts),
             clock: self.clock.clone(),
         }
     }

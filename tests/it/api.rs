@@ -110,7 +110,11 @@ async fn every_documented_operation_answers_as_it_is_written() {
     let other = gate.signed_in().await.get("/.doorward/session").await.json()["session"].clone();
     let third = gate.signed_in().await;
     let one = format!("/sessions/{}", other.as_str().unwrap());
-    let script: [(&str, &str, &str, &Value, u16); 25] = [
+    let code = json!({"way": "totp", "code": "000000"});
+    let script: [(&str, &str, &str, &Value, u16); 30] = [
+        ("POST", "/sign-in/second-factor", "/sign-in/second-factor", &code, 410),
+        ("GET", "/step-up/{id}", "/step-up/nothing", &Value::Null, 401),
+        ("POST", "/step-up/{id}", "/step-up/nothing", &code, 401),
         ("GET", "/session", "/session", &Value::Null, 401),
         ("GET", "/sessions", "/sessions", &Value::Null, 401),
         ("DELETE", "/sessions/{id}", &one, &Value::Null, 401),
@@ -132,6 +136,8 @@ async fn every_documented_operation_answers_as_it_is_written() {
         ("GET", "/captcha", "/captcha?purpose=nothing", &Value::Null, 404),
         ("POST", "/sign-in", "/sign-in", &good, 200),
         ("GET", "/session", "/session", &Value::Null, 200),
+        ("GET", "/step-up/{id}", "/step-up/nothing", &Value::Null, 410),
+        ("POST", "/step-up/{id}", "/step-up/nothing", &code, 410),
         ("GET", "/sessions", "/sessions", &Value::Null, 200),
         ("DELETE", "/sessions/{id}", "/sessions/nothing", &Value::Null, 404),
         ("DELETE", "/sessions/{id}", &one, &Value::Null, 204),

@@ -24,7 +24,12 @@ async fn asserted(browser: &mut Browser, upstream: &Upstream, path: &str) -> Str
 
 /// The first part of a token.
 fn header(token: &str) -> Value {
-    let part = token.split('.').next().unwrap();
+    part(token, 0)
+}
+
+/// A part of a token; the second one are its claims.
+pub(crate) fn part(token: &str, index: usize) -> Value {
+    let part = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 

@@ -8,9 +8,11 @@ use doorward::log::{LogSink, MemoryLog};
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
+use doorward_plugins::authenticator::Kind;
+use doorward_plugins::authenticator::totp::Seed;
 use doorward_plugins::{Clock, Services, Timestamp};
 
-use crate::{Browser, Scratch, Upstream};
+use crate::{App, Browser, Scratch, Upstream};
 
 /// The host of `public_url` in tests.
 pub const PUBLIC_HOST: &str = "console.example.com";
@@ -149,6 +151,21 @@ impl TestGate {
         self.running().office().clone().spawn(work).await.unwrap()
     }
 
+    /// Sends whatever messages are due; when this returns, each was tried.
+    pub async fn deliver(&self) {
+        let notify = Arc::clone(&self.services().notify);
+        self.in_office(async move { notify.deliver().await }).await;
+    }
+
+    /// Does work where the gate does its own. What reads the store from a test's runtime may keep
+    /// the gate from closing it.
+    pub async fn in_office<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.running().office().spawn(work).await.unwrap()
+    }
+
     /// Adds an account, or a sub-user, with the usual password.
     pub async fn add(&self, name: &str, change: AccountChange) {
         let request = Request::AccountAdd {
@@ -181,6 +198,35 @@ impl TestGate {
         let mut browser = self.browser();
         browser.sign_in("alice").await;
         browser
+    }
+
+    /// An app that this account has bound. Its present code is used up.
+    pub async fn app_of(&self, name: &str) -> App {
+        let (services, name) = (Arc::clone(self.services()), name.to_owned());
+        let office = self.running().office().clone();
+        let binding = office.spawn(async move {
+            let name = doorward_plugins::account::name::Name::parse(&name).unwrap();
+            let Ok(Reply::Account(record)) = services
+                .administration
+                .execute(Request::AccountShow { name: name.to_string() })
+                .await
+            else {
+                panic!("there is no {name}");
+            };
+            let seed = Seed::fresh().unwrap();
+            let step = seed.step_at(services.clock.wall().secs());
+            let bound = services.second.authenticators.bind(
+                &record.id,
+                Kind::Totp,
+                "phone",
+                &seed,
+                None,
+                step,
+            );
+            bound.await.unwrap();
+            seed.text().to_string()
+        });
+        App::new(&binding.await.unwrap(), &self.clock)
     }
 
     /// The access log so far.

@@ -5,10 +5,12 @@
 //!   goes with it.
 //! - [`Upstream`]: a console that records every request octet by octet, and answers as told.
 //! - [`Browser`]: a client with a cookie jar, over HTTP/1.1 or HTTP/2, plain or TLS.
+//! - [`App`]: an authenticator app.
 //! - [`certificates`]: an authority for client certificates.
 //! - [`raw`]: a client that sends exactly the octets it is given.
 //! - [`frames`]: the same over HTTP/2, frame by frame.
 //! - [`events()`]: what the gates of this process write to the log.
+//! - [`mail`]: a mail server that records what it gets.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 //! - [`webdriver`]: a real browser.
 
@@ -21,17 +23,20 @@
     reason = "a failed test should panic"
 )]
 
+mod app;
 mod browser;
 pub mod certificates;
 mod events;
 pub mod frames;
 mod gate;
+pub mod mail;
 pub mod process;
 pub mod raw;
 mod scratch;
 mod upstream;
 pub mod webdriver;
 
+pub use app::App;
 pub use browser::{Answer, Browser};
 pub use events::{Events, events};
 pub use gate::{MANY_SIGN_INS, PASSWORD, PUBLIC_HOST, START, Setup, TestGate};

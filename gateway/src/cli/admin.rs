@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use crate::operations::STORE;
 use crate::outgoing::HttpsClient;
 
-use super::arguments::{Account, Change, Gate, Key, Lock, Session};
+use super::arguments::{Account, Change, Factor, Gate, Key, Lock, Session};
 use super::{Failure, load, note, password, runtime, say, tame};
 
 pub(super) fn account(command: Account) -> Result<(), Failure> {
@@ -77,6 +77,7 @@ pub(super) fn key(command: Key) -> Result<(), Failure> {
     let (gate, request) = match command {
         Key::List { gate } => (gate, Request::KeyList),
         Key::Rotate { gate } => (gate, Request::KeyRotate),
+        Key::RotateVault { gate } => (gate, Request::VaultRotate),
     };
     run(&gate, request)
 }
@@ -86,6 +87,14 @@ pub(super) fn lock(command: Lock) -> Result<(), Failure> {
         Lock::List { gate } => (gate, Request::LockList),
         Lock::Show { name, gate } => (gate, Request::LockShow { name }),
         Lock::Lift { name, gate } => (gate, Request::LockLift { name }),
+    };
+    run(&gate, request)
+}
+
+pub(super) fn factor(command: Factor) -> Result<(), Failure> {
+    let (gate, request) = match command {
+        Factor::List { name, gate } => (gate, Request::FactorList { name }),
+        Factor::Reset { name, gate } => (gate, Request::FactorReset { name }),
     };
     run(&gate, request)
 }
@@ -231,8 +240,20 @@ impl Change {
                 ))
             })?),
         };
-        let Self { display_name, email, roles, groups, .. } = self;
-        Ok(AccountChange { display_name, email, roles, groups, idle_secs, verification })
+        let Self { display_name, email, security_email, phone, roles, groups, .. } = self;
+        let Self { login_protection, operation_protection, .. } = self;
+        Ok(AccountChange {
+            display_name,
+            email,
+            security_email,
+            phone,
+            roles,
+            groups,
+            idle_secs,
+            verification,
+            login_protection,
+            operation_protection,
+        })
     }
 }
 
@@ -254,6 +275,14 @@ fn print(reply: &Reply) {
         Reply::AuditReport(_) => {}
         Reply::Locks { locks } if locks.is_empty() => say("no wrong passwords"),
         Reply::Locks { locks } => locks.iter().for_each(print_lock),
+        Reply::Factors { factors } if factors.is_empty() => say("nothing is bound"),
+        Reply::Factors { factors } => {
+            for factor in factors {
+                let used = factor.used.map_or("never used".into(), |used| used.rfc3339());
+                say(&format!("{}  {}  {}  {used}", factor.id, factor.kind.as_str(), factor.name));
+            }
+        }
+        Reply::Sealed { sealed } => say(&format!("{sealed} secrets are encrypted anew")),
         Reply::Ended { ended } => {
             say(&format!("{ended} session{} ended", if *ended == 1 { "" } else { "s" }))
         }

@@ -45,6 +45,9 @@ pub(super) enum Command {
     /// What wrong passwords have led to.
     #[command(subcommand)]
     Lock(Lock),
+    /// Second factors.
+    #[command(subcommand)]
+    Factor(Factor),
     /// Ask a running gate whether it is ready; exit 0 if it is.
     Health {
         /// The configuration of the gate.
@@ -204,6 +207,18 @@ pub(super) struct Change {
     /// Idle time of the account's sessions, 15m to 23h59m; "default": the configuration's.
     #[arg(long, value_name = "TIME")]
     pub(super) idle: Option<String>,
+    /// E-mail address for what concerns safety; empty: none.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) security_email: Option<String>,
+    /// Telephone number, such as +8613800000000; empty: none.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) phone: Option<String>,
+    /// Does the account ask for a second factor at every sign-in?
+    #[arg(long, value_name = "YES/NO", value_parser = parse_switch)]
+    pub(super) login_protection: Option<bool>,
+    /// Does it before sensitive operations?
+    #[arg(long, value_name = "YES/NO", value_parser = parse_switch)]
+    pub(super) operation_protection: Option<bool>,
     /// Real-name status: unverified, personal or enterprise.
     #[arg(long, value_name = "STATUS")]
     pub(super) verification: Option<String>,
@@ -271,6 +286,11 @@ pub(super) enum Key {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Make a new key for secrets in the store, and encrypt seeds with it.
+    RotateVault {
+        #[command(flatten)]
+        gate: Gate,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -311,6 +331,33 @@ pub(super) enum Audit {
     },
     /// Print the JSON Schema of a record.
     Schema,
+}
+
+/// Reads a switch.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "on" | "true" => Ok(true),
+        "no" | "off" | "false" => Ok(false),
+        _ => Err("write yes or no".into()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Factor {
+    /// List what one has bound.
+    List {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Remove all second factors of one who has lost them, and end all sessions.
+    Reset {
+        /// ACCOUNT or ACCOUNT/SUB_USER.
+        name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -92,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Key(command) => admin::key(command),
         Command::Audit(command) => audit::run(command),
         Command::Lock(command) => admin::lock(command),
+        Command::Factor(command) => admin::factor(command),
         Command::Health { config } => health::run(&config),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -17,7 +17,7 @@ pub(crate) mod captcha;
 mod device;
 mod form;
 mod key_binding;
-pub mod language;
+pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
 pub mod return_to;

@@ -324,7 +324,9 @@ pub(super) fn approved(desk: &Desk, stepped: &SteppedUp) -> Response {
 
 fn tell(asked: &Asked) -> Value {
     let demanded = &asked.challenge.state;
-    let fields: Vec<_> = demanded.fields.iter().map(|(name, value)| json!({name: value})).collect();
+    let fields = demanded.fields.iter();
+    let fields: Vec<_> =
+        fields.map(|(name, value)| json!({"name": name, "value": value})).collect();
     json!({
         "challenge": asked.challenge.id,
         "method": demanded.method,

@@ -259,6 +259,14 @@ pub fn is_email(text: &str) -> bool {
         && text.replacen('@', "", 1).chars().all(plain)
 }
 
+/// Is this a telephone number in the form of ITU-T E.164: a plus, and at most 15 digits?
+pub fn is_phone(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    (8..=15).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0')
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -40,6 +40,7 @@ pub(super) async fn ask(
     let call = Call {
         url: &provider.url,
         method: Method::Post {
+            fields: &[],
             content_type: "application/x-www-form-urlencoded",
             body: question(provider, form.client, answer),
         },

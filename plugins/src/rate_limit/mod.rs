@@ -6,6 +6,7 @@
 //! - [`ClientLimits`], the first look at a request: all clients together, and its address.
 //! - [`RouteLimits`], once it is known who asks: what the route says.
 //! - [`RateLimits::sign_in`]: how often an address, and its network, may try passwords.
+//! - [`RateLimits::code`]: how often an address may have a code sent, to whomever.
 //!
 //! Sources: RFC 6585 §4 (429), draft-ietf-httpapi-ratelimit-headers-10 (`RateLimit`,
 //! `RateLimit-Policy`).
@@ -45,6 +46,7 @@ pub struct RateLimits {
     address: Option<Limit>,
     sign_in_address: Limit,
     sign_in_network: Limit,
+    codes_address: Limit,
     /// Of each route, by its order.
     routes: Vec<Vec<RouteLimit>>,
     audit: Arc<Audit>,
@@ -75,6 +77,7 @@ impl RateLimits {
             address: rules.address.map(|rate| limit("address".into(), rate)),
             sign_in_address: limit("sign-in-address".into(), rules.sign_in_address),
             sign_in_network: limit("sign-in-network".into(), rules.sign_in_network),
+            codes_address: limit("codes-address".into(), config.codes.address),
             routes: config.routes.iter().map(of_route).collect(),
             audit,
         }
@@ -87,6 +90,14 @@ impl RateLimits {
     pub fn sign_in(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
         self.take(&self.sign_in_address, network::client(address), (address, request_id))?;
         self.take(&self.sign_in_network, network::network(address), (address, request_id))
+    }
+
+    /// Counts a code that is asked for from this address.
+    ///
+    /// # Errors
+    /// The refusal, when there were too many.
+    pub fn code(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
+        self.take(&self.codes_address, network::client(address), (address, request_id))
     }
 
     /// Takes one request from somebody's allowance.
@@ -147,7 +158,7 @@ impl RateLimits {
     /// fixed by the configuration.
     pub fn metrics(&self) -> String {
         let routes = self.routes.iter().flatten().map(|route| &route.limit);
-        let own = [&self.sign_in_address, &self.sign_in_network];
+        let own = [&self.sign_in_address, &self.sign_in_network, &self.codes_address];
         let limits = self.all.iter().chain(&self.address).chain(own).chain(routes);
         let mut text = String::from(
             "# HELP doorward_rate_limit_total Requests by what a limit said: \"near\" are those among the allowed that left less than a fifth.\n\

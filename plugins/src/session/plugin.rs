@@ -74,7 +74,8 @@ impl Plugin for FindSession {
 
     /// A console must not set the gate's cookie: it could sign a person in as somebody else.
     fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {
-        if cx.upstream.is_none() || !head.headers.contains_key(SET_COOKIE) {
+        // What the gate itself answers at a console's path may set them.
+        if cx.decided_by != "upstream" || !head.headers.contains_key(SET_COOKIE) {
             return;
         }
         if head.headers.get_all(SET_COOKIE).iter().any(|value| sets_ours(value.as_bytes())) {

@@ -18,6 +18,7 @@ use crate::authenticator::binding::{self, BindTotp, BindTotpError};
 use crate::authenticator::totp::Seed;
 use crate::authenticator::webauthn::Asked;
 use crate::challenge::{Challenge, Purpose};
+use crate::notify::alerts::{Alert, Occasion};
 use crate::password_check::Guesser;
 use crate::second_factor::{ProveError, Way};
 use crate::session::token;
@@ -148,9 +149,22 @@ impl SignIn {
     ) -> Result<SignedIn, SecondStepError> {
         let (challenge, record) = self.waiting(token).await?;
         let guesser = origin.guesser;
-        let proven = self.second.prove(&challenge, &record, answer, guesser).await?;
+        let from = Occasion { device: origin.device, ..guesser.into() };
+        let alerts = &self.check.alerts;
+        let proven = match self.second.prove(&challenge, &record, answer, guesser).await {
+            Ok(proven) => proven,
+            Err(error) => {
+                if matches!(error, ProveError::Wrong) {
+                    // One alert, however often this sign-in tries.
+                    let failed = Alert::SecondFactorFailed;
+                    alerts.tell_once(&challenge.id, &record, failed, from).await;
+                }
+                return Err(error.into());
+            }
+        };
         if let Some(left) = proven.recovery_codes_left {
             self.note_recovery_code(&record, left, guesser);
+            alerts.tell(&record, Alert::RecoveryCodeUsed { left }, from).await;
         }
         let mut signed_in = self.complete(&challenge, proven.evidence, origin).await?;
         signed_in.device_cookie = self.second.settle(proven, guesser).await;
@@ -227,6 +241,9 @@ impl SignIn {
         let event = event.with("factor", bound.kind.as_str()).with("authenticator", &bound.id);
         let Guesser { address, request_id, .. } = origin.guesser;
         self.audit.record(&event.from_request(address, request_id));
+        let from = Occasion { device: origin.device, ..origin.guesser.into() };
+        let added = Alert::FactorAdded { factor: &bound.name };
+        self.check.alerts.tell(&record, added, from).await;
         let proven = Evidence { method: Method::Totp, at: self.clock.now() };
         self.complete(&challenge, proven, origin).await
     }

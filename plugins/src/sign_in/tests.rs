@@ -38,6 +38,7 @@ fn check(
         lockout: Arc::new(Lockout::new(rules, store, clock.clone(), b"key")),
         stuffing: Stuffing::new(&crate::context::tests::config("").stuffing),
         audit: Arc::default(),
+        alerts: crate::notify::alerts::tests::alerts(scratch),
         clock,
     })
 }

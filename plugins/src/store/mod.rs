@@ -8,6 +8,9 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+mod message_tests;
+mod messages;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -24,6 +27,7 @@ use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
+pub use messages::{CodeStore, MessageStore};
 pub use sqlite::SqliteStore;
 
 /// Why the store gave no answer. Nothing is then known: never taken for "there is none".

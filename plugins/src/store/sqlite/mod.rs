@@ -12,8 +12,10 @@ mod accounts;
 mod audit;
 mod authenticators;
 mod challenges;
+mod codes;
 mod guesses;
 mod held;
+mod messages;
 mod sessions;
 
 use std::fs::OpenOptions;
@@ -38,12 +40,13 @@ use crate::clock::Timestamp;
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
     (2, "guesses and devices", include_str!("../migrations/0002_guesses_and_devices.sql")),
     (3, "audit", include_str!("../migrations/0003_audit.sql")),
     (4, "guesses by device", include_str!("../migrations/0004_guesses_by_device.sql")),
     (5, "second factors", include_str!("../migrations/0005_second_factors.sql")),
+    (6, "messages", include_str!("../migrations/0006_messages.sql")),
     (7, "held requests", include_str!("../migrations/0007_held_requests.sql")),
 ];
 

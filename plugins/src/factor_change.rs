@@ -1,0 +1,316 @@
+//! What people change about their own second factors, and what their account asks for.
+//!
+//! All of it needs a session that proved lately who it is (`Approvals::may_change_account`), asked
+//! here and not only by the pages; and the owner is told of all of it.
+
+use std::sync::Arc;
+
+use doorward_config::Secret;
+use zeroize::Zeroizing;
+
+use crate::account::{PrincipalRecord, Protection};
+use crate::audit::{Audit, Event, EventKind};
+use crate::authenticator::binding::{self, BindTotp, BindTotpError};
+use crate::authenticator::{AuthenticatorRecord, BindError, Kind};
+use crate::challenge::Challenge;
+use crate::notify::alerts::{Alert, Alerts};
+use crate::password_check::Guesser;
+use crate::second_factor::{ProveError, SecondFactors, Way};
+use crate::session::{LiveSession, Method, Sessions};
+use crate::step_up::Approvals;
+use crate::store::{AccountStore, StoreError};
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FactorChangeError {
+    /// Too many answers wait already.
+    #[error("too many answers at once")]
+    Busy,
+    /// The session has to prove once more who it is.
+    #[error("not fresh enough")]
+    Stale,
+    /// There are as many as one person may have.
+    #[error("there are too many authenticators")]
+    Full,
+    /// It is the last factor of somebody who needs one at every sign-in.
+    #[error("this is the last one, and one is required")]
+    Last,
+    /// The account's settings are its owner's.
+    #[error("only the account itself may change this")]
+    NotYours,
+    /// It has to be begun anew.
+    #[error("the binding is over")]
+    Over,
+    /// Nothing is known about it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no such authenticator.
+    #[error("there is no such authenticator")]
+    Unknown,
+    /// The code is wrong.
+    #[error("wrong")]
+    Wrong,
+}
+
+impl From<ProveError> for FactorChangeError {
+    fn from(error: ProveError) -> Self {
+        match error {
+            ProveError::Busy => Self::Busy,
+            ProveError::Over => Self::Over,
+            ProveError::Wrong => Self::Wrong,
+            ProveError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<BindTotpError> for FactorChangeError {
+    fn from(error: BindTotpError) -> Self {
+        match error {
+            BindTotpError::Full => Self::Full,
+            BindTotpError::Over => Self::Over,
+            BindTotpError::Store(error) => Self::Store(error),
+            BindTotpError::Wrong => Self::Wrong,
+        }
+    }
+}
+
+impl From<BindError> for FactorChangeError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Full => Self::Full,
+            BindError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// What somebody sees of their factors.
+pub struct Overview {
+    /// Whose.
+    pub record: PrincipalRecord,
+    /// What is bound, oldest first, without recovery codes.
+    pub bound: Vec<AuthenticatorRecord>,
+    /// How many recovery codes are left; `None`: none were ever made.
+    pub recovery_codes: Option<usize>,
+    /// In which ways a second factor can be given.
+    pub ways: Vec<Way>,
+    /// A second factor is asked for at sign-in whatever the account says.
+    pub is_required: bool,
+}
+
+/// Changes factors.
+pub struct FactorChange {
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) second: Arc<SecondFactors>,
+    pub(crate) approvals: Arc<Approvals>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) alerts: Arc<Alerts>,
+    /// See `SignIn`.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl FactorChange {
+    /// What the person of this session has bound.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`].
+    pub async fn overview(&self, session: &LiveSession) -> Result<Overview, FactorChangeError> {
+        let record = self.record(session).await?;
+        let held = self.second.authenticators.list(&record.id).await?;
+        let recovery_codes = self.second.authenticators.recovery_codes_left(&held)?;
+        let ways = self.second.ways_of(&record, &held)?;
+        let bound = held.into_iter().filter(|one| one.kind != Kind::Recovery).collect();
+        let is_required = self.second.rules().requires(&record.groups);
+        Ok(Overview { record, bound, recovery_codes, ways, is_required })
+    }
+
+    /// The person of this session, if it has proven lately enough who it is.
+    ///
+    /// # Errors
+    /// [`FactorChangeError::Stale`] when it has not.
+    pub async fn fresh(&self, session: &LiveSession) -> Result<PrincipalRecord, FactorChangeError> {
+        let record = self.record(session).await?;
+        match self.approvals.may_change_account(session, &record).await? {
+            true => Ok(record),
+            false => Err(FactorChangeError::Stale),
+        }
+    }
+
+    /// Shows a seed that an app can be bound with.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`].
+    pub async fn begin_app(
+        &self,
+        session: &LiveSession,
+    ) -> Result<(Challenge<BindTotp>, PrincipalRecord), FactorChangeError> {
+        let record = self.fresh(session).await?;
+        let life = self.second.rules().lifetime;
+        let begun = binding::begin(&self.second.challenges, &record.id, &session.id, life).await?;
+        Ok((begun, record))
+    }
+
+    /// Binds the app by two codes in a row.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; nothing is bound then.
+    pub async fn bind_app(
+        &self,
+        session: &LiveSession,
+        named: (&str, [&str; 2]),
+        guesser: Guesser<'_>,
+    ) -> Result<AuthenticatorRecord, FactorChangeError> {
+        let (challenge, record) = self.begin_app(session).await?;
+        let second = &self.second;
+        let parts = (&*second.challenges, &*second.authenticators);
+        let tries = second.rules().tries;
+        let bound = binding::finish(parts, &challenge, &record, named, tries).await?;
+        self.tell_added(session, &record, &bound, guesser).await;
+        Ok(bound)
+    }
+
+    /// Notes that something was bound, and tells its owner.
+    pub async fn tell_added(
+        &self,
+        session: &LiveSession,
+        record: &PrincipalRecord,
+        bound: &AuthenticatorRecord,
+        guesser: Guesser<'_>,
+    ) {
+        let event = Event::new(EventKind::FactorAdded).with("factor", bound.kind.as_str());
+        self.note(session, record, event.with("authenticator", &bound.id), guesser);
+        let alert = Alert::FactorAdded { factor: &bound.name };
+        self.alerts.tell(record, alert, guesser.into()).await;
+    }
+
+    /// Removes an authenticator. An app needs a code of its own, unless a recovery code was given
+    /// lately: then it is lost.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; it is still bound then.
+    pub async fn unbind(
+        &self,
+        session: &LiveSession,
+        (id, code): (&str, &Secret),
+        guesser: Guesser<'_>,
+    ) -> Result<(), FactorChangeError> {
+        let record = self.fresh(session).await?;
+        let held = self.second.authenticators.list(&record.id).await?;
+        let found = held.iter().find(|one| one.id == id && one.kind != Kind::Recovery);
+        let found = found.ok_or(FactorChangeError::Unknown)?;
+        let others: Vec<_> = held.iter().filter(|one| one.id != id).cloned().collect();
+        if self.second.is_required(&record) && self.second.ways_of(&record, &others)?.is_empty() {
+            return Err(FactorChangeError::Last);
+        }
+        if found.kind == Kind::Totp && !self.has_lost(session) {
+            self.second.prove_one(&record, found, code, guesser).await?;
+        }
+        let _turn = self.turn.lock().await;
+        if !self.second.authenticators.unbind(id, &record.id).await? {
+            return Err(FactorChangeError::Unknown);
+        }
+        let event = Event::new(EventKind::FactorRemoved).with("factor", found.kind.as_str());
+        self.note(session, &record, event.with("authenticator", id), guesser);
+        let alert = Alert::FactorRemoved { factor: &found.name };
+        self.alerts.tell(&record, alert, guesser.into()).await;
+        Ok(())
+    }
+
+    /// Gives an authenticator another name.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`].
+    pub async fn rename(
+        &self,
+        session: &LiveSession,
+        (id, name): (&str, &str),
+    ) -> Result<(), FactorChangeError> {
+        let record = self.record(session).await?;
+        let held = self.second.authenticators.list(&record.id).await?;
+        let found = held.iter().find(|one| one.id == id && one.kind != Kind::Recovery);
+        let found = found.ok_or(FactorChangeError::Unknown)?;
+        match self.second.authenticators.rename(found, name).await? {
+            true => Ok(()),
+            false => Err(FactorChangeError::Unknown),
+        }
+    }
+
+    /// Makes new recovery codes, to be shown once.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`].
+    pub async fn make_recovery_codes(
+        &self,
+        session: &LiveSession,
+        guesser: Guesser<'_>,
+    ) -> Result<Vec<Zeroizing<String>>, FactorChangeError> {
+        let record = self.fresh(session).await?;
+        let codes = self.second.authenticators.make_recovery_codes(&record.id).await?;
+        let event = Event::new(EventKind::RecoveryCodes).with("did", "made");
+        self.note(session, &record, event, guesser);
+        self.alerts.tell(&record, Alert::RecoveryCodesMade, guesser.into()).await;
+        Ok(codes)
+    }
+
+    /// Switches what an account asks for. Its main principal alone may, for all its sub-users.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; everything is as before then.
+    pub async fn protect(
+        &self,
+        session: &LiveSession,
+        protection: Protection,
+        guesser: Guesser<'_>,
+    ) -> Result<(), FactorChangeError> {
+        let mut record = self.fresh(session).await?;
+        if record.name.sub_user().is_some() {
+            return Err(FactorChangeError::NotYours);
+        }
+        let _turn = self.turn.lock().await;
+        record = self.record(session).await?;
+        record.protection = protection;
+        self.accounts.update(&record).await?;
+        for member in self.accounts.list_account(&record.account_id).await? {
+            self.sessions.refresh(&member);
+        }
+        let event = Event::new(EventKind::ProtectionChanged).with("login", protection.login);
+        let event = event.with("operations", protection.operations);
+        self.note(session, &record, event, guesser);
+        Ok(())
+    }
+
+    /// Did this session give a recovery code lately?
+    fn has_lost(&self, session: &LiveSession) -> bool {
+        let (rules, now) = (self.second.rules(), self.approvals.now());
+        let is_recovery = |method| method == Method::RecoveryCode;
+        crate::second_factor::is_fresh(&session.evidence, is_recovery, rules.fresh, now)
+    }
+
+    async fn record(&self, session: &LiveSession) -> Result<PrincipalRecord, FactorChangeError> {
+        let found = self.accounts.find_id(&session.principal().id).await?;
+        found.filter(PrincipalRecord::is_active).ok_or(FactorChangeError::Stale)
+    }
+
+    fn note(
+        &self,
+        session: &LiveSession,
+        record: &PrincipalRecord,
+        event: Event,
+        guesser: Guesser<'_>,
+    ) {
+        let event = event.principal(&record.id).account(&record.name).session(session.id);
+        self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_not_to_prove_is_one_not_to_change() {
+        assert!(matches!(ProveError::Wrong.into(), FactorChangeError::Wrong));
+        assert!(matches!(BindTotpError::Full.into(), FactorChangeError::Full));
+        assert!(matches!(BindError::Full.into(), FactorChangeError::Full));
+    }
+}
