@@ -13,6 +13,7 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::binding::{self, BindTotp, BindTotpError};
 use crate::authenticator::{AuthenticatorRecord, BindError, Kind};
 use crate::challenge::Challenge;
+use crate::lockout::Guess;
 use crate::notify::alerts::{Alert, Alerts};
 use crate::password_check::Guesser;
 use crate::second_factor::{ProveError, SecondFactors, Way};
@@ -165,6 +166,7 @@ impl FactorChange {
         let parts = (&*second.challenges, &*second.authenticators);
         let tries = second.rules().tries;
         let bound = binding::finish(parts, &challenge, &record, named, tries).await?;
+        second.forgive_all(&record.id, Guess::Totp).await;
         self.tell_added(session, &record, &bound, guesser).await;
         Ok(bound)
     }

@@ -18,6 +18,7 @@ mod clock;
 pub mod code;
 mod context;
 pub mod edits;
+pub mod factor_change;
 pub mod hold;
 pub mod identity;
 pub mod language;

@@ -16,10 +16,17 @@ use crate::authenticator::webauthn::{Asked, KeyError, Keys};
 use crate::authenticator::{AuthenticatorRecord, Authenticators, Kind};
 use crate::challenge::{Challenge, Challenges, Purpose};
 use crate::clock::{Clock, Timestamp};
+use crate::code::{Codes, Destination, IssueError, Request};
+use crate::language::Language;
 use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
+use crate::notify::Channel;
+use crate::notify::alerts::{Alert, Alerts, Occasion};
 use crate::password_check::Guesser;
 use crate::session::{Evidence, Method};
 use crate::store::StoreError;
+
+/// With so few recovery codes left their owner is told to make new ones.
+const FEW_CODES: usize = 3;
 
 /// A way to give a second factor, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,6 +108,17 @@ pub enum ProveError {
     Store(#[from] StoreError),
 }
 
+/// Why no code was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// There is nothing that it could be for.
+    #[error("the challenge is over")]
+    Over,
+    /// It cannot be sent, or not now.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
 impl From<GuessError> for ProveError {
     fn from(error: GuessError) -> Self {
         match error {
@@ -122,32 +140,21 @@ impl From<KeyError> for ProveError {
 
 /// Asks for second factors.
 pub struct SecondFactors {
-    rules: Rules,
+    pub(crate) rules: Rules,
     /// Everybody's authenticators.
     pub authenticators: Arc<Authenticators>,
     /// What people were asked for.
     pub challenges: Arc<Challenges>,
     /// Everybody's security keys and passkeys; `None`: there are none here.
     pub keys: Option<Arc<Keys>>,
-    lockout: Arc<Lockout>,
-    audit: Arc<Audit>,
-    clock: Clock,
+    pub(crate) lockout: Arc<Lockout>,
+    pub(crate) codes: Arc<Codes>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) alerts: Arc<Alerts>,
+    pub(crate) clock: Clock,
 }
 
 impl SecondFactors {
-    /// Asks as the rules say.
-    pub fn new(
-        rules: &Rules,
-        authenticators: Arc<Authenticators>,
-        challenges: Arc<Challenges>,
-        keys: Option<Arc<Keys>>,
-        lockout: Arc<Lockout>,
-        audit: Arc<Audit>,
-        clock: Clock,
-    ) -> Self {
-        Self { rules: rules.clone(), authenticators, challenges, keys, lockout, audit, clock }
-    }
-
     /// The rules.
     pub fn rules(&self) -> &Rules {
         &self.rules
@@ -173,7 +180,7 @@ impl SecondFactors {
     /// [`StoreError`].
     pub fn ways_of(
         &self,
-        _record: &PrincipalRecord,
+        record: &PrincipalRecord,
         held: &[AuthenticatorRecord],
     ) -> Result<Vec<Way>, StoreError> {
         let has = |kind| held.iter().any(|record| record.kind == kind);
@@ -184,6 +191,9 @@ impl SecondFactors {
         if has(Kind::Totp) {
             ways.push(Way::Totp);
         }
+        if record.phone.is_some() && self.codes.can(Channel::TextMessage) {
+            ways.push(Way::TextMessage);
+        }
         // Recovery codes stand in for a factor that was lost, and are none of their own.
         if !ways.is_empty() && self.authenticators.recovery_codes_left(held)?.unwrap_or(0) > 0 {
             ways.push(Way::RecoveryCode);
@@ -191,11 +201,43 @@ impl SecondFactors {
         Ok(ways)
     }
 
-    /// Looks at a code that was typed, or at what a key answered. It is counted first, and used up if it is right.
+    /// Looks at a code that was typed, or at what a key answered, in a browser that says it is
+    /// `device`. A code is counted first, and used up if it is right. The owner is told of wrong
+    /// ones, once for each challenge: whoever gave them knew the password, or has a session.
     ///
     /// # Errors
     /// [`ProveError`].
     pub async fn prove<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        answer: (Way, &Secret),
+        (guesser, device): (Guesser<'_>, &str),
+    ) -> Result<Proven, ProveError> {
+        let looked_at = self.look(challenge, record, answer, guesser).await;
+        let from = Occasion { device, ..guesser.into() };
+        match &looked_at {
+            Ok(Proven { recovery_codes_left: Some(left), .. }) => {
+                let event = Event::new(EventKind::RecoveryCodes).principal(&record.id);
+                let event = event.account(&record.name).with("did", "used").with("left", left);
+                self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+                let used = Alert::RecoveryCodeUsed { left: *left };
+                self.alerts.tell(record, used, from).await;
+                if *left <= FEW_CODES {
+                    let few = Alert::FewRecoveryCodes { left: *left };
+                    self.alerts.tell(record, few, from).await;
+                }
+            }
+            Err(ProveError::Wrong) => {
+                let failed = Alert::SecondFactorFailed;
+                self.alerts.tell_once(&challenge.id, record, failed, from).await;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        looked_at
+    }
+
+    async fn look<P: Purpose>(
         &self,
         challenge: &Challenge<P>,
         record: &PrincipalRecord,
@@ -218,7 +260,7 @@ impl SecondFactors {
         let attempt = self.lockout.count(turn, true).await?;
         let mut proven = None;
         if attempt.admission == Admission::Check {
-            proven = self.look_at(record, way, code.expose()).await?;
+            proven = self.look_at(challenge, record, way, code).await?;
         }
         let Some((method, recovery_codes_left)) = proven else {
             self.note_wrong::<P>(record, &attempt, guess, guesser);
@@ -226,6 +268,31 @@ impl SecondFactors {
         };
         let evidence = Evidence { method, at: self.clock.now() };
         Ok(Proven { evidence, recovery_codes_left, attempt: Some(attempt) })
+    }
+
+    /// Sends a code by text message, for this challenge, to the number of the person's record.
+    ///
+    /// # Errors
+    /// [`IssueError`]; nothing is sent then.
+    pub async fn send_code<P: Purpose>(
+        &self,
+        challenge: &Challenge<P>,
+        record: &PrincipalRecord,
+        (language, guesser): (Language, Guesser<'_>),
+    ) -> Result<Duration, IssueError> {
+        let place = record.phone.as_deref().and_then(Destination::phone);
+        let (Some(place), Some(purpose)) = (place, P::CODE) else { return Err(IssueError::Unfit) };
+        let Guesser { address, request_id, .. } = guesser;
+        let bound_to = challenge.id.as_str();
+        let request = Request { purpose, bound_to, language, address, request_id };
+        self.codes.issue(&place, request).await
+    }
+
+    /// Somebody binds a factor anew: what was guessed at the one before says nothing about it.
+    pub(crate) async fn forgive_all(&self, principal_id: &str, guess: Guess) {
+        if let Err(error) = self.lockout.forgive_all(principal_id, guess).await {
+            tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
+        }
     }
 
     /// Asks for one of the person's keys, for this challenge.
@@ -315,23 +382,32 @@ impl SecondFactors {
         }
     }
 
-    async fn look_at(
+    async fn look_at<P: Purpose>(
         &self,
+        challenge: &Challenge<P>,
         record: &PrincipalRecord,
         way: Way,
-        code: &str,
+        code: &Secret,
     ) -> Result<Option<(Method, Option<usize>)>, StoreError> {
         let held = self.authenticators.list(&record.id).await?;
         Ok(match way {
             Way::Totp => {
-                let used = self.authenticators.use_totp(&held, code).await?;
+                let used = self.authenticators.use_totp(&held, code.expose()).await?;
                 used.map(|_| (Method::Totp, None))
             }
             Way::RecoveryCode => {
-                let left = self.authenticators.use_recovery_code(&held, code).await?;
+                let left = self.authenticators.use_recovery_code(&held, code.expose()).await?;
                 left.map(|left| (Method::RecoveryCode, Some(left)))
             }
-            Way::TextMessage | Way::Webauthn | Way::Password => None,
+            Way::TextMessage => {
+                let Some(purpose) = P::CODE else { return Ok(None) };
+                let sent_to = self.codes.verify(purpose, &challenge.id, code).await?;
+                // A code that went to another number, which was changed since, proves nothing.
+                let phone = record.phone.as_deref();
+                let right = sent_to.is_some_and(|place| Some(place.as_str()) == phone);
+                right.then_some((Method::TextMessage, None))
+            }
+            Way::Webauthn | Way::Password => None,
         })
     }
 
@@ -380,6 +456,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::context::tests::config;
+    use crate::notify::Notify;
+    use crate::rate_limit::RateLimits;
     use crate::session::live::tests::Scratch;
 
     /// Over a scratch store, with the rules of an empty configuration.
@@ -389,17 +467,25 @@ pub(crate) mod tests {
         let vault = Arc::new(Vault::open(&scratch.folder.join("a.vault")).unwrap());
         let authenticators =
             Authenticators::new(rules, store.clone(), Arc::clone(&vault), clock.clone());
-        let challenges = Challenges::new(store.clone(), vault, clock.clone());
-        let lockout = Lockout::new(&crate::lockout::tests::rules(), store, clock.clone(), b"key");
-        Arc::new(SecondFactors::new(
-            rules,
-            Arc::new(authenticators),
-            Arc::new(challenges),
-            None,
-            Arc::new(lockout),
-            Arc::default(),
+        let challenges = Challenges::new(store.clone(), Arc::clone(&vault), clock.clone());
+        let rules_of_guesses = crate::lockout::tests::rules();
+        let lockout = Lockout::new(&rules_of_guesses, store.clone(), clock.clone(), b"key");
+        let audit = Arc::<Audit>::default();
+        let limits = RateLimits::new(&config(""), &clock, Arc::clone(&audit));
+        let notify = Notify::new(&config("").notify, store.clone(), vault, clock.clone());
+        let limits = (Arc::new(limits), &b"key"[..]);
+        let codes = Codes::new(&config(""), store, notify, clock.clone(), limits);
+        Arc::new(SecondFactors {
+            rules: rules.clone(),
+            authenticators: Arc::new(authenticators),
+            challenges: Arc::new(challenges),
+            keys: None,
+            lockout: Arc::new(lockout),
+            codes: Arc::new(codes),
+            audit,
+            alerts: crate::notify::alerts::tests::alerts(scratch),
             clock,
-        ))
+        })
     }
 
     #[test]

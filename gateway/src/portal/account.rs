@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::pages::{AccountPage, SessionRow, render};
-use super::text::Texts;
+use super::text::{FactorTexts, Texts};
 use super::{Desk, Visit, add_cookie, device};
 
 const PURPOSE: &str = "end-session";
@@ -71,6 +71,7 @@ pub(super) async fn page(
     let [end_code] = &form.codes;
     let page = AccountPage {
         t,
+        f: FactorTexts::of(visit.language),
         name: &principal.name.to_string(),
         notice: if link.notice == "password" { t.password_changed } else { "" },
         idle: &t.span(principal.idle.unwrap_or(desk.services.config.session.idle)),

@@ -10,7 +10,7 @@ use doorward_plugins::audit::EventKind;
 use doorward_plugins::authenticator::AuthenticatorSummary;
 use doorward_plugins::authenticator::webauthn::{Asked, KeyError, WebauthnError};
 use doorward_plugins::session::LiveSession;
-use doorward_plugins::step_up::{BindKeyError, Demanded};
+use doorward_plugins::step_up::BindKeyError;
 use doorward_plugins::{Problem, Refusal};
 use http::StatusCode;
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use super::account::to_sign_in;
 use super::api::read;
 use super::captcha::{Policy, Solved};
 use super::pages::{BindKeyPage, render};
+use super::step_up::prove_first;
 use super::text::{FactorTexts, Texts};
 use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
@@ -66,7 +67,7 @@ pub(super) async fn submit(
     let approvals = &desk.services.approvals;
     match approvals.finish_key_binding(session, named, visit.guesser(Solved::No)).await {
         Ok(_) => Redirect::to(DONE).into_response(),
-        Err(BindKeyError::NotFresh) => prove_first(&desk, &visit, session).await,
+        Err(BindKeyError::NotFresh) => prove_first(&desk, &visit, session, PAGE).await,
         Err(error) => {
             let problem = problem_of(&error);
             let told = match error {
@@ -91,7 +92,7 @@ async fn show(
 ) -> Response {
     let asked = match desk.services.approvals.begin_key_binding(session).await {
         Ok(asked) => asked,
-        Err(BindKeyError::NotFresh) => return prove_first(desk, visit, session).await,
+        Err(BindKeyError::NotFresh) => return prove_first(desk, visit, session, PAGE).await,
         Err(error) => return visit.refuse(&Refusal::new(problem_of(&error))),
     };
     let form = desk.guard.issue(visit, [PURPOSE]);
@@ -112,23 +113,6 @@ async fn show(
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }
     response
-}
-
-/// Whoever changes what guards the account proves first who they are, and comes back.
-async fn prove_first(desk: &Desk, visit: &Visit, session: &LiveSession) -> Response {
-    if !visit.navigates {
-        return visit.refuse(&Refusal::new(Problem::FreshnessRequired));
-    }
-    let demanded = Demanded::for_account(&visit.host, PAGE);
-    match desk.services.approvals.ask(session, demanded).await {
-        Ok(asked) => {
-            Redirect::to(&format!("/.doorward/step-up?challenge={}", asked.id)).into_response()
-        }
-        Err(error) => {
-            tracing::error!(event = "store_failed", %error, "nobody can prove who they are");
-            visit.refuse(&Refusal::new(Problem::Undecided))
-        }
-    }
 }
 
 /// What a visitor is told whose key was not bound.

@@ -13,6 +13,7 @@
 
 mod account;
 mod api;
+mod authenticators;
 pub(crate) mod captcha;
 mod device;
 mod form;
@@ -26,6 +27,7 @@ mod sign_in;
 mod sign_out;
 mod step_up;
 mod text;
+mod text_code;
 mod webauthn;
 
 use std::net::IpAddr;
@@ -172,6 +174,17 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/continue", get(step_up::continue_page).post(step_up::discard))
         .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
         .route("/.doorward/account", get(account::page))
+        .route("/.doorward/account/authenticators", get(authenticators::page))
+        .route(
+            "/.doorward/account/authenticators/bind",
+            get(authenticators::bind_page).post(authenticators::bind),
+        )
+        .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
+        .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
+        .route(
+            "/.doorward/account/authenticators/recovery-codes",
+            post(authenticators::recovery_codes),
+        )
         .route("/.doorward/account/end-session", post(account::end_session))
         .route("/.doorward/account/password", get(password::page).post(password::submit))
         .route("/.doorward/session", get(api::session))
@@ -193,6 +206,18 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
         .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
         .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
+        .route("/.doorward/api/v1/sign-in/second-factor/send", post(second_step::api_send))
+        .route("/.doorward/api/v1/step-up/{id}/send", post(step_up::api_send))
+        .route("/.doorward/api/v1/authenticators", get(authenticators::api_list))
+        .route(
+            "/.doorward/api/v1/authenticators/apps",
+            post(authenticators::api_begin).put(authenticators::api_bind),
+        )
+        .route("/.doorward/api/v1/authenticators/{id}", delete(authenticators::api_unbind))
+        .route(
+            "/.doorward/api/v1/authenticators/recovery-codes",
+            post(authenticators::api_recovery_codes),
+        )
         .route("/.doorward/api/v1/captcha", get(captcha::challenge))
         .route("/.doorward/api/v1/password", post(api::change_password))
         .route("/.doorward/api/v1/sign-out", post(api::sign_out))

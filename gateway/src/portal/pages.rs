@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use doorward_plugins::Problem;
+use doorward_plugins::account::Protection;
 use doorward_plugins::second_factor::Way;
 use fast_qr::ECL;
 use fast_qr::convert::Builder as _;
@@ -52,6 +53,7 @@ pub(super) struct SignOutPage {
 #[template(path = "account.html")]
 pub(super) struct AccountPage<'a> {
     pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
     pub(super) name: &'a str,
     /// Something that went well.
     pub(super) notice: &'a str,
@@ -82,9 +84,9 @@ pub(super) struct SecondStepPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
     pub(super) name: &'a str,
+    pub(super) notice: &'a str,
     pub(super) error: &'a str,
     pub(super) code: &'a str,
-    pub(super) challenge: &'a str,
     pub(super) way: Option<Way>,
     /// How a key is asked for, if that is the way.
     pub(super) key: Option<&'a KeyPart>,
@@ -100,6 +102,7 @@ pub(super) struct SecondStepPage<'a> {
 pub(super) struct StepUpPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
+    pub(super) notice: &'a str,
     pub(super) error: &'a str,
     pub(super) code: &'a str,
     pub(super) challenge: &'a str,
@@ -152,6 +155,47 @@ pub(super) struct BindPage<'a> {
     pub(super) key: &'a str,
     pub(super) name: &'a str,
     pub(super) return_to: &'a str,
+}
+
+/// What somebody has bound, and what their account asks for.
+#[derive(Template)]
+#[template(path = "authenticators.html")]
+pub(super) struct AuthenticatorsPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) bound: &'a [BoundRow],
+    /// Keys can be bound here.
+    pub(super) keys: bool,
+    /// How many recovery codes are left.
+    pub(super) recovery_codes: Option<usize>,
+    /// There is a factor that recovery codes could stand in for.
+    pub(super) has_factors: bool,
+    /// What the account asks for; `None`: this is a sub-user, who cannot change it.
+    pub(super) protection: Option<Protection>,
+    /// A second factor is asked for at sign-in whatever the account says.
+    pub(super) is_required: bool,
+}
+
+/// One authenticator in a list.
+pub(super) struct BoundRow {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// An app or token, which is removed by a code of its own.
+    pub(super) is_app: bool,
+    /// When it was last used, in words.
+    pub(super) used: String,
+}
+
+/// Recovery codes, this once.
+#[derive(Template)]
+#[template(path = "recovery_codes.html")]
+pub(super) struct RecoveryCodesPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) codes: &'a [zeroize::Zeroizing<String>],
 }
 
 /// A QR code as SVG; nothing if the text does not fit one.

@@ -7,9 +7,10 @@ use crate::portal::PREFIX;
 use crate::target::Target;
 
 /// Pages of the gate to which people go back.
-const OWN_PAGES: [&str; 4] = [
+const OWN_PAGES: &[&str] = &[
     "/.doorward/account",
     "/.doorward/account/authenticators",
+    "/.doorward/account/authenticators/bind",
     "/.doorward/account/password",
     "/.doorward/continue",
 ];

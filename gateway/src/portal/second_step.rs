@@ -19,6 +19,7 @@ use super::captcha::{Policy, Solved};
 use super::pages::{BindPage, SecondStepPage, qr_code, render};
 use super::sign_in::give_cookies;
 use super::text::{FactorTexts, Texts};
+use super::text_code::{self, Told};
 use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
 
@@ -44,6 +45,8 @@ pub(super) struct Fields {
     name: String,
     first: String,
     second: String,
+    /// Anything: a code is to be sent.
+    send: String,
 }
 
 /// Sends a browser to the second step.
@@ -79,7 +82,7 @@ pub(super) async fn page(
     link: Result<Query<Link>, QueryRejection>,
 ) -> Response {
     let Query(link) = link.unwrap_or_default();
-    show(&desk, &visit, (&link.return_to, &link.way), ("", StatusCode::OK)).await
+    show(&desk, &visit, (&link.return_to, &link.way), Told::default()).await
 }
 
 pub(super) async fn submit(
@@ -94,7 +97,17 @@ pub(super) async fn submit(
     let place = (fields.return_to.as_str(), fields.way.as_str());
     if desk.guard.verify(&visit, PURPOSE, &fields.code).is_none() {
         desk.note(&visit, EventKind::CsrfRefused);
-        return show(&desk, &visit, place, (t.form_expired, StatusCode::FORBIDDEN)).await;
+        let told = Told::error(t.form_expired, Problem::CrossSite);
+        return show(&desk, &visit, place, told).await;
+    }
+    if !fields.send.is_empty() {
+        let Some(token) = &visit.cookies.pending else {
+            return begin_again(&desk, &visit, &fields.return_to);
+        };
+        let (language, guesser) = (visit.language, visit.guesser(Solved::No));
+        let sent = desk.services.sign_in.send_code(token, language, guesser).await;
+        let place = (fields.return_to.as_str(), Way::TextMessage.as_str());
+        return show(&desk, &visit, place, text_code::told(&sent, t)).await;
     }
     match complete(&desk, &visit, &fields.way, Secret::new(fields.answer)).await {
         Ok(signed_in) => enter(&desk, &signed_in, &fields.return_to),
@@ -105,7 +118,7 @@ pub(super) async fn submit(
                 Problem::Busy => t.busy,
                 _ => t.unavailable,
             };
-            show(&desk, &visit, place, (error, problem.status())).await
+            show(&desk, &visit, place, Told::error(error, problem)).await
         }
     }
 }
@@ -163,14 +176,9 @@ pub(super) fn problem_of(error: &SecondStepError) -> Problem {
     }
 }
 
-async fn show(
-    desk: &Desk,
-    visit: &Visit,
-    (place, way): (&str, &str),
-    (error, status): (&str, StatusCode),
-) -> Response {
+async fn show(desk: &Desk, visit: &Visit, (place, way): (&str, &str), told: Told) -> Response {
     let Some(token) = &visit.cookies.pending else { return begin_again(desk, visit, place) };
-    let (challenge, record) = match desk.services.sign_in.waiting(token).await {
+    let (_, record) = match desk.services.sign_in.waiting(token).await {
         Ok(found) => found,
         Err(SecondStepError::Over) => return begin_again(desk, visit, place),
         Err(error) => return visit.refuse(&Refusal::new(problem_of(&error))),
@@ -199,9 +207,9 @@ async fn show(
     let page = SecondStepPage {
         t: Texts::of(visit.language),
         f: FactorTexts::of(visit.language),
-        error,
+        error: &told.error,
+        notice: &told.notice,
         code,
-        challenge: &challenge.id,
         name: &record.name.to_string(),
         way,
         key: key.as_ref(),
@@ -209,7 +217,7 @@ async fn show(
         query: &format!("&return_to={}", return_to::encode(place)),
         return_to: place,
     };
-    let mut response = render(status, &page);
+    let mut response = render(told.status, &page);
     if key.is_some() {
         response.extensions_mut().insert(Policy::own());
     }
@@ -331,5 +339,20 @@ impl Visit {
             session: self.session.as_deref(),
             guesser: self.guesser(Solved::No),
         }
+    }
+}
+
+/// What a program sends to get a code by text message: nothing else.
+pub(super) async fn api_send(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+) -> Response {
+    let Some(token) = &visit.cookies.pending else {
+        return visit.refuse(&Refusal::new(Problem::ChallengeOver));
+    };
+    let guesser = visit.guesser(Solved::No);
+    match desk.services.sign_in.send_code(token, visit.language, guesser).await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => visit.refuse(&text_code::refusal(&error)),
     }
 }

@@ -11,7 +11,7 @@ use doorward_config::Secret;
 use doorward_plugins::audit::EventKind;
 use doorward_plugins::second_factor::Way;
 use doorward_plugins::session::LiveSession;
-use doorward_plugins::step_up::{Asked, StepUpError, SteppedUp};
+use doorward_plugins::step_up::{Asked, Demanded, StepUpError, SteppedUp};
 use doorward_plugins::{Problem, Refusal};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
@@ -23,6 +23,7 @@ use super::api::{describe, read};
 use super::captcha::{Policy, Solved};
 use super::pages::{ContinuePage, StepUpPage, render};
 use super::text::{FactorTexts, Texts};
+use super::text_code::{self, Told};
 use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
 use crate::held;
@@ -47,6 +48,8 @@ pub(super) struct Fields {
     way: String,
     answer: String,
     code: String,
+    /// Anything: a code is to be sent.
+    send: String,
 }
 
 /// What a link to the page of a kept request carries, and its form sends.
@@ -64,7 +67,7 @@ pub(super) async fn page(
 ) -> Response {
     let Query(link) = link.unwrap_or_default();
     let Some(session) = &visit.session else { return to_sign_in(&visit, "%2F") };
-    show(&desk, &visit, session, (&link.challenge, &link.way), "").await
+    show(&desk, &visit, session, (&link.challenge, &link.way), Told::default()).await
 }
 
 pub(super) async fn submit(
@@ -80,7 +83,14 @@ pub(super) async fn submit(
     let (challenge, way) = (&fields.challenge, &fields.way);
     if desk.guard.verify(&visit, PURPOSE, &fields.code).is_none() {
         desk.note(&visit, EventKind::CsrfRefused);
-        return show(&desk, &visit, session, (challenge, way), t.form_expired).await;
+        let told = Told::error(t.form_expired, Problem::CrossSite);
+        return show(&desk, &visit, session, (challenge, way), told).await;
+    }
+    if !fields.send.is_empty() {
+        let asking = (visit.language, visit.guesser(Solved::No));
+        let sent = desk.services.approvals.send_code(session, challenge, asking).await;
+        let way = Way::TextMessage.as_str();
+        return show(&desk, &visit, session, (challenge, way), text_code::told(&sent, t)).await;
     }
     match approve(&desk, &visit, session, challenge, way, Secret::new(fields.answer)).await {
         Ok(stepped) => go_on(&desk, &stepped),
@@ -91,12 +101,8 @@ pub(super) async fn submit(
                 Problem::Busy => t.busy,
                 _ => t.unavailable,
             };
-            let mut response = show(&desk, &visit, session, (challenge, way), error).await;
-            // The last wrong code ends the challenge; then the page says so, with its own status.
-            if response.status() == StatusCode::OK {
-                *response.status_mut() = problem.status();
-            }
-            response
+            let told = Told::error(error, problem);
+            show(&desk, &visit, session, (challenge, way), told).await
         }
     }
 }
@@ -152,7 +158,7 @@ async fn show(
     visit: &Visit,
     session: &LiveSession,
     (challenge, way): (&str, &str),
-    error: &str,
+    told: Told,
 ) -> Response {
     let asked = match desk.services.approvals.asked(session, challenge).await {
         Ok(asked) => asked,
@@ -177,7 +183,8 @@ async fn show(
     let page = StepUpPage {
         t: Texts::of(visit.language),
         f: FactorTexts::of(visit.language),
-        error,
+        error: &told.error,
+        notice: &told.notice,
         code,
         challenge,
         way,
@@ -193,7 +200,7 @@ async fn show(
         sends: !matches!(demanded.method.as_str(), "GET" | "HEAD" | "OPTIONS"),
         return_to: &demanded.return_to,
     };
-    let mut response = render(StatusCode::OK, &page);
+    let mut response = render(told.status, &page);
     if key.is_some() {
         response.extensions_mut().insert(Policy::own());
     }
@@ -338,4 +345,48 @@ fn tell(asked: &Asked) -> Value {
         "ways": asked.ways,
         "expires_at": asked.challenge.expires.secs(),
     })
+}
+
+/// What a program sends to get a code by text message: nothing else.
+pub(super) async fn api_send(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    Path(id): Path<String>,
+) -> Response {
+    let Some(session) = &visit.session else {
+        return visit.refuse(&Refusal::new(Problem::SessionRequired));
+    };
+    let asking = (visit.language, visit.guesser(Solved::No));
+    match desk.services.approvals.send_code(session, &id, asking).await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => visit.refuse(&text_code::refusal(&error)),
+    }
+}
+
+/// Whoever changes what guards their account proves first who they are, and comes back to `place`.
+pub(super) async fn prove_first(
+    desk: &Desk,
+    visit: &Visit,
+    session: &LiveSession,
+    place: &str,
+) -> Response {
+    let demanded = Demanded::for_account(&visit.host, place);
+    match desk.services.approvals.ask(session, demanded).await {
+        Ok(asked) if visit.navigates => {
+            Redirect::to(&format!("/.doorward/step-up?challenge={}", asked.id)).into_response()
+        }
+        Ok(asked) => {
+            let mut refusal = Refusal::new(Problem::FreshnessRequired);
+            let api = format!("/.doorward/api/v1/step-up/{}", asked.id);
+            let page = format!("/.doorward/step-up?challenge={}", asked.id);
+            refusal.members.push(("challenge", asked.id));
+            refusal.members.push(("step_up_url", page));
+            refusal.members.push(("step_up_api", api));
+            visit.refuse(&refusal)
+        }
+        Err(error) => {
+            tracing::error!(event = "store_failed", %error, "nobody can prove who they are");
+            visit.refuse(&Refusal::new(Problem::Undecided))
+        }
+    }
 }

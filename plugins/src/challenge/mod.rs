@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::account::fresh_id;
 use crate::clock::{Clock, Timestamp};
+use crate::code;
 use crate::store::{ChallengeStore, StoreError};
 
 pub use ticket::Ticket;
@@ -54,6 +55,9 @@ pub struct ChallengeRecord {
 pub trait Purpose: Serialize + DeserializeOwned + Send + Sync {
     /// Stable name in the store.
     const NAME: &'static str;
+
+    /// What a code by text message is for that meets such a challenge; `None`: none does.
+    const CODE: Option<code::Purpose> = None;
 }
 
 /// A challenge that was found, and is live.

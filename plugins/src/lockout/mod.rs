@@ -353,6 +353,15 @@ impl Lockout {
         self.store.succeed(&attempt.key, None).await
     }
 
+    /// Forgets what strangers guessed at one thing of a principal's, because it is another one now.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the tally stays as it was.
+    pub async fn forgive_all(&self, principal_id: &str, kind: Guess) -> Result<(), StoreError> {
+        let subject = principal_id.to_owned();
+        self.store.succeed(&TallyKey { subject, known: true, kind, device: None }, None).await
+    }
+
     /// What is counted for a principal, by everybody.
     ///
     /// # Errors

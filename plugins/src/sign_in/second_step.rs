@@ -18,9 +18,12 @@ use crate::authenticator::binding::{self, BindTotp, BindTotpError};
 use crate::authenticator::totp::Seed;
 use crate::authenticator::webauthn::Asked;
 use crate::challenge::{Challenge, Purpose};
+use crate::code;
+use crate::language::Language;
+use crate::lockout::Guess;
 use crate::notify::alerts::{Alert, Occasion};
 use crate::password_check::Guesser;
-use crate::second_factor::{ProveError, Way};
+use crate::second_factor::{ProveError, SendError, Way};
 use crate::session::token;
 use crate::session::{BeginError, Evidence, Method};
 use crate::store::StoreError;
@@ -37,6 +40,7 @@ pub struct PendingSignIn {
 
 impl Purpose for PendingSignIn {
     const NAME: &'static str = "sign-in";
+    const CODE: Option<code::Purpose> = Some(code::Purpose::SignIn);
 }
 
 /// What the browser of such a sign-in gets.
@@ -137,6 +141,24 @@ impl SignIn {
         Ok((challenge, record))
     }
 
+    /// Sends a code by text message for a sign-in that waits.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing is sent then.
+    pub async fn send_code(
+        &self,
+        token: &str,
+        language: Language,
+        guesser: Guesser<'_>,
+    ) -> Result<Duration, SendError> {
+        let waiting = self.waiting(token).await;
+        let (challenge, record) = waiting.map_err(|error| match error {
+            SecondStepError::Store(error) => SendError::Issue(error.into()),
+            _ => SendError::Over,
+        })?;
+        Ok(self.second.send_code(&challenge, &record, (language, guesser)).await?)
+    }
+
     /// Completes a sign-in by a code.
     ///
     /// # Errors
@@ -149,23 +171,8 @@ impl SignIn {
     ) -> Result<SignedIn, SecondStepError> {
         let (challenge, record) = self.waiting(token).await?;
         let guesser = origin.guesser;
-        let from = Occasion { device: origin.device, ..guesser.into() };
-        let alerts = &self.check.alerts;
-        let proven = match self.second.prove(&challenge, &record, answer, guesser).await {
-            Ok(proven) => proven,
-            Err(error) => {
-                if matches!(error, ProveError::Wrong) {
-                    // One alert, however often this sign-in tries.
-                    let failed = Alert::SecondFactorFailed;
-                    alerts.tell_once(&challenge.id, &record, failed, from).await;
-                }
-                return Err(error.into());
-            }
-        };
-        if let Some(left) = proven.recovery_codes_left {
-            self.note_recovery_code(&record, left, guesser);
-            alerts.tell(&record, Alert::RecoveryCodeUsed { left }, from).await;
-        }
+        let asked = (guesser, origin.device);
+        let proven = self.second.prove(&challenge, &record, answer, asked).await?;
         let mut signed_in = self.complete(&challenge, proven.evidence, origin).await?;
         signed_in.device_cookie = self.second.settle(proven, guesser).await;
         Ok(signed_in)
@@ -237,6 +244,7 @@ impl SignIn {
             BindTotpError::Store(error) => SecondStepError::Store(error),
             BindTotpError::Wrong => SecondStepError::Wrong,
         })?;
+        self.second.forgive_all(&record.id, Guess::Totp).await;
         let event = Event::new(EventKind::FactorAdded).principal(&record.id).account(&record.name);
         let event = event.with("factor", bound.kind.as_str()).with("authenticator", &bound.id);
         let Guesser { address, request_id, .. } = origin.guesser;
@@ -259,12 +267,6 @@ impl SignIn {
         let life = self.second.rules().lifetime;
         let bound_to = &challenge.bound_to;
         Ok(binding::begin(&self.second.challenges, &record.id, bound_to, life).await?)
-    }
-
-    fn note_recovery_code(&self, record: &PrincipalRecord, left: usize, guesser: Guesser<'_>) {
-        let event = Event::new(EventKind::RecoveryCodes).principal(&record.id);
-        let event = event.account(&record.name).with("did", "used").with("left", left);
-        self.audit.record(&event.from_request(guesser.address, guesser.request_id));
     }
 }
 

@@ -12,8 +12,10 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::webauthn;
 use crate::challenge::{Challenge, Purpose};
 use crate::clock::Clock;
+use crate::code::{self, IssueError};
+use crate::language::Language;
 use crate::password_check::{Guesser, PasswordCheck};
-use crate::second_factor::{ProveError, SecondFactors, Way, is_fresh};
+use crate::second_factor::{ProveError, SecondFactors, SendError, Way, is_fresh};
 use crate::session::{BeginError, Evidence, LiveSession, Method, Sessions};
 use crate::sign_in::SignInError;
 use crate::store::{AccountStore, StoreError};
@@ -46,6 +48,7 @@ pub struct Demanded {
 
 impl Purpose for Demanded {
     const NAME: &'static str = "step-up";
+    const CODE: Option<code::Purpose> = Some(code::Purpose::Approve);
 }
 
 /// An approval for one request.
@@ -206,6 +209,27 @@ impl Approvals {
         Ok(Asked { challenge, record, ways, has_factors })
     }
 
+    /// Sends a code by text message, if that is one of the ways.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing is sent then.
+    pub async fn send_code(
+        &self,
+        session: &LiveSession,
+        id: &str,
+        (language, guesser): (Language, Guesser<'_>),
+    ) -> Result<Duration, SendError> {
+        let asked = self.asked(session, id).await.map_err(|error| match error {
+            StepUpError::Store(error) => SendError::Issue(error.into()),
+            _ => SendError::Over,
+        })?;
+        if !asked.ways.contains(&Way::TextMessage) {
+            return Err(SendError::Issue(IssueError::Unfit));
+        }
+        let Asked { challenge, record, .. } = &asked;
+        Ok(self.second.send_code(challenge, record, (language, guesser)).await?)
+    }
+
     /// Approves by a code.
     ///
     /// # Errors
@@ -227,7 +251,8 @@ impl Approvals {
             let evidence = self.prove_password(record, code, guesser).await?;
             return self.approve(session, challenge, evidence, guesser).await;
         }
-        let proven = self.second.prove(challenge, record, (way, code), guesser).await?;
+        let proven =
+            self.second.prove(challenge, record, (way, code), (guesser, &session.device)).await?;
         let stepped = self.approve(session, challenge, proven.evidence, guesser).await?;
         self.second.settle_in_session(proven).await;
         Ok(stepped)

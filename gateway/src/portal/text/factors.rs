@@ -1,5 +1,7 @@
 //! The words of the pages about second factors.
 
+use std::time::Duration;
+
 use doorward_plugins::second_factor::Way;
 
 use crate::portal::language::Language;
@@ -48,13 +50,11 @@ pub(crate) struct FactorTexts {
     pub(crate) key_bind_hint: &'static str,
     pub(crate) key_name: &'static str,
     pub(crate) key_bound_already: &'static str,
-    pub(crate) bind_key_instead: &'static str,
     pub(crate) authenticators: &'static str,
     pub(crate) none_bound: &'static str,
     pub(crate) bind_app: &'static str,
     pub(crate) unbind: &'static str,
     pub(crate) unbind_hint: &'static str,
-    pub(crate) rename: &'static str,
     pub(crate) bound: &'static str,
     pub(crate) unbound: &'static str,
     pub(crate) never_used: &'static str,
@@ -68,6 +68,16 @@ pub(crate) struct FactorTexts {
     pub(crate) go_on_hint: &'static str,
     pub(crate) go_on: &'static str,
     pub(crate) discard: &'static str,
+    pub(crate) send_code: &'static str,
+    pub(crate) text_hint: &'static str,
+    pub(crate) protections: &'static str,
+    pub(crate) login_protection: &'static str,
+    pub(crate) operation_protection: &'static str,
+    pub(crate) protection_required: &'static str,
+    pub(crate) save: &'static str,
+    pub(crate) saved: &'static str,
+    pub(crate) last_one: &'static str,
+    pub(crate) bind_a_key: &'static str,
 }
 
 const ENGLISH: FactorTexts = FactorTexts {
@@ -112,13 +122,11 @@ const ENGLISH: FactorTexts = FactorTexts {
     key_bind_hint: "A key cannot be copied from you by a false page. Your browser asks for it when you continue.",
     key_name: "Name of the key",
     key_bound_already: "This key is bound already.",
-    bind_key_instead: "Bind a security key or passkey instead",
     authenticators: "Second factors",
     none_bound: "Nothing is bound yet.",
     bind_app: "Bind an authenticator app",
     unbind: "Remove",
     unbind_hint: "A code of this app, to remove it",
-    rename: "Rename",
     bound: "It is bound, and asked for from now on where a second factor is needed.",
     unbound: "It is removed.",
     never_used: "not used yet",
@@ -132,6 +140,16 @@ const ENGLISH: FactorTexts = FactorTexts {
     go_on_hint: "Your session had ended when you sent this, so it was kept. Nothing was done yet.",
     go_on: "Send it now",
     discard: "Do not send it",
+    send_code: "Send me a code",
+    text_hint: "A text message can be read or redirected by others. Bind an app or a key if you can.",
+    protections: "Protection",
+    login_protection: "Ask for a second factor at every sign-in",
+    operation_protection: "Ask for a second factor before sensitive operations",
+    protection_required: "Your organisation asks for a second factor at every sign-in.",
+    save: "Save",
+    saved: "Your changes are saved.",
+    last_one: "This is your last second factor, and your sign-in needs one. Bind another one first.",
+    bind_a_key: "Bind a security key or passkey",
 };
 
 const CHINESE: FactorTexts = FactorTexts {
@@ -176,13 +194,11 @@ const CHINESE: FactorTexts = FactorTexts {
     key_bind_hint: "假冒的页面无法骗取密钥。继续后浏览器会请求验证。",
     key_name: "密钥名称",
     key_bound_already: "此密钥已被绑定。",
-    bind_key_instead: "改为绑定安全密钥或通行密钥",
     authenticators: "二次验证方式",
     none_bound: "尚未绑定。",
     bind_app: "绑定验证器应用",
     unbind: "移除",
     unbind_hint: "移除时需输入该应用的验证码",
-    rename: "重命名",
     bound: "绑定成功，此后需要二次验证时将使用它。",
     unbound: "已移除。",
     never_used: "尚未使用",
@@ -196,6 +212,16 @@ const CHINESE: FactorTexts = FactorTexts {
     go_on_hint: "您提交时会话已结束，内容已暂存，尚未执行。",
     go_on: "立即发送",
     discard: "不发送",
+    send_code: "发送验证码",
+    text_hint: "短信可能被他人读取或转移，建议绑定验证器应用或安全密钥。",
+    protections: "安全保护",
+    login_protection: "每次登录都需要二次验证",
+    operation_protection: "敏感操作前需要二次验证",
+    protection_required: "您所在的组织要求每次登录都进行二次验证。",
+    save: "保存",
+    saved: "修改已保存。",
+    last_one: "这是您最后一个二次验证方式，而登录需要它。请先绑定另一个。",
+    bind_a_key: "绑定安全密钥或通行密钥",
 };
 
 impl FactorTexts {
@@ -231,6 +257,28 @@ impl FactorTexts {
             (Way::TextMessage, Language::Chinese) => "短信中的 6 位验证码",
             (Way::TextMessage, Language::English) => "Six-digit code from the text message",
             (Way::Totp | Way::Webauthn, _) => self.code,
+        }
+    }
+
+    /// A code is on its way.
+    pub(crate) fn code_sent(&self, life: Duration) -> String {
+        let minutes = life.as_secs().div_ceil(60);
+        match self.language {
+            Language::Chinese => format!("验证码已发送，{minutes} 分钟内有效。"),
+            Language::English => format!("A code is on its way. It is good for {minutes} minutes."),
+        }
+    }
+
+    /// There was a code a moment ago.
+    pub(crate) fn code_later(&self, after: Duration) -> String {
+        let seconds = after.as_secs().max(1);
+        match self.language {
+            Language::Chinese => format!("发送过于频繁，请在 {seconds} 秒后重试。"),
+            Language::English => {
+                format!(
+                    "There was a code a moment ago. You can have another one in {seconds} seconds."
+                )
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! What outlives requests, opened once: accounts, sessions, signing keys.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+mod base;
+mod lock;
+
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::certificate::CertificateSessions;
 use crate::challenge::Challenges;
 use crate::clock::Clock;
 use crate::code::Codes;
+use crate::factor_change::FactorChange;
 use crate::hold::Holds;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
@@ -30,8 +32,6 @@ use crate::notify::Notify;
 use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
-use crate::password_check::PasswordCheck;
-use crate::private_place;
 use crate::rate_limit::RateLimits;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
@@ -40,6 +40,8 @@ use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
 use crate::store::{AccountStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
+use base::Base;
+use lock::lock_store;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -76,6 +78,8 @@ pub struct Services {
     pub approvals: Arc<Approvals>,
     /// Keeps requests meanwhile.
     pub holds: Arc<Holds>,
+    /// Changes people's own second factors.
+    pub factor_change: FactorChange,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -149,33 +153,26 @@ impl Services {
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
         let notify = Notify::new(&config.notify, store.clone(), Arc::clone(&vault), clock.clone());
-        let codes = Codes::new(
-            &config,
-            store.clone(),
-            Arc::clone(&notify),
-            clock.clone(),
-            (Arc::clone(&rate_limits), &code_key),
-        );
+        let limits = (Arc::clone(&rate_limits), &*code_key);
+        let codes = Codes::new(&config, store.clone(), Arc::clone(&notify), clock.clone(), limits);
+        let codes = Arc::new(codes);
         let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
-        let authenticators = Arc::new(Authenticators::new(
-            &config.second_factor,
-            store.clone(),
-            Arc::clone(&vault),
-            clock.clone(),
-        ));
-        let challenges =
-            Arc::new(Challenges::new(store.clone(), Arc::clone(&vault), clock.clone()));
-        let keys = Keys::open(&config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
-        let keys = keys.map(Arc::new);
-        let second = Arc::new(SecondFactors::new(
-            &config.second_factor,
-            authenticators,
-            challenges,
-            keys.clone(),
-            Arc::clone(&lockout),
-            Arc::clone(&audit),
-            clock.clone(),
-        ));
+        let parts = (&store, &vault, &clock);
+        let (second, keys) = second_factors(&config, parts, |authenticators, challenges, keys| {
+            let (lockout, codes) = (Arc::clone(&lockout), Arc::clone(&codes));
+            let (audit, alerts) = (Arc::clone(&audit), Arc::clone(&alerts));
+            SecondFactors {
+                rules: config.second_factor.clone(),
+                authenticators,
+                challenges,
+                keys,
+                lockout,
+                codes,
+                audit,
+                alerts,
+                clock: clock.clone(),
+            }
+        })?;
         let base = Base {
             accounts,
             second: Arc::clone(&second),
@@ -193,6 +190,7 @@ impl Services {
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
+        let factor_change = base.factor_change(Arc::clone(&approvals));
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
@@ -212,10 +210,11 @@ impl Services {
             second,
             approvals,
             holds,
+            factor_change,
             password_change,
             certificates,
             notify,
-            codes: Arc::new(codes),
+            codes,
             alerts,
             administration,
             form_key,
@@ -304,111 +303,6 @@ impl Services {
     }
 }
 
-/// What the ways in, and administration, have in common.
-struct Base {
-    accounts: Arc<dyn AccountStore>,
-    sessions: Arc<Sessions>,
-    second: Arc<SecondFactors>,
-    hasher: Arc<PasswordHasher>,
-    password_rules: Arc<PasswordRules>,
-    lockout: Arc<Lockout>,
-    audit: Arc<Audit>,
-    alerts: Arc<Alerts>,
-    clock: Clock,
-    turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Base {
-    fn administration(&self, assertions: Arc<Assertions>, vault: Arc<Vault>) -> Administration {
-        Administration {
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            assertions,
-            hasher: Arc::clone(&self.hasher),
-            password_rules: Arc::clone(&self.password_rules),
-            clock: self.clock.clone(),
-            audit: Arc::clone(&self.audit),
-            lockout: Arc::clone(&self.lockout),
-            authenticators: Arc::clone(&self.second.authenticators),
-            vault,
-            turn: Arc::clone(&self.turn),
-        }
-    }
-
-    fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
-        let keys = keys.filter(|keys| keys.passwordless())?;
-        Some(PasskeySignIn {
-            keys: Arc::clone(keys),
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        })
-    }
-
-    fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {
-        Approvals {
-            check,
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            second: Arc::clone(&self.second),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        }
-    }
-
-    fn certificates(&self) -> CertificateSessions {
-        CertificateSessions::new(
-            Arc::clone(&self.accounts),
-            Arc::clone(&self.sessions),
-            self.clock.clone(),
-            Arc::clone(&self.audit),
-            Arc::clone(&self.turn),
-        )
-    }
-
-    fn check(&self, stuffing: Stuffing) -> PasswordCheck {
-        PasswordCheck {
-            accounts: Arc::clone(&self.accounts),
-            hasher: Arc::clone(&self.hasher),
-            lockout: Arc::clone(&self.lockout),
-            stuffing,
-            audit: Arc::clone(&self.audit),
-            alerts: Arc::clone(&self.alerts),
-            clock: self.clock.clone(),
-        }
-    }
-
-    fn password_change(&self, check: Arc<PasswordCheck>) -> PasswordChange {
-        PasswordChange {
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            hasher: Arc::clone(&self.hasher),
-            rules: Arc::clone(&self.password_rules),
-            check,
-            lockout: Arc::clone(&self.lockout),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        }
-    }
-
-    fn sign_in(self, check: Arc<PasswordCheck>) -> SignIn {
-        SignIn {
-            accounts: self.accounts,
-            sessions: self.sessions,
-            hasher: self.hasher,
-            check,
-            second: self.second,
-            audit: self.audit,
-            clock: self.clock,
-            turn: self.turn,
-        }
-    }
-}
-
 /// The secret of this name: 32 random bytes, made when it is first asked for.
 async fn secret(accounts: &dyn AccountStore, name: &str) -> Result<Vec<u8>, StoreError> {
     let mut fresh = [0; 32];
@@ -416,31 +310,18 @@ async fn secret(accounts: &dyn AccountStore, name: &str) -> Result<Vec<u8>, Stor
     accounts.secret(name, &fresh).await
 }
 
-/// Takes the lock file beside the store; the system frees it when this process ends, however.
-fn lock_store(config: &GatewayConfig) -> Result<File, OpenError> {
-    let file = config.store.beside("lock");
-    let place = file.display().to_string();
-    let refused = |place: &Path, error| OpenError::Io(place.display().to_string(), error);
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        let made = std::os::unix::fs::DirBuilderExt::mode(
-            std::fs::DirBuilder::new().recursive(true),
-            0o700,
-        )
-        .create(folder);
-        made.map_err(|error| refused(folder, error))?;
-    }
-    let folder = folder.unwrap_or(Path::new("."));
-    private_place::verify_folder(folder).map_err(|error| refused(folder, error))?;
-    let store = &config.store.path;
-    private_place::verify_store(store).map_err(|error| refused(store, error))?;
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&file);
-    let lock = opened.map_err(|error| OpenError::Io(place.clone(), error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(OpenError::InUse(config.store.path.display().to_string()))
-        }
-        Err(TryLockError::Error(error)) => Err(OpenError::Io(place, error)),
-    }
+/// Second factors, and the keys among them.
+fn second_factors(
+    config: &GatewayConfig,
+    (store, vault, clock): (&Arc<SqliteStore>, &Arc<Vault>, &Clock),
+    make: impl FnOnce(Arc<Authenticators>, Arc<Challenges>, Option<Arc<Keys>>) -> SecondFactors,
+) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
+    let (rules, sealed_by) = (&config.second_factor, Arc::clone(vault));
+    let authenticators = Authenticators::new(rules, store.clone(), sealed_by, clock.clone());
+    let authenticators = Arc::new(authenticators);
+    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
+    let challenges = Arc::new(challenges);
+    let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
+    let keys = keys.map(Arc::new);
+    Ok((Arc::new(make(authenticators, challenges, keys.clone())), keys))
 }

@@ -1,0 +1,147 @@
+//! What the ways in, and administration, are made of.
+
+use std::sync::Arc;
+
+use doorward_certs::vault::Vault;
+
+use crate::account::password::PasswordHasher;
+use crate::account::rules::PasswordRules;
+use crate::administration::Administration;
+use crate::audit::Audit;
+use crate::authenticator::webauthn::Keys;
+use crate::certificate::CertificateSessions;
+use crate::clock::Clock;
+use crate::factor_change::FactorChange;
+use crate::identity::Assertions;
+use crate::lockout::Lockout;
+use crate::notify::alerts::Alerts;
+use crate::passkey_sign_in::PasskeySignIn;
+use crate::password_change::PasswordChange;
+use crate::password_check::PasswordCheck;
+use crate::second_factor::SecondFactors;
+use crate::session::Sessions;
+use crate::sign_in::SignIn;
+use crate::step_up::Approvals;
+use crate::store::AccountStore;
+use crate::stuffing::Stuffing;
+
+/// What the ways in, and administration, have in common.
+pub(super) struct Base {
+    pub(super) accounts: Arc<dyn AccountStore>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) second: Arc<SecondFactors>,
+    pub(super) hasher: Arc<PasswordHasher>,
+    pub(super) password_rules: Arc<PasswordRules>,
+    pub(super) lockout: Arc<Lockout>,
+    pub(super) audit: Arc<Audit>,
+    pub(super) alerts: Arc<Alerts>,
+    pub(super) clock: Clock,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Base {
+    pub(super) fn administration(
+        &self,
+        assertions: Arc<Assertions>,
+        vault: Arc<Vault>,
+    ) -> Administration {
+        Administration {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            assertions,
+            hasher: Arc::clone(&self.hasher),
+            password_rules: Arc::clone(&self.password_rules),
+            clock: self.clock.clone(),
+            audit: Arc::clone(&self.audit),
+            lockout: Arc::clone(&self.lockout),
+            authenticators: Arc::clone(&self.second.authenticators),
+            vault,
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    pub(super) fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
+        let keys = keys.filter(|keys| keys.passwordless())?;
+        Some(PasskeySignIn {
+            keys: Arc::clone(keys),
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        })
+    }
+
+    pub(super) fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {
+        Approvals {
+            check,
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            second: Arc::clone(&self.second),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    pub(super) fn factor_change(&self, approvals: Arc<Approvals>) -> FactorChange {
+        FactorChange {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            second: Arc::clone(&self.second),
+            approvals,
+            audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.alerts),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    pub(super) fn certificates(&self) -> CertificateSessions {
+        CertificateSessions::new(
+            Arc::clone(&self.accounts),
+            Arc::clone(&self.sessions),
+            self.clock.clone(),
+            Arc::clone(&self.audit),
+            Arc::clone(&self.turn),
+        )
+    }
+
+    pub(super) fn check(&self, stuffing: Stuffing) -> PasswordCheck {
+        PasswordCheck {
+            accounts: Arc::clone(&self.accounts),
+            hasher: Arc::clone(&self.hasher),
+            lockout: Arc::clone(&self.lockout),
+            stuffing,
+            audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.alerts),
+            clock: self.clock.clone(),
+        }
+    }
+
+    pub(super) fn password_change(&self, check: Arc<PasswordCheck>) -> PasswordChange {
+        PasswordChange {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            hasher: Arc::clone(&self.hasher),
+            rules: Arc::clone(&self.password_rules),
+            check,
+            lockout: Arc::clone(&self.lockout),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    pub(super) fn sign_in(self, check: Arc<PasswordCheck>) -> SignIn {
+        SignIn {
+            accounts: self.accounts,
+            sessions: self.sessions,
+            hasher: self.hasher,
+            check,
+            second: self.second,
+            audit: self.audit,
+            clock: self.clock,
+            turn: self.turn,
+        }
+    }
+}
