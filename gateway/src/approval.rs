@@ -118,7 +118,9 @@ async fn approve_first(
         // A program has nothing to give, now or later.
         return Err(Refusal::new(Problem::NoFactor));
     }
-    let keeps = !cx.head.method.is_safe() && demand.hold > 0;
+    // A script has what it sent, and sends it again.
+    let by_script = !audience.navigates && cx.head.headers.contains_key("sec-fetch-mode");
+    let keeps = !cx.head.method.is_safe() && demand.hold > 0 && !by_script;
     let mut body = None;
     if demand.for_one_request || keeps {
         match sent.read(demand.hold as u64, worker).await {

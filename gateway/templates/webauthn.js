@@ -68,6 +68,12 @@ async function signIn(button, conditional) {
   location.assign(button.dataset.returnTo);
 }
 
+/** What a key answers to these options of the API; for other scripts of the gate's. */
+export async function answerOf({ challenge, options }) {
+  const credential = await navigator.credentials.get({ publicKey: decoded(options) });
+  return { challenge, credential: encoded(credential) };
+}
+
 /** Fills the form's field with what the key answers, and sends it. */
 async function fill(form) {
   const options = { publicKey: decoded(JSON.parse(form.dataset.options)) };

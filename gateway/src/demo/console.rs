@@ -24,7 +24,41 @@ pub(super) async fn start(socket: &Path, services: Arc<Services>) -> Result<(), 
     Ok(())
 }
 
+/// A page whose script calls the console, and whose forms are sent to it. Its `fetch` is the gate's,
+/// which asks for a second factor where the gate does.
+const APP: &str = r#"<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<title>Sample single-page console</title>
+<style>body{font:16px/1.5 system-ui;max-width:40rem;margin:2rem auto;padding:0 1rem}label{display:block;margin:.5rem 0}pre{white-space:pre-wrap}</style>
+</head><body><main><h1>Sample single-page console</h1>
+<h2>By script</h2>
+<p><button type="button" id="key">Create an access key</button></p>
+<form id="transfer"><label>To <input name="to" value="bob"></label><label>Amount <input name="amount" value="100"></label>
+<button>Transfer</button></form>
+<pre id="result" role="status"></pre>
+<h2>By form</h2>
+<form method="post" action="/transfer"><label>To <input name="to" value="carol"></label><label>Amount <input name="amount" value="200"></label>
+<button id="send">Transfer by form</button></form>
+<form method="post" action="/keys/upload" enctype="multipart/form-data"><label>Key file <input type="file" name="file"></label>
+<button id="upload">Upload a key</button></form>
+<p><a href="/">Home</a></p></main>
+<script type="module">
+import { install } from "/.doorward/step-up.js";
+install();
+const result = document.getElementById("result");
+const show = async (answer) => { result.textContent = `${answer.status} ${await answer.text()}`; };
+const json = (body) => ({ method: "POST", headers: { "content-type": "application/json", accept: "application/json" }, body: JSON.stringify(body) });
+document.getElementById("key").addEventListener("click", async () => show(await fetch("/keys/new", json({ name: "ci" }))));
+document.getElementById("transfer").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  show(await fetch("/transfer", json(Object.fromEntries(new FormData(event.target)))));
+});
+</script></body></html>"#;
+
 async fn show(State(services): State<Arc<Services>>, request: Request) -> Response {
+    if request.uri().path() == "/app" {
+        return Html(APP).into_response();
+    }
     let seen = json!({
         "method": request.method().as_str(),
         "target": request.uri().to_string(),
@@ -84,7 +118,7 @@ fn page(seen: &Value) -> Html<String> {
          <meta name=\"color-scheme\" content=\"light dark\"><title>Sample console</title><style>body{{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}\
          td,th{{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;overflow-wrap:anywhere}}th{{white-space:nowrap}}pre{{overflow:auto}}</style></head><body>\
          <h1>Sample console</h1><p>{method} <code>{target}</code></p>\
-         <nav><a href=\"/\">Home</a> · <a href=\"/public/hello\">Public page</a> · <a href=\"/admin/users\">Owners only</a> · <a href=\"/.doorward/account\">Your account</a></nav>\
+         <nav><a href=\"/\">Home</a> · <a href=\"/public/hello\">Public page</a> · <a href=\"/admin/users\">Owners only</a> · <a href=\"/app\">Single-page console</a> · <a href=\"/.doorward/account\">Your account</a></nav>\
          <form method=\"post\" action=\"/.doorward/sign-out\"><p><button>Sign out</button></p></form>\
          <h2>Verified claims</h2><pre>{claims}</pre><h2>Fields this console received</h2><table>{rows}</table></body></html>",
         method = escape(seen["method"].as_str().unwrap_or_default()),

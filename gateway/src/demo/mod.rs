@@ -18,7 +18,9 @@ use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
 use doorward_plugins::Clock;
 use doorward_plugins::account::fresh_id;
-use doorward_plugins::administration::{AccountChange, AdminError, Request};
+use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
+use doorward_plugins::authenticator::Kind;
+use doorward_plugins::authenticator::totp::{Algorithm, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Failure, note, say};
@@ -33,6 +35,9 @@ struct DemoAccount {
     display_name: String,
     roles: Vec<String>,
     groups: Vec<String>,
+    /// The key of an authenticator app, as people type it.
+    #[serde(default)]
+    app_key: Option<String>,
 }
 
 /// Runs the example until a signal ends it.
@@ -110,6 +115,10 @@ path = "doorward.db"
 [operations]
 address = "127.0.0.1:0"
 
+# Messages are written into this folder instead of being sent.
+[notify]
+outbox_dir = "outbox"
+
 [[route]]
 path = "/public/**"
 access = "public"
@@ -117,6 +126,16 @@ access = "public"
 [[route]]
 path = "/admin/**"
 roles = ["owner"]
+
+[[route]]
+path = "/keys/**"
+methods = ["POST"]
+step_up = {{ max_age = "5m", label = "Manage access keys" }}
+
+[[route]]
+path = "/transfer"
+methods = ["POST"]
+step_up = {{ bind = "request", label = "Transfer money", show = ["to", "amount"] }}
 
 [[route]]
 path = "/poll"
@@ -145,6 +164,9 @@ fn accounts(data: &Path) -> Result<Vec<DemoAccount>, Failure> {
     .into_iter()
     .map(|(name, display_name, roles, groups)| {
         let password = fresh_id().map_err(|_| Failure::Internal("no randomness".into()))?;
+        let seed = Seed::fresh().map_err(|_| Failure::Internal("no randomness".into()))?;
+        // The second one has to bind an app first.
+        let app_key = (name != "bob").then(|| seed.text().to_string());
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Ok(DemoAccount {
             name: name.into(),
@@ -152,6 +174,7 @@ fn accounts(data: &Path) -> Result<Vec<DemoAccount>, Failure> {
             display_name: display_name.into(),
             roles: owned(roles),
             groups: owned(groups),
+            app_key,
         })
     })
     .collect();
@@ -177,6 +200,7 @@ async fn add(gate: &Gate, accounts: &[DemoAccount]) -> Result<(), Failure> {
             change: Box::new(change),
         };
         match gate.services().administration.execute(request).await {
+            Ok(Reply::Account(record)) => bind(gate, &record.id, account).await?,
             // It was added by an earlier start.
             Ok(_) | Err(AdminError::Refuse(_)) => {}
             Err(error) => return Err(Failure::Internal(error.to_string())),
@@ -185,13 +209,23 @@ async fn add(gate: &Gate, accounts: &[DemoAccount]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Binds the account's app.
+async fn bind(gate: &Gate, id: &str, account: &DemoAccount) -> Result<(), Failure> {
+    let text = account.app_key.as_deref().unwrap_or_default();
+    let Some(seed) = Seed::from_text(text, Algorithm::Sha1, 6) else { return Ok(()) };
+    let authenticators = &gate.services().second.authenticators;
+    let bound = authenticators.bind(id, Kind::Totp, "Authenticator app", &seed, None, 0).await;
+    bound.map(drop).map_err(|error| Failure::Internal(error.to_string()))
+}
+
 fn print(listen: SocketAddr, data: &Path, accounts: &[DemoAccount]) {
     let url = format!("https://localhost:{}", listen.port());
     say(&format!("Doorward is running: {url}\n"));
-    say("  account      sub-user     password");
+    say("  account      sub-user     password                 key of the authenticator app");
     for account in accounts {
         let (main, sub_user) = account.name.split_once('/').unwrap_or((&account.name, "-"));
-        say(&format!("  {main:12} {sub_user:12} {}", account.password));
+        let key = account.app_key.as_deref().unwrap_or("none: binds one when it is asked for");
+        say(&format!("  {main:12} {sub_user:12} {:24} {key}", account.password));
     }
     let ca = data.join("ca.pem");
     let (first, password) =
@@ -206,8 +240,11 @@ Open {url} in a browser (it will warn: the certificate is only for this example)
     -d '{{"account":"{first}","password":"{password}"}}' {url}/.doorward/api/v1/sign-in
   curl --cacert {ca} -b jar {url}/api/orders
 
-The console shows the fields it received and the claims it verified. Configuration, store, log
-and the passwords above are in {data}. Stop with Ctrl-C."#,
+Put a key into an authenticator app, or run `oathtool --totp -b KEY`: {url}/app asks for its code
+before it manages keys or transfers money.
+
+The console shows the fields it received and the claims it verified. Configuration, store, log,
+messages and the passwords above are in {data}. Stop with Ctrl-C."#,
         ca = ca.display(),
         data = data.display(),
     ));

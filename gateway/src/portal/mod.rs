@@ -197,6 +197,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/altcha-worker.js", get(captcha::worker))
         .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
         .route("/.doorward/webauthn.js", get(webauthn::script))
+        .route("/.doorward/step-up.js", get(webauthn::step_up_script))
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
         .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))

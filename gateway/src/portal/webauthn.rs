@@ -123,6 +123,11 @@ async fn ask_for_key(
     asked.map_err(|error| second_step::problem_of(&error))
 }
 
+/// What lets a single-page console live with step-up.
+pub(super) async fn step_up_script() -> Response {
+    file(SCRIPT, include_str!("../../templates/step-up.js"))
+}
+
 pub(super) async fn script() -> Response {
     file(SCRIPT, include_str!("../../templates/webauthn.js"))
 }

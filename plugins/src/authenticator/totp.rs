@@ -71,6 +71,15 @@ impl Seed {
         Ok(Self::new(seed.as_slice(), Algorithm::Sha1, 6))
     }
 
+    /// One as people type it (RFC 4648 §6), spaces and all; `None` if it is not one, or shorter than
+    /// 128 bits (RFC 4226 §4, R6).
+    pub fn from_text(text: &str, algorithm: Algorithm, digits: u8) -> Option<Self> {
+        let plain: String = text.chars().filter(|c| !c.is_whitespace() && *c != '=').collect();
+        let secret = TotpSecret::try_from_base32(plain.to_ascii_uppercase()).ok()?;
+        let bytes = secret.as_bytes();
+        (16..=128).contains(&bytes.len()).then(|| Self::new(bytes, algorithm, digits))
+    }
+
     /// One that a token was made with, whose codes last for [`PERIOD`].
     pub fn new(seed: &[u8], algorithm: Algorithm, digits: u8) -> Self {
         let seed = Zeroizing::new(STANDARD.encode(seed));
@@ -247,6 +256,16 @@ mod tests {
         check(codes(now - 4, now - 3), false, None);
         check(codes(now - 40, now - 39), true, Some(now - 39));
         check(codes(now + 40, now + 41), true, Some(now + 41));
+    }
+
+    #[test]
+    fn a_seed_that_was_typed_is_the_one_that_was_shown() {
+        let seed = Seed::fresh().unwrap();
+        let typed = Seed::from_text(&seed.text().to_lowercase(), Algorithm::Sha1, 6).unwrap();
+        assert_eq!(typed.code(1), seed.code(1));
+        for wrong in ["", "MZXW6", "1111 1111 1111 1111 1111 1111 1111 1111", &"A".repeat(5000)] {
+            assert!(Seed::from_text(wrong, Algorithm::Sha1, 6).is_none(), "{wrong}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ async fn i10_a_form_goes_on_once_after_the_approval_with_all_that_was_typed() {
     let done = follow(&mut browser, &approved).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text());
     let got = upstream.last();
-    assert_eq!(got.line(), "POST /pay?from=a HTTP/1.1");
+    assert_eq!(got.line(), "POST /pay?from=a");
     assert_eq!(got.body, b"to=bob&amount=5&x=%C3%A4%26%3D");
     assert_eq!(got.field("content-type"), Some("application/x-www-form-urlencoded"));
     // Once: neither the back button nor another post sends it again.
@@ -103,7 +103,7 @@ async fn a_multipart_form_and_json_are_kept_as_well() {
     assert_eq!(approved["continue_url"], refused.json()["continue_url"]);
     let done = program.post_json(approved["continue_url"].as_str().unwrap(), &json!({})).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text());
-    assert_eq!((upstream.last().line(), upstream.count()), ("PUT /pay HTTP/1.1", 1));
+    assert_eq!((upstream.last().line(), upstream.count()), ("PUT /pay", 1));
     assert_eq!(upstream.last().body, json.as_bytes());
     drop(gate);
 }
@@ -151,7 +151,7 @@ async fn a_form_outlives_the_session_that_it_was_typed_in() {
     let action = action.replace("&#38;", "&").replace("&amp;", "&");
     let done = browser.post_form(&action, &[]).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text());
-    assert_eq!(upstream.last().line(), "POST /notes?a=b HTTP/1.1");
+    assert_eq!(upstream.last().line(), "POST /notes?a=b");
     assert_eq!(upstream.last().body, b"text=an%20hour%27s%20work");
     assert_eq!(browser.post_form(&action, &[]).await.status, StatusCode::GONE);
     assert_eq!(upstream.count(), 1);

@@ -4,11 +4,12 @@
 //! and at the account (`lockout`), whatever session or challenge it was given in. So neither many
 //! challenges nor many sessions give more guesses.
 
+mod way;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_config::{Factor, SecondFactor as Rules, Secret};
-use serde::{Deserialize, Serialize};
 
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
@@ -25,61 +26,10 @@ use crate::password_check::Guesser;
 use crate::session::{Evidence, Method};
 use crate::store::StoreError;
 
+pub use way::Way;
+
 /// With so few recovery codes left their owner is told to make new ones.
 const FEW_CODES: usize = 3;
-
-/// A way to give a second factor, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// A security key or passkey.
-    Webauthn,
-    /// The code of an app or token.
-    Totp,
-    /// A code by text message.
-    TextMessage,
-    /// A recovery code.
-    RecoveryCode,
-    /// The password once more, where nothing else is bound. No second factor.
-    Password,
-}
-
-impl Way {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Webauthn, Self::Totp, Self::TextMessage, Self::RecoveryCode, Self::Password];
-
-    /// Is it something that one types?
-    pub fn is_typed(&self) -> bool {
-        *self != Self::Webauthn
-    }
-
-    /// The word for it in forms and documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Webauthn => "webauthn",
-            Self::Totp => "totp",
-            Self::TextMessage => "text-message",
-            Self::RecoveryCode => "recovery-code",
-            Self::Password => "password",
-        }
-    }
-
-    /// Reads what [`Self::as_str`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|way| way.as_str() == text)
-    }
-
-    /// The factor that a route names; `None`: no route accepts it.
-    pub fn factor(self) -> Option<Factor> {
-        match self {
-            Self::Webauthn => Some(Factor::Webauthn),
-            Self::Totp => Some(Factor::Totp),
-            Self::TextMessage => Some(Factor::TextMessage),
-            Self::RecoveryCode | Self::Password => None,
-        }
-    }
-}
 
 /// What an answer proved.
 pub struct Proven {
@@ -451,53 +401,4 @@ pub fn is_fresh(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use doorward_certs::vault::Vault;
-
-    use super::*;
-    use crate::context::tests::config;
-    use crate::notify::Notify;
-    use crate::rate_limit::RateLimits;
-    use crate::session::live::tests::Scratch;
-
-    /// Over a scratch store, with the rules of an empty configuration.
-    pub(crate) fn second_factors(scratch: &Scratch) -> Arc<SecondFactors> {
-        let rules = &config("").second_factor;
-        let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
-        let vault = Arc::new(Vault::open(&scratch.folder.join("a.vault")).unwrap());
-        let authenticators =
-            Authenticators::new(rules, store.clone(), Arc::clone(&vault), clock.clone());
-        let challenges = Challenges::new(store.clone(), Arc::clone(&vault), clock.clone());
-        let rules_of_guesses = crate::lockout::tests::rules();
-        let lockout = Lockout::new(&rules_of_guesses, store.clone(), clock.clone(), b"key");
-        let audit = Arc::<Audit>::default();
-        let limits = RateLimits::new(&config(""), &clock, Arc::clone(&audit));
-        let notify = Notify::new(&config("").notify, store.clone(), vault, clock.clone());
-        let limits = (Arc::new(limits), &b"key"[..]);
-        let codes = Codes::new(&config(""), store, notify, clock.clone(), limits);
-        Arc::new(SecondFactors {
-            rules: rules.clone(),
-            authenticators: Arc::new(authenticators),
-            challenges: Arc::new(challenges),
-            keys: None,
-            lockout: Arc::new(lockout),
-            codes: Arc::new(codes),
-            audit,
-            alerts: crate::notify::alerts::tests::alerts(scratch),
-            clock,
-        })
-    }
-
-    #[test]
-    fn evidence_is_fresh_for_its_time_and_never_from_the_future() {
-        let at = Timestamp(1_800_000_000_000);
-        let evidence = [Evidence { method: Method::Totp, at }];
-        let fresh = |secs: u64| {
-            let now = at + Duration::from_secs(secs);
-            is_fresh(&evidence, Method::is_second, Duration::from_secs(10), now)
-        };
-        assert!(fresh(0) && fresh(9) && !fresh(10));
-        let before = Timestamp(at.0 - 1);
-        assert!(!is_fresh(&evidence, Method::is_second, Duration::from_secs(10), before));
-    }
-}
+pub(crate) mod tests;
