@@ -9,7 +9,7 @@ mod way;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward_config::{Factor, SecondFactor as Rules, Secret};
+use doorward_config::{SecondFactor as Rules, Secret};
 
 use crate::account::PrincipalRecord;
 use crate::audit::{Audit, Event, EventKind};
