@@ -178,11 +178,21 @@ impl Chromium {
         self.done("/execute/sync", json!({"script": script, "args": []})).await
     }
 
-    /// Plugs in a virtual authenticator (WebAuthn §11.2): a passkey of this machine, whose owner
-    /// always agrees.
+    /// Plugs in a virtual authenticator (WebAuthn §11.2), whose owner always agrees and is always
+    /// verified: a security key, which does not know its user.
+    pub async fn plug_in_key(&mut self) -> String {
+        self.plug_in("usb", false).await
+    }
+
+    /// The same: a passkey of this machine. Where a page offers passkeys in a field, its owner
+    /// chooses it at once.
     pub async fn plug_in_passkey(&mut self) -> String {
+        self.plug_in("internal", true).await
+    }
+
+    async fn plug_in(&mut self, transport: &str, knows_user: bool) -> String {
         let wanted = json!({
-            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true,
+            "protocol": "ctap2", "transport": transport, "hasResidentKey": knows_user,
             "hasUserVerification": true, "isUserVerified": true, "isUserConsenting": true,
         });
         let id = self.done("/webauthn/authenticator", wanted).await;

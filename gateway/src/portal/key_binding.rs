@@ -108,7 +108,7 @@ async fn show(
         back: "/.doorward/account",
     };
     let mut response = render(status, &page);
-    response.extensions_mut().insert(Policy::own());
+    response.extensions_mut().insert(Policy::keys());
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }

@@ -238,7 +238,7 @@ fn show(
     };
     let mut response = render(status, &page);
     if page.passkeys {
-        response.extensions_mut().insert(captcha::Policy::own());
+        response.extensions_mut().insert(captcha::Policy::keys());
     }
     if let Some(captcha) = &captcha {
         captcha.allow_in(&mut response);
