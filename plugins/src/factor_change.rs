@@ -264,12 +264,12 @@ impl FactorChange {
         protection: Protection,
         guesser: Guesser<'_>,
     ) -> Result<(), FactorChangeError> {
-        let mut record = self.fresh(session).await?;
-        if record.name.sub_user().is_some() {
+        if session.principal().name.sub_user().is_some() {
             return Err(FactorChangeError::NotYours);
         }
+        self.fresh(session).await?;
         let _turn = self.turn.lock().await;
-        record = self.record(session).await?;
+        let mut record = self.record(session).await?;
         record.protection = protection;
         self.accounts.update(&record).await?;
         for member in self.accounts.list_account(&record.account_id).await? {

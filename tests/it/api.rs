@@ -114,7 +114,14 @@ async fn every_documented_operation_answers_as_it_is_written() {
     let one = format!("/sessions/{}", other.as_str().unwrap());
     let key = json!({"challenge": "nothing", "credential": {}});
     let code = json!({"way": "totp", "code": "000000"});
-    let script: [(&str, &str, &str, &Value, u16); 37] = [
+    let script: [(&str, &str, &str, &Value, u16); 51] = [
+        ("POST", "/sign-in/second-factor/send", "/sign-in/second-factor/send", &code, 410),
+        ("POST", "/step-up/{id}/send", "/step-up/nothing/send", &code, 401),
+        ("GET", "/authenticators", "/authenticators", &Value::Null, 401),
+        ("POST", "/authenticators/apps", "/authenticators/apps", &code, 401),
+        ("PUT", "/authenticators/apps", "/authenticators/apps", &code, 401),
+        ("DELETE", "/authenticators/{id}", "/authenticators/nothing", &json!({}), 401),
+        ("POST", "/authenticators/recovery-codes", "/authenticators/recovery-codes", &code, 401),
         ("POST", "/sign-in/second-factor", "/sign-in/second-factor", &code, 410),
         ("GET", "/step-up/{id}", "/step-up/nothing", &Value::Null, 401),
         ("POST", "/step-up/{id}", "/step-up/nothing", &code, 401),
@@ -147,6 +154,13 @@ async fn every_documented_operation_answers_as_it_is_written() {
         ("POST", "/webauthn/keys/options", "/webauthn/keys/options", &json!({}), 200),
         ("POST", "/webauthn/keys", "/webauthn/keys", &key, 410),
         ("GET", "/step-up/{id}", "/step-up/nothing", &Value::Null, 410),
+        ("POST", "/step-up/{id}/send", "/step-up/nothing/send", &code, 410),
+        ("GET", "/authenticators", "/authenticators", &Value::Null, 200),
+        ("POST", "/authenticators/apps", "/authenticators/apps", &code, 200),
+        ("PUT", "/authenticators/apps", "/authenticators/apps", &code, 400),
+        ("PUT", "/authenticators/apps", "/authenticators/apps", &json!({"codes": ["1", "2"]}), 403),
+        ("DELETE", "/authenticators/{id}", "/authenticators/nothing", &json!({}), 404),
+        ("POST", "/authenticators/recovery-codes", "/authenticators/recovery-codes", &code, 200),
         ("POST", "/step-up/{id}", "/step-up/nothing", &code, 410),
         ("GET", "/sessions", "/sessions", &Value::Null, 200),
         ("DELETE", "/sessions/{id}", "/sessions/nothing", &Value::Null, 404),

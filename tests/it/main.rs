@@ -27,6 +27,7 @@ mod edits;
 mod ending;
 mod entrances;
 mod entry;
+mod factors;
 mod faults;
 mod framing;
 mod grpc;
