@@ -281,5 +281,5 @@ async fn the_console_sees_what_the_model_allows_and_each_once() {
         met += world.asked.iter().filter(|asked| asked.met).count();
         met += world.held.iter().filter(|held| held.gone).count();
     }
-    assert!(met > 100, "these sequences say little: {met}");
+    assert!(met > 40, "these sequences say little: {met}");
 }
