@@ -13,9 +13,10 @@ use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
-    Notify, Operations, RateLimits, Route, SecondFactor, Session, Store, Stuffing, Upstream,
+    Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing, Upstream,
     WebAuthn, accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
-    operations, rate_limit, route, second_factor, session, store, stuffing, upstream, webauthn,
+    operations, rate_limit, risk, route, second_factor, session, store, stuffing, upstream,
+    webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -88,6 +89,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             Kind::Table(&second_factor::SPEC),
             "Who has to prove more than a password, and how that is kept.",
         ),
+        optional("risk", Kind::Table(&risk::SPEC), "What looks unusual about a sign-in."),
         required("store", Kind::Table(&store::SPEC), "Where accounts and sessions are kept."),
         optional(
             "audit",
@@ -143,6 +145,8 @@ pub struct GatewayConfig {
     pub codes: Codes,
     /// Of what owners and operators are told.
     pub alerts: Alerts,
+    /// What looks unusual about a sign-in.
+    pub risk: Risk,
     /// Security keys and passkeys; `None`: there are none here.
     pub webauthn: Option<WebAuthn>,
     /// Who has to prove more than a password.
@@ -240,6 +244,7 @@ impl GatewayConfig {
             notify: Notify::read(&root.table("notify")),
             codes: Codes::read(&root.table("codes")),
             alerts: Alerts::read(&root.table("alerts")),
+            risk: Risk::read(&root.table("risk")),
             webauthn,
             second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,

@@ -34,6 +34,7 @@ pub mod priority;
 mod private_place;
 pub mod rate_limit;
 mod refusal;
+pub mod risk;
 pub mod second_factor;
 mod services;
 pub mod session;

@@ -120,7 +120,7 @@ impl SmtpSender {
         let stream = connector.connect(name, tcp).await.map_err(later)?;
         let stream = Box::new(Encrypted { greeting, stream });
         let connected = AsyncSmtpConnection::connect_with_transport(stream, &self.name).await;
-        let mut connection = connected.map_err(not_accepted)?;
+        let mut connection = connected.map_err(|error| not_accepted(&error))?;
         if let Some((user, password)) = &self.credentials {
             let credentials = Credentials::new(user.clone(), password.expose().to_owned());
             let known = [Mechanism::Plain, Mechanism::Login];
@@ -141,9 +141,12 @@ impl SmtpSender {
             options.push(MailParameter::SmtpUtfEight);
         }
         let from = Mail::new(Some(self.from.email.clone()), options);
-        connection.command(from).await.map_err(not_accepted)?;
-        connection.command(Rcpt::new(to.email.clone(), Vec::new())).await.map_err(not_accepted)?;
-        connection.command(Data).await.map_err(not_accepted)?;
+        connection.command(from).await.map_err(|error| not_accepted(&error))?;
+        connection
+            .command(Rcpt::new(to.email.clone(), Vec::new()))
+            .await
+            .map_err(|error| not_accepted(&error))?;
+        connection.command(Data).await.map_err(|error| not_accepted(&error))?;
         Ok(connection)
     }
 }
@@ -160,7 +163,7 @@ impl Sender for SmtpSender {
             Err(_) => Err(SendError::Unclear("no answer in time".into())),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) if error.is_transient() || error.is_permanent() => {
-                Err(not_accepted(error))
+                Err(not_accepted(&error))
             }
             Ok(Err(error)) => Err(SendError::Unclear(Coded(&error).to_string())),
         };
@@ -222,8 +225,8 @@ fn later(error: impl Display) -> SendError {
 }
 
 /// The server said no, or nothing, when it could not have accepted the message.
-fn not_accepted(error: SmtpError) -> SendError {
-    let told = Coded(&error).to_string();
+fn not_accepted(error: &SmtpError) -> SendError {
+    let told = Coded(error).to_string();
     if error.is_permanent() { SendError::Refused(told) } else { SendError::Later(told) }
 }
 

@@ -325,10 +325,8 @@ impl Codes {
         let (binding, now) = (self.binding(purpose, bound_to), self.clock.now());
         // What cannot be a code is none, and costs no try: the field was empty, or had a password.
         let Some(typed) = normal(code) else { return Ok(None) };
-        let stored = match self.store.try_code(&binding, now, self.rules.tries).await? {
-            Some(stored) => stored,
-            None => return Ok(None),
-        };
+        let found = self.store.try_code(&binding, now, self.rules.tries).await?;
+        let Some(stored) = found else { return Ok(None) };
         let hash = self.hash(&["code", &binding, typed.expose()]);
         if constant_time::verify_slices_are_equal(&hash, &stored.hash).is_err() {
             return Ok(None);

@@ -388,6 +388,25 @@ impl Lockout {
         self.store.lift(principal_id).await
     }
 
+    /// Has the browser with this device cookie signed in as this principal? `None`: browsers are not
+    /// known here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn knows(
+        &self,
+        cookie: Option<&str>,
+        principal_id: &str,
+    ) -> Result<Option<bool>, StoreError> {
+        if self.rules.device_for.is_zero() {
+            return Ok(None);
+        }
+        match self.device(cookie) {
+            Some(device) => self.store.knows_device(&device, principal_id).await.map(Some),
+            None => Ok(Some(false)),
+        }
+    }
+
     /// From now on no browser is known to have signed in as this principal.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::language::Language;
 use crate::password_check::Guesser;
 
 /// Something that the owner of an account should hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alert<'a> {
     /// A sign-in on a device that is not known.
     NewDevice,

@@ -45,8 +45,9 @@ pub const PARALLEL: u32 = 8;
 /// How often it is looked whether a message is due. A new one is looked at at once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How much longer than its sender may take a message stays with who tries to send it.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// How much longer than its sender may take a message stays with who tries to send it: the store is
+/// asked twice meanwhile.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
 /// Why a message was not taken.
 #[derive(Debug, thiserror::Error)]

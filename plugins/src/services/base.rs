@@ -18,6 +18,7 @@ use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
+use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
@@ -35,6 +36,7 @@ pub(super) struct Base {
     pub(super) lockout: Arc<Lockout>,
     pub(super) audit: Arc<Audit>,
     pub(super) alerts: Arc<Alerts>,
+    pub(super) risk: Arc<Risk>,
     pub(super) clock: Clock,
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -139,6 +141,7 @@ impl Base {
             hasher: self.hasher,
             check,
             second: self.second,
+            risk: self.risk,
             audit: self.audit,
             clock: self.clock,
             turn: self.turn,

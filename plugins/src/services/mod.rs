@@ -2,6 +2,7 @@
 
 mod base;
 mod lock;
+mod parts;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -17,11 +18,9 @@ use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
-use crate::authenticator::Authenticators;
 use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
 use crate::certificate::CertificateSessions;
-use crate::challenge::Challenges;
 use crate::clock::Clock;
 use crate::code::Codes;
 use crate::factor_change::FactorChange;
@@ -33,6 +32,7 @@ use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::rate_limit::RateLimits;
+use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
@@ -42,6 +42,7 @@ use crate::store::{AccountStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
 use base::Base;
 use lock::lock_store;
+use parts::{Messages, lockout, second_factors, store_failed};
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -90,6 +91,8 @@ pub struct Services {
     pub codes: Arc<Codes>,
     /// Tells owners and operators what happens.
     pub alerts: Arc<Alerts>,
+    /// Recent sign-ins, and what is unusual about a new one.
+    pub risk: Arc<Risk>,
     /// What operators may ask.
     pub administration: Administration,
     /// Key of the codes that bind forms to browsers; the same after a restart.
@@ -117,6 +120,9 @@ pub enum OpenError {
     /// Passwords could not be hashed with the configured parameters.
     #[error("password hashing: {0}")]
     Hashing(#[from] HashError),
+    /// The file of regions could not be used.
+    #[error("risk.regions_file: {0}")]
+    Regions(#[from] maxminddb::MaxMindDbError),
     /// Keys cannot be asked for as configured.
     #[error("webauthn: {0}")]
     Webauthn(#[from] WebauthnError),
@@ -132,8 +138,7 @@ impl Services {
     /// [`OpenError`].
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
         let lock = lock_store(&config)?;
-        let place = config.store.path.display().to_string();
-        let failed = |error| OpenError::Store(place.clone(), error);
+        let failed = |error| store_failed(&config, error);
         let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
         let accounts: Arc<dyn AccountStore> = store.clone();
         let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store)
@@ -143,36 +148,15 @@ impl Services {
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
-        let guess_key = secret(&*accounts, "guess-key").await.map_err(failed)?;
-        let code_key = secret(&*accounts, "code-key").await.map_err(failed)?;
-        let lockout =
-            Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &guess_key));
+        let lockout = lockout(&config, &store, &clock).await?;
         let captcha =
             Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        let notify = Notify::new(&config.notify, store.clone(), Arc::clone(&vault), clock.clone());
-        let limits = (Arc::clone(&rate_limits), &*code_key);
-        let codes = Codes::new(&config, store.clone(), Arc::clone(&notify), clock.clone(), limits);
-        let codes = Arc::new(codes);
-        let alerts = Arc::new(Alerts::new(&config, Arc::clone(&notify), clock.clone()));
-        let parts = (&store, &vault, &clock);
-        let (second, keys) = second_factors(&config, parts, |authenticators, challenges, keys| {
-            let (lockout, codes) = (Arc::clone(&lockout), Arc::clone(&codes));
-            let (audit, alerts) = (Arc::clone(&audit), Arc::clone(&alerts));
-            SecondFactors {
-                rules: config.second_factor.clone(),
-                authenticators,
-                challenges,
-                keys,
-                lockout,
-                codes,
-                audit,
-                alerts,
-                clock: clock.clone(),
-            }
-        })?;
+        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
+        let counts = (&lockout, &audit);
+        let (second, keys) = second_factors(&config, &store, &vault, &clock, counts, &messages)?;
         let base = Base {
             accounts,
             second: Arc::clone(&second),
@@ -181,7 +165,8 @@ impl Services {
             password_rules: Arc::clone(&password_rules),
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),
-            alerts: Arc::clone(&alerts),
+            alerts: Arc::clone(&messages.alerts),
+            risk: Arc::clone(&messages.risk),
             clock: clock.clone(),
             turn: Arc::default(),
         };
@@ -213,9 +198,10 @@ impl Services {
             factor_change,
             password_change,
             certificates,
-            notify,
-            codes,
-            alerts,
+            notify: messages.notify,
+            codes: messages.codes,
+            alerts: messages.alerts,
+            risk: messages.risk,
             administration,
             form_key,
             store,
@@ -268,16 +254,15 @@ impl Services {
         if let Err(error) = self.lockout.sweep().await {
             tracing::error!(event = "store_write_failed", %error, "old guesses stay in the store");
         }
-        for swept in [self.notify.sweep().await, self.codes.sweep().await] {
+        for swept in [
+            self.notify.sweep().await,
+            self.codes.sweep().await,
+            self.second.challenges.sweep().await,
+            self.holds.sweep().await,
+        ] {
             if let Err(error) = swept {
-                tracing::error!(event = "store_write_failed", %error, "old messages and codes stay in the store");
+                tracing::error!(event = "store_write_failed", %error, "what is over stays in the store");
             }
-        }
-        if let Err(error) = self.second.challenges.sweep().await {
-            tracing::error!(event = "store_write_failed", %error, "old challenges stay in the store");
-        }
-        if let Err(error) = self.holds.sweep().await {
-            tracing::error!(event = "store_write_failed", %error, "old requests stay in the store");
         }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
@@ -308,20 +293,4 @@ async fn secret(accounts: &dyn AccountStore, name: &str) -> Result<Vec<u8>, Stor
     let mut fresh = [0; 32];
     aws_lc_rs::rand::fill(&mut fresh).map_err(|error| StoreError::Failed(Box::new(error)))?;
     accounts.secret(name, &fresh).await
-}
-
-/// Second factors, and the keys among them.
-fn second_factors(
-    config: &GatewayConfig,
-    (store, vault, clock): (&Arc<SqliteStore>, &Arc<Vault>, &Clock),
-    make: impl FnOnce(Arc<Authenticators>, Arc<Challenges>, Option<Arc<Keys>>) -> SecondFactors,
-) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
-    let (rules, sealed_by) = (&config.second_factor, Arc::clone(vault));
-    let authenticators = Authenticators::new(rules, store.clone(), sealed_by, clock.clone());
-    let authenticators = Arc::new(authenticators);
-    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
-    let challenges = Arc::new(challenges);
-    let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
-    let keys = keys.map(Arc::new);
-    Ok((Arc::new(make(authenticators, challenges, keys.clone())), keys))
 }

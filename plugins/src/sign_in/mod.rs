@@ -23,7 +23,9 @@ use crate::account::password::{HashError, PasswordHasher, Verdict};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
 use crate::lockout::GuessError;
+use crate::notify::alerts::Occasion;
 use crate::password_check::{Guesser, PasswordCheck, Right};
+use crate::risk::{Arrival, Risk, SIGNED_IN};
 use crate::second_factor::SecondFactors;
 use crate::session::{BeginError, Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::store::{AccountStore, StoreError};
@@ -141,6 +143,7 @@ pub struct SignIn {
     pub(crate) hasher: Arc<PasswordHasher>,
     pub(crate) check: Arc<PasswordCheck>,
     pub(crate) second: Arc<SecondFactors>,
+    pub(crate) risk: Arc<Risk>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
     /// Held while an account is looked at for the last time and its session begins, and while an
@@ -239,7 +242,7 @@ impl SignIn {
             record.password_hash = hash;
         }
         let evidence = vec![Evidence { method: Method::Password, at: self.clock.now() }];
-        if self.second.is_required(&record) {
+        if self.second.is_required(&record) || self.is_suspect(&record, origin).await? {
             return Ok(Begun::Waits(self.wait(&record, evidence).await?));
         }
         let (token, session) = self.begin_session(&record, evidence, origin).await?;
@@ -260,7 +263,52 @@ impl SignIn {
             address: origin.guesser.address.to_string(),
             replaces: origin.session,
         };
-        self.sessions.begin(new).await
+        let begun = self.sessions.begin(new).await?;
+        self.tell_unusual(record, origin).await;
+        Ok(begun)
+    }
+
+    /// Is the sign-in so unusual that whoever has a second factor is to give it? Of others it is not
+    /// asked: whoever has stolen their password would bind one.
+    async fn is_suspect(
+        &self,
+        record: &PrincipalRecord,
+        origin: &Origin<'_>,
+    ) -> Result<bool, StoreError> {
+        if !self.risk.may_demand() {
+            return Ok(false);
+        }
+        let arrival = self.arrival(record, origin).await?;
+        let signals = self.risk.judge(&record.id, arrival).await?;
+        Ok(self.risk.demands_second_factor(&signals) && !self.second.ways(record).await?.is_empty())
+    }
+
+    /// Remembers a sign-in that succeeded, and tells its owner what was unusual about it.
+    async fn tell_unusual(&self, record: &PrincipalRecord, origin: &Origin<'_>) {
+        let told = async {
+            let arrival = self.arrival(record, origin).await?;
+            let signals = self.risk.judge(&record.id, arrival).await?;
+            self.risk.note(&record.id, arrival, SIGNED_IN).await?;
+            let from = Occasion { device: origin.device, ..origin.guesser.into() };
+            for signal in &signals {
+                self.check.alerts.tell(record, signal.alert(), from).await;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = told.await {
+            let principal = &record.id;
+            tracing::error!(event = "store_write_failed", principal, %error, "a sign-in is not in the history");
+        }
+    }
+
+    async fn arrival<'o>(
+        &self,
+        record: &PrincipalRecord,
+        origin: &Origin<'o>,
+    ) -> Result<Arrival<'o>, StoreError> {
+        let Guesser { address, device_cookie, .. } = origin.guesser;
+        let known_device = self.check.lockout.knows(device_cookie, &record.id).await?;
+        Ok(Arrival { address, user_agent: origin.device, known_device })
     }
 }
 

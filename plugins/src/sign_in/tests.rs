@@ -53,6 +53,7 @@ async fn door() -> Door {
     let (store, clock) = (scratch.store.clone(), scratch.clock.clone());
     let sign_in = SignIn {
         second: crate::second_factor::tests::second_factors(&scratch),
+        risk: crate::risk::tests::risk(&scratch, ""),
         accounts: store.clone(),
         sessions: Arc::clone(&sessions),
         hasher: Arc::clone(&hasher),

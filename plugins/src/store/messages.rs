@@ -1,4 +1,4 @@
-//! What the outbox and codes ask of a store.
+//! What the outbox, codes and the history of sign-ins ask of a store.
 
 use async_trait::async_trait;
 
@@ -6,6 +6,7 @@ use super::StoreError;
 use crate::clock::Timestamp;
 use crate::code::{Sending, StoredCode};
 use crate::notify::{Channel, Claimed, Due, Outcome, Waiting};
+use crate::risk::PastSignIn;
 
 /// Live state: messages that wait to be sent.
 #[async_trait]
@@ -78,4 +79,14 @@ pub trait CodeStore: Send + Sync {
 
     /// Forgets codes that have expired by `now`, and what was sent before `sent`.
     async fn prune_codes(&self, now: Timestamp, sent: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Records: recent sign-ins.
+#[async_trait]
+pub trait HistoryStore: Send + Sync {
+    /// Adds a sign-in, and forgets the oldest of the same principal and result but for so many.
+    async fn note_sign_in(&self, sign_in: &PastSignIn, most: u32) -> Result<(), StoreError>;
+
+    /// The latest `n` of a principal, latest first.
+    async fn sign_ins(&self, principal_id: &str, n: u32) -> Result<Vec<PastSignIn>, StoreError>;
 }

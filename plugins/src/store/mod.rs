@@ -27,7 +27,7 @@ use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
-pub use messages::{CodeStore, MessageStore};
+pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use sqlite::SqliteStore;
 
 /// Why the store gave no answer. Nothing is then known: never taken for "there is none".

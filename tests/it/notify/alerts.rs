@@ -58,13 +58,7 @@ async fn f23_a_right_password_after_many_wrong_ones_is_told_once() {
 async fn f23_a_right_password_with_a_failed_second_factor_is_told_once() {
     let gate = gate(&format!("{TABLES}[second_factor]\nrequire = \"all\"\n")).await;
     let owner = alice(&gate).await;
-    let second = std::sync::Arc::clone(&gate.services().second);
-    let seed = Seed::fresh().unwrap();
-    gate.in_office(async move {
-        let bound = second.authenticators.bind(&owner.id, Kind::Totp, "phone", &seed, None, 0);
-        bound.await.unwrap();
-    })
-    .await;
+    bind_app(&gate, &owner).await;
     let mut browser = gate.browser();
     let half = browser.try_sign_in("alice", PASSWORD).await;
     assert_eq!(half.status, StatusCode::UNAUTHORIZED, "{}", half.text());
@@ -74,6 +68,45 @@ async fn f23_a_right_password_with_a_failed_second_factor_is_told_once() {
         browser.post_json("/.doorward/api/v1/sign-in/second-factor", &wrong).await;
     }
     assert_eq!(told(&gate).await, ["alert_second_factor_failed"]);
+}
+
+#[tokio::test]
+async fn f23_a_new_device_is_told_once_and_a_first_sign_in_is_not() {
+    let gate = gate(TABLES).await;
+    alice(&gate).await;
+    let mut home = gate.browser();
+    home.sign_in("alice").await;
+    home.sign_in("alice").await;
+    assert_eq!(told(&gate).await, Vec::<String>::new());
+    let mut other = gate.browser();
+    other.sign_in("alice").await;
+    other.sign_in("alice").await;
+    assert_eq!(told(&gate).await, ["alert_new_device"]);
+}
+
+#[tokio::test]
+async fn an_unusual_sign_in_asks_who_has_a_second_factor_for_it_and_nobody_to_bind_one() {
+    for binds in [true, false] {
+        let gate = gate(&format!("{TABLES}[risk]\nsecond_factor = true\n")).await;
+        let owner = alice(&gate).await;
+        gate.browser().sign_in("alice").await;
+        if binds {
+            bind_app(&gate, &owner).await;
+        }
+        let answer = gate.browser().try_sign_in("alice", PASSWORD).await;
+        let expected = if binds { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        assert_eq!(answer.status, expected, "{}", answer.text());
+    }
+}
+
+/// Binds an app for alice that nobody has.
+async fn bind_app(gate: &TestGate, owner: &PrincipalRecord) {
+    let (second, id) = (std::sync::Arc::clone(&gate.services().second), owner.id.clone());
+    let seed = Seed::fresh().unwrap();
+    gate.in_office(async move {
+        second.authenticators.bind(&id, Kind::Totp, "phone", &seed, None, 0).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod challenges;
 mod codes;
 mod guesses;
 mod held;
+mod history;
 mod messages;
 mod sessions;
 
