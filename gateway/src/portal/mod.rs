@@ -166,7 +166,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         ),
         services,
     });
-    let router = axum::Router::new()
+    let router = key_routes()
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
         .route("/.doorward/sign-in/verify", get(second_step::page).post(second_step::submit))
         .route("/.doorward/sign-in/bind", get(second_step::bind_page).post(second_step::bind))
@@ -195,16 +195,8 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/altcha.js", get(captcha::widget))
         .route("/.doorward/altcha.css", get(captcha::style))
         .route("/.doorward/altcha-worker.js", get(captcha::worker))
-        .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
-        .route("/.doorward/webauthn.js", get(webauthn::script))
-        .route("/.doorward/step-up.js", get(webauthn::step_up_script))
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
-        .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
-        .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
-        .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
-        .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
-        .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
         .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
         .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
         .route("/.doorward/api/v1/sign-in/second-factor/send", post(second_step::api_send))
@@ -235,6 +227,19 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), protect))
         .with_state(desk);
     Portal(router)
+}
+
+/// Security keys and passkeys, and the scripts that pages and consoles load.
+fn key_routes() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
+        .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
+        .route("/.doorward/webauthn.js", get(webauthn::script))
+        .route("/.doorward/step-up.js", get(webauthn::step_up_script))
+        .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
+        .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
+        .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
+        .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
+        .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
 }
 
 /// Carries a request to the portal, which answers on the office.

@@ -150,7 +150,7 @@ async fn h21_a_passkey_signs_in_alone_and_another_machine_has_none() {
 }
 
 #[tokio::test]
-async fn a_key_approves_a_sensitive_operation() {
+async fn h17_a_key_approves_a_sensitive_operation_and_its_own_removal() {
     let mut house = House::open().await;
     house.browser.plug_in_key().await;
     house.bind("My laptop").await;
@@ -159,4 +159,9 @@ async fn a_key_approves_a_sensitive_operation() {
     house.browser.click("form button[type=submit]").await;
     house.arrive("/safe").await;
     assert_eq!(house.browser.text("h1").await, "Console");
+
+    house.go("/.doorward/account/authenticators").await;
+    house.browser.click("form[action$=unbind] button").await;
+    let gate = &house.gate;
+    eventually("the removal", async || held(gate).await.is_empty()).await;
 }
