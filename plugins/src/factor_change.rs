@@ -13,7 +13,7 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::binding::{self, BindTotp, BindTotpError};
 use crate::authenticator::{AuthenticatorRecord, BindError, Kind};
 use crate::challenge::Challenge;
-use crate::lockout::Guess;
+use crate::lockout::{Guess, TrustedDevice};
 use crate::notify::alerts::{Alert, Alerts};
 use crate::password_check::Guesser;
 use crate::second_factor::{ProveError, SecondFactors, Way};
@@ -92,6 +92,8 @@ pub struct Overview {
     pub bound: Vec<AuthenticatorRecord>,
     /// How many recovery codes are left; `None`: none were ever made.
     pub recovery_codes: Option<usize>,
+    /// Browsers that are not asked at sign-in.
+    pub trusted: Vec<TrustedDevice>,
     /// In which ways a second factor can be given.
     pub ways: Vec<Way>,
     /// A second factor is asked for at sign-in whatever the account says.
@@ -122,7 +124,8 @@ impl FactorChange {
         let ways = self.second.ways_of(&record, &held)?;
         let bound = held.into_iter().filter(|one| one.kind != Kind::Recovery).collect();
         let is_required = self.second.rules().requires(&record.groups);
-        Ok(Overview { record, bound, recovery_codes, ways, is_required })
+        let trusted = self.second.trusted(&record).await?;
+        Ok(Overview { record, bound, recovery_codes, trusted, ways, is_required })
     }
 
     /// The person of this session, if it has proven lately enough who it is.
@@ -277,6 +280,23 @@ impl FactorChange {
         }
         let event = Event::new(EventKind::ProtectionChanged).with("login", protection.login);
         let event = event.with("operations", protection.operations);
+        self.note(session, &record, event, guesser);
+        Ok(())
+    }
+
+    /// From now on every browser is asked for a second factor again. It takes no freshness to be
+    /// more careful.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`].
+    pub async fn distrust(
+        &self,
+        session: &LiveSession,
+        guesser: Guesser<'_>,
+    ) -> Result<(), FactorChangeError> {
+        let record = self.record(session).await?;
+        self.second.distrust(&record).await?;
+        let event = Event::new(EventKind::ProtectionChanged).with("trusted_browsers", 0);
         self.note(session, &record, event, guesser);
         Ok(())
     }

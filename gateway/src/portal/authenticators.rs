@@ -25,7 +25,7 @@ use super::pages::{AuthenticatorsPage, BindPage, BoundRow, RecoveryCodesPage, qr
 use super::step_up::prove_first;
 use super::text::{FactorTexts, Texts};
 use super::text_code::Told;
-use super::{Desk, Visit, add_cookie, json as answer};
+use super::{Desk, Visit, add_cookie, device, json as answer};
 
 const PURPOSE: &str = "authenticators";
 const BIND: &str = "bind-app";
@@ -99,7 +99,8 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
         Err(error) => return refuse(desk, visit, session, &error, PAGE).await,
     };
     let (t, f) = (Texts::of(visit.language), FactorTexts::of(visit.language));
-    let Overview { record, bound, recovery_codes, ways, is_required } = overview;
+    let Overview { record, bound, recovery_codes, trusted, ways, is_required } = overview;
+    let trusted: Vec<_> = trusted.iter().map(|one| device::name(&one.name)).collect();
     let rows = bound.into_iter().map(|one| BoundRow {
         id: one.id,
         name: one.name,
@@ -118,6 +119,7 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
         code,
         bound: &rows.collect::<Vec<_>>(),
         keys: desk.services.keys.is_some(),
+        trusted: &trusted,
         recovery_codes,
         has_factors: !ways.is_empty(),
         protection: record.name.sub_user().is_none().then_some(record.protection),
@@ -215,6 +217,21 @@ pub(super) async fn protect(
         Protection { login: !fields.login.is_empty(), operations: !fields.operations.is_empty() };
     let change = &desk.services.factor_change;
     match change.protect(session, protection, visit.guesser(Solved::No)).await {
+        Ok(()) => Redirect::to("/.doorward/account/authenticators?notice=saved").into_response(),
+        Err(error) => refuse(&desk, &visit, session, &error, PAGE).await,
+    }
+}
+
+pub(super) async fn distrust(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Response {
+    let (session, _) = match form(&desk, &visit, PURPOSE, fields) {
+        Ok(form) => form,
+        Err(response) => return *response,
+    };
+    match desk.services.factor_change.distrust(session, visit.guesser(Solved::No)).await {
         Ok(()) => Redirect::to("/.doorward/account/authenticators?notice=saved").into_response(),
         Err(error) => refuse(&desk, &visit, session, &error, PAGE).await,
     }

@@ -180,6 +180,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
             get(authenticators::bind_page).post(authenticators::bind),
         )
         .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
+        .route("/.doorward/account/authenticators/distrust", post(authenticators::distrust))
         .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
         .route(
             "/.doorward/account/authenticators/recovery-codes",

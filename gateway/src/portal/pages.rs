@@ -93,6 +93,8 @@ pub(super) struct SecondStepPage<'a> {
     pub(super) others: &'a [&'a Way],
     /// What links of the page carry on.
     pub(super) query: &'a str,
+    /// For so many days the browser can be trusted; zero: it cannot.
+    pub(super) trust_days: u64,
     pub(super) return_to: &'a str,
 }
 
@@ -169,6 +171,8 @@ pub(super) struct AuthenticatorsPage<'a> {
     pub(super) bound: &'a [BoundRow],
     /// Keys can be bound here.
     pub(super) keys: bool,
+    /// Browsers that are not asked at sign-in, in words.
+    pub(super) trusted: &'a [String],
     /// How many recovery codes are left.
     pub(super) recovery_codes: Option<usize>,
     /// There is a factor that recovery codes could stand in for.

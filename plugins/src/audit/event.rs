@@ -247,6 +247,8 @@ kinds! {
     FactorRemoved = "authn_factor_removed", Warning;
     /// Recovery codes were made anew, or one was used.
     RecoveryCodes = "authn_recovery_codes", Warning;
+    /// A browser is not asked for a second factor at sign-in for some time.
+    DeviceTrusted = "authn_device_trusted", Warning;
     /// What an account asks of its sign-ins and operations was changed.
     ProtectionChanged = "authn_protection_changed", Warning;
     /// A password was changed.

@@ -149,8 +149,8 @@ impl Services {
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
         let lockout = lockout(&config, &store, &clock).await?;
-        let captcha =
-            Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
+        let captcha = Captcha::new(&config.captcha, clock.clone());
+        let captcha = captcha.map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);

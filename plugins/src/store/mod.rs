@@ -23,7 +23,7 @@ use crate::authenticator::{AuthenticatorRecord, Kind};
 use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::hold::{HoldLimits, HoldRecord};
-use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
+use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey, TrustedDevice};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
@@ -199,6 +199,25 @@ pub trait GuessStore: Send + Sync {
 
     /// Has this browser signed in as this principal?
     async fn knows_device(&self, id: &DeviceId, principal_id: &str) -> Result<bool, StoreError>;
+
+    /// This browser, if it is known for this principal, is not asked for a second factor at sign-in
+    /// until then. Its name is what the client says it is.
+    async fn trust_device(
+        &self,
+        id: &DeviceId,
+        principal_id: &str,
+        named: (&str, Timestamp),
+    ) -> Result<(), StoreError>;
+
+    /// The browsers that are trusted at `now`, last used first.
+    async fn trusted_devices(
+        &self,
+        principal_id: &str,
+        now: Timestamp,
+    ) -> Result<Vec<TrustedDevice>, StoreError>;
+
+    /// From now on no browser is trusted for this principal.
+    async fn distrust_devices(&self, principal_id: &str) -> Result<(), StoreError>;
 
     /// Forgets all browsers of a principal.
     async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError>;

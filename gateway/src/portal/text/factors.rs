@@ -78,6 +78,8 @@ pub(crate) struct FactorTexts {
     pub(crate) saved: &'static str,
     pub(crate) last_one: &'static str,
     pub(crate) bind_a_key: &'static str,
+    pub(crate) trusted: &'static str,
+    pub(crate) distrust: &'static str,
 }
 
 const ENGLISH: FactorTexts = FactorTexts {
@@ -150,6 +152,8 @@ const ENGLISH: FactorTexts = FactorTexts {
     saved: "Your changes are saved.",
     last_one: "This is your last second factor, and your sign-in needs one. Bind another one first.",
     bind_a_key: "Bind a security key or passkey",
+    trusted: "Browsers that are not asked at sign-in",
+    distrust: "Ask in all of them again",
 };
 
 const CHINESE: FactorTexts = FactorTexts {
@@ -222,6 +226,8 @@ const CHINESE: FactorTexts = FactorTexts {
     saved: "修改已保存。",
     last_one: "这是您最后一个二次验证方式，而登录需要它。请先绑定另一个。",
     bind_a_key: "绑定安全密钥或通行密钥",
+    trusted: "登录时免二次验证的浏览器",
+    distrust: "全部恢复二次验证",
 };
 
 impl FactorTexts {
@@ -257,6 +263,14 @@ impl FactorTexts {
             (Way::TextMessage, Language::Chinese) => "短信中的 6 位验证码",
             (Way::TextMessage, Language::English) => "Six-digit code from the text message",
             (Way::Totp | Way::Webauthn, _) => self.code,
+        }
+    }
+
+    /// Beside the box that trusts a browser.
+    pub(crate) fn trust(&self, days: &u64) -> String {
+        match self.language {
+            Language::Chinese => format!("{days} 天内在此浏览器登录时不再要求二次验证"),
+            Language::English => format!("Do not ask in this browser for {days} days"),
         }
     }
 
