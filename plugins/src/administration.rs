@@ -59,6 +59,7 @@ pub enum Request {
     LockLift { name: String },
     FactorList { name: String },
     FactorReset { name: String },
+    TokenImport { text: String },
     VaultRotate,
 }
 
@@ -238,6 +239,7 @@ impl Administration {
             Request::LockLift { name } => self.lift(&name).await,
             Request::FactorList { name } => self.list_factors(&name).await,
             Request::FactorReset { name } => self.reset_factors(&name).await,
+            Request::TokenImport { text } => self.import_tokens(&text).await,
             Request::VaultRotate => self.rotate_vault().await,
         }
     }

@@ -174,6 +174,58 @@ impl FactorChange {
         Ok(bound)
     }
 
+    /// Binds a hardware token that an administrator has imported, by its serial number and two codes
+    /// in a row. Counted as guesses at codes are: numbers and codes can be guessed.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; nothing is bound then.
+    pub async fn bind_token(
+        &self,
+        session: &LiveSession,
+        (serial, name): (&str, &str),
+        codes: [&str; 2],
+        guesser: Guesser<'_>,
+    ) -> Result<AuthenticatorRecord, FactorChangeError> {
+        let record = self.fresh(session).await?;
+        let authenticators = &self.second.authenticators;
+        let attempt = self.second.count_guess(&record, guesser).await?;
+        let seed = authenticators.free_token(serial.trim()).await?;
+        let found = seed.and_then(|seed| {
+            let step = authenticators.verify_two(&seed, codes, true)?;
+            Some((seed, step))
+        });
+        let Some((seed, step)) = found.filter(|_| attempt.is_some()) else {
+            return Err(FactorChangeError::Wrong);
+        };
+        let named = (serial.trim(), name);
+        let bound = authenticators.bind_token(&record.id, named, &seed, step).await?;
+        self.second.forgive_all(&record.id, Guess::Totp).await;
+        self.tell_added(session, &record, &bound, guesser).await;
+        Ok(bound)
+    }
+
+    /// Follows the clock of an app or token that has gone astray, by two codes in a row.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; everything is as before then.
+    pub async fn resynchronise(
+        &self,
+        session: &LiveSession,
+        (id, codes): (&str, [&str; 2]),
+        guesser: Guesser<'_>,
+    ) -> Result<(), FactorChangeError> {
+        let record = self.record(session).await?;
+        let held = self.second.authenticators.list(&record.id).await?;
+        let found = held.iter().find(|one| one.id == id && one.kind == Kind::Totp);
+        let found = found.ok_or(FactorChangeError::Unknown)?;
+        let admitted = self.second.count_guess(&record, guesser).await?.is_some();
+        if !admitted || !self.second.authenticators.resynchronise(found, codes).await? {
+            return Err(FactorChangeError::Wrong);
+        }
+        self.second.forgive_all(&record.id, Guess::Totp).await;
+        Ok(())
+    }
+
     /// Notes that something was bound, and tells its owner.
     pub async fn tell_added(
         &self,

@@ -95,6 +95,14 @@ pub(super) fn factor(command: Factor) -> Result<(), Failure> {
     let (gate, request) = match command {
         Factor::List { name, gate } => (gate, Request::FactorList { name }),
         Factor::Reset { name, gate } => (gate, Request::FactorReset { name }),
+        Factor::Import { file, gate } => {
+            let text = match file.as_os_str() == "-" {
+                true => std::io::read_to_string(std::io::stdin())?,
+                false => std::fs::read_to_string(&file)
+                    .map_err(|error| Failure::Io(format!("{}: {error}", file.display())))?,
+            };
+            (gate, Request::TokenImport { text })
+        }
     };
     run(&gate, request)
 }
@@ -282,7 +290,7 @@ fn print(reply: &Reply) {
                 say(&format!("{}  {}  {}  {used}", factor.id, factor.kind.as_str(), factor.name));
             }
         }
-        Reply::Sealed { sealed } => say(&format!("{sealed} secrets are encrypted anew")),
+        Reply::Sealed { sealed } => say(&format!("{sealed} secrets were encrypted")),
         Reply::Ended { ended } => {
             say(&format!("{ended} session{} ended", if *ended == 1 { "" } else { "s" }))
         }

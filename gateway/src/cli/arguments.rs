@@ -351,6 +351,14 @@ pub(super) enum Factor {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Take in hardware tokens from a file of CSV (serial,seed[,algorithm[,digits]]; seeds in
+    /// hexadecimal or base 32) or PSKC (RFC 6030). People bind theirs by serial number and two codes.
+    Import {
+        /// The file; "-" reads standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Remove all second factors of one who has lost them, and end all sessions.
     Reset {
         /// ACCOUNT or ACCOUNT/SUB_USER.

@@ -29,14 +29,14 @@ use super::{Desk, Visit, add_cookie, device, json as answer};
 
 const PURPOSE: &str = "authenticators";
 const BIND: &str = "bind-app";
-const PAGE: &str = "/.doorward/account/authenticators";
+pub(super) const PAGE: &str = "/.doorward/account/authenticators";
 const BIND_PAGE: &str = "/.doorward/account/authenticators/bind";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Link {
-    /// `bound`, `unbound` or `saved`.
+    /// What has just gone well.
     notice: String,
 }
 
@@ -87,6 +87,7 @@ pub(super) async fn page(
     let notice = match link.notice.as_str() {
         "bound" => f.bound,
         "unbound" => f.unbound,
+        "resynced" => f.resynced,
         "saved" => f.saved,
         _ => "",
     };
@@ -146,7 +147,7 @@ async fn refuse(
     }
 }
 
-fn problem_of(error: &FactorChangeError) -> Problem {
+pub(super) fn problem_of(error: &FactorChangeError) -> Problem {
     match error {
         FactorChangeError::Busy => Problem::Busy,
         FactorChangeError::Stale => Problem::FreshnessRequired,

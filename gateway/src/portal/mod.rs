@@ -28,6 +28,7 @@ mod sign_out;
 mod step_up;
 mod text;
 mod text_code;
+mod tokens;
 mod webauthn;
 
 use std::net::IpAddr;
@@ -181,6 +182,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         )
         .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
         .route("/.doorward/account/authenticators/distrust", post(authenticators::distrust))
+        .route("/.doorward/account/authenticators/token", get(tokens::page).post(tokens::submit))
         .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
         .route(
             "/.doorward/account/authenticators/recovery-codes",

@@ -183,6 +183,20 @@ pub(super) struct AuthenticatorsPage<'a> {
     pub(super) is_required: bool,
 }
 
+/// How a hardware token is bound, or its clock followed.
+#[derive(Template)]
+#[template(path = "bind_token.html")]
+pub(super) struct BindTokenPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) title: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    /// The token whose clock is followed; empty: one is bound.
+    pub(super) id: &'a str,
+    pub(super) serial: &'a str,
+}
+
 /// One authenticator in a list.
 pub(super) struct BoundRow {
     pub(super) id: String,

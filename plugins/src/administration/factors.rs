@@ -2,7 +2,8 @@
 
 use super::{AdminError, Administration, Reply};
 use crate::audit::{Event, EventKind};
-use crate::authenticator::AuthenticatorSummary;
+use crate::authenticator::{AuthenticatorSummary, token_file};
+use crate::store::StoreError;
 
 impl Administration {
     pub(super) async fn list_factors(&self, name: &str) -> Result<Reply, AdminError> {
@@ -17,12 +18,27 @@ impl Administration {
         let _turn = self.turn.lock().await;
         let record = self.find(name).await?;
         let removed = self.authenticators.unbind_all(&record.id).await?;
+        self.lockout.distrust(&record.id).await?;
         self.lockout.lift(&record.id).await?;
         let ended = self.end_all(&record.id).await?;
         let event = Event::new(EventKind::FactorRemoved).principal(&record.id);
         let event = event.account(&record.name).with("by", "administrator");
         self.audit.record(&event.with("removed", removed));
         Ok(Reply::Ended { ended })
+    }
+
+    /// Takes hardware tokens in, which people then bind by serial number and two codes.
+    pub(super) async fn import_tokens(&self, text: &str) -> Result<Reply, AdminError> {
+        let tokens = token_file::read(text).map_err(AdminError::Refuse)?;
+        self.authenticators.import(&tokens).await.map_err(|error| match error {
+            StoreError::Taken => AdminError::Refuse(
+                "one of these serial numbers is there already; nothing was imported".into(),
+            ),
+            error => error.into(),
+        })?;
+        let event = Event::new(EventKind::TokensImported).with("count", tokens.len());
+        self.audit.record(&event);
+        Ok(Reply::Sealed { sealed: tokens.len() })
     }
 
     /// Makes a new key for secrets in the store, and encrypts with it what is long-lived.

@@ -243,6 +243,8 @@ kinds! {
     ApprovalUsed = "authz_approval_used", Info;
     /// An authenticator was bound.
     FactorAdded = "authn_factor_added", Warning;
+    /// Hardware tokens were imported.
+    TokensImported = "authn_tokens_imported", Info;
     /// An authenticator was removed.
     FactorRemoved = "authn_factor_removed", Warning;
     /// Recovery codes were made anew, or one was used.

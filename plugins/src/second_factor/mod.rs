@@ -281,6 +281,19 @@ impl SecondFactors {
         }
     }
 
+    /// Counts a guess at codes that is looked at elsewhere; `None`: it must not be looked at.
+    pub(crate) async fn count_guess(
+        &self,
+        record: &PrincipalRecord,
+        guesser: Guesser<'_>,
+    ) -> Result<Option<()>, ProveError> {
+        let (name, cookie) = (record.name.key(), guesser.device_cookie);
+        let turn = self.lockout.turn(Guess::Totp, &name, Some(record), cookie, true).await?;
+        let attempt = self.lockout.count(turn, true).await?;
+        self.note_locked(&attempt, Guess::Totp, guesser);
+        Ok((attempt.admission == Admission::Check).then_some(()))
+    }
+
     /// Looks at a code without a challenge: whoever gives it is signed in, and unbinds what made it.
     /// Counted at the account like any other.
     ///

@@ -269,6 +269,27 @@ pub trait AuthenticatorStore: Send + Sync {
         used: Option<Timestamp>,
     ) -> Result<bool, StoreError>;
 
+    /// Adds tokens that are nobody's yet, all or none: each is a serial number and its secret.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when one of them is there already.
+    async fn add_tokens(
+        &self,
+        tokens: &[(String, Vec<u8>)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The secret of a token that is nobody's yet.
+    async fn token(&self, serial: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Makes a token somebody's, unless it is already, or they have `most` of its kind: `false`.
+    async fn bind_token(
+        &self,
+        serial: &str,
+        record: &AuthenticatorRecord,
+        most: usize,
+    ) -> Result<bool, StoreError>;
+
     /// Gives it another name; `false`: this principal has no such.
     async fn rename(&self, id: &str, principal_id: &str, name: &str) -> Result<bool, StoreError>;
 
