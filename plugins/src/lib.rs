@@ -9,6 +9,7 @@
 pub mod access;
 pub mod account;
 pub mod administration;
+pub mod appeal;
 pub mod audit;
 pub mod authenticator;
 pub mod captcha;

@@ -268,6 +268,8 @@ impl Change {
 fn print(reply: &Reply) {
     match reply {
         Reply::Account(record) => print_account(record),
+        // `doorward appeal` prints these itself.
+        Reply::Appeals { .. } | Reply::Appeal { .. } => {}
         Reply::Accounts { accounts } => accounts.iter().for_each(print_account_line),
         Reply::Sessions { sessions } => sessions.iter().for_each(print_session),
         Reply::Keys { keys } => {

@@ -23,11 +23,11 @@ use super::api::read;
 use super::captcha::Solved;
 use super::pages::{AuthenticatorsPage, BindPage, BoundRow, RecoveryCodesPage, qr_code, render};
 use super::step_up::prove_first;
-use super::text::{FactorTexts, Texts};
+use super::text::{AppealTexts, FactorTexts, Texts};
 use super::text_code::Told;
 use super::{Desk, Visit, add_cookie, device, json as answer};
 
-const PURPOSE: &str = "authenticators";
+pub(super) const PURPOSE: &str = "authenticators";
 const BIND: &str = "bind-app";
 pub(super) const PAGE: &str = "/.doorward/account/authenticators";
 const BIND_PAGE: &str = "/.doorward/account/authenticators/bind";
@@ -89,6 +89,7 @@ pub(super) async fn page(
         "unbound" => f.unbound,
         "resynced" => f.resynced,
         "saved" => f.saved,
+        "stopped" => AppealTexts::of(visit.language).stopped,
         _ => "",
     };
     show(&desk, &visit, session, Told { notice: notice.to_owned(), ..Told::default() }).await
@@ -110,11 +111,18 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
             .used
             .map_or_else(|| f.never_used.to_owned(), |used| t.activity(visit.now.since(used))),
     });
+    let appeal = match desk.services.appeals.open_of(&record.id).await {
+        Ok(appeal) => appeal.map(|appeal| appeal.id),
+        Err(error) => return refuse(desk, visit, session, &error.into(), PAGE).await,
+    };
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
     let page = AuthenticatorsPage {
         t,
         f,
+        a: AppealTexts::of(visit.language),
+        appeal: appeal.as_deref(),
+        appeals: desk.services.config.appeal.enabled,
         notice: &told.notice,
         error: &told.error,
         code,

@@ -13,6 +13,7 @@
 
 mod account;
 mod api;
+mod appeal;
 mod authenticators;
 pub(crate) mod captcha;
 mod device;
@@ -183,6 +184,15 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
         .route("/.doorward/account/authenticators/distrust", post(authenticators::distrust))
         .route("/.doorward/account/authenticators/token", get(tokens::page).post(tokens::submit))
+        .route("/.doorward/account/authenticators/stop-appeal", post(appeal::stop))
+        .route(
+            appeal::PAGE,
+            get(appeal::page)
+                .post(appeal::submit)
+                // What comes in is bounded where it is read.
+                .layer(axum::extract::DefaultBodyLimit::disable()),
+        )
+        .route("/.doorward/appeal/progress", get(appeal::progress))
         .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
         .route(
             "/.doorward/account/authenticators/recovery-codes",
@@ -261,7 +271,11 @@ pub(crate) async fn visit(
         tokio::time::sleep(BUSY_PAUSE).await;
         return Err(refusal);
     }
-    let body = body.read(BODY_BYTES_MAX, worker).await.map_err(Refusal::new)?;
+    let bytes_max = match cx.path() == appeal::PAGE && cx.head.method == Method::POST {
+        true => appeal_bytes_max(gate, cx).await,
+        false => BODY_BYTES_MAX,
+    };
+    let body = body.read(bytes_max, worker).await.map_err(Refusal::new)?;
     let head = take_head(cx);
     let domain = gate.services.config.session.cookie_domain.as_deref();
     let visit = Visit {
@@ -291,6 +305,16 @@ pub(crate) async fn visit(
     // A handler that panicked has answered nothing; the person may try again.
     let Ok(Ok(response)) = answered else { return Err(Refusal::new(Problem::Internal)) };
     Ok(response.map(Source::Portal))
+}
+
+/// How much of an appeal is read.
+async fn appeal_bytes_max(gate: &crate::gate::Shared, cx: &RequestContext) -> u64 {
+    let (services, token) = (Arc::clone(&gate.services), cx.cookies.pending.clone());
+    let is_signed_in = cx.session.is_some();
+    let asked = async move {
+        appeal::bytes_max(&services, (is_signed_in, token.as_deref()), BODY_BYTES_MAX).await
+    };
+    gate.office.spawn(asked).await.unwrap_or(BODY_BYTES_MAX)
 }
 
 /// Is there time for a program's sign-in?

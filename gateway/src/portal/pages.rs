@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use doorward_plugins::Problem;
 use doorward_plugins::account::Protection;
+use doorward_plugins::appeal::AppealState;
 use doorward_plugins::second_factor::Way;
 use fast_qr::ECL;
 use fast_qr::convert::Builder as _;
@@ -16,7 +17,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::captcha::CaptchaPart;
 use super::language::Language;
-use super::text::{FactorTexts, Texts, explain};
+use super::text::{AppealTexts, FactorTexts, Texts, explain};
 use super::webauthn::KeyPart;
 
 /// The sign-in form, main or sub-user's.
@@ -85,6 +86,9 @@ pub(super) struct SecondStepPage<'a> {
     pub(super) f: &'static FactorTexts,
     pub(super) name: &'a str,
     pub(super) notice: &'a str,
+    pub(super) a: &'static AppealTexts,
+    /// May somebody appeal who has lost them all?
+    pub(super) appeals: bool,
     pub(super) error: &'a str,
     pub(super) code: &'a str,
     pub(super) way: Option<Way>,
@@ -166,6 +170,11 @@ pub(super) struct AuthenticatorsPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
     pub(super) notice: &'a str,
+    pub(super) a: &'static AppealTexts,
+    /// Somebody has asked to have these removed.
+    pub(super) appeal: Option<&'a str>,
+    /// May somebody appeal who has lost them all?
+    pub(super) appeals: bool,
     pub(super) error: &'a str,
     pub(super) code: &'a str,
     pub(super) bound: &'a [BoundRow],
@@ -214,6 +223,34 @@ pub(super) struct RecoveryCodesPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
     pub(super) codes: &'a [zeroize::Zeroizing<String>],
+}
+
+/// The form of an appeal.
+#[derive(Template)]
+#[template(path = "appeal.html")]
+pub(super) struct AppealPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) a: &'static AppealTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) contact: &'a str,
+    /// How many documents may come with it, and how large they may be.
+    pub(super) documents: usize,
+    pub(super) document_bytes: usize,
+    pub(super) wait: std::time::Duration,
+}
+
+/// How far an appeal is.
+#[derive(Template)]
+#[template(path = "appeal_progress.html")]
+pub(super) struct AppealProgressPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) a: &'static AppealTexts,
+    pub(super) id: &'a str,
+    pub(super) state: AppealState,
+    pub(super) created: &'a str,
+    pub(super) effective: Option<&'a str>,
 }
 
 /// A QR code as SVG; nothing if the text does not fit one.

@@ -18,7 +18,7 @@ use super::api::{describe, read};
 use super::captcha::{Policy, Solved};
 use super::pages::{BindPage, SecondStepPage, qr_code, render};
 use super::sign_in::give_cookies;
-use super::text::{FactorTexts, Texts};
+use super::text::{AppealTexts, FactorTexts, Texts};
 use super::text_code::{self, Told};
 use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
@@ -211,6 +211,8 @@ async fn show(desk: &Desk, visit: &Visit, (place, way): (&str, &str), told: Told
     let page = SecondStepPage {
         t: Texts::of(visit.language),
         f: FactorTexts::of(visit.language),
+        a: AppealTexts::of(visit.language),
+        appeals: desk.services.config.appeal.enabled,
         error: &told.error,
         notice: &told.notice,
         code,

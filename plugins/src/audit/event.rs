@@ -243,6 +243,10 @@ kinds! {
     ApprovalUsed = "authz_approval_used", Info;
     /// An authenticator was bound.
     FactorAdded = "authn_factor_added", Warning;
+    /// Somebody appealed who has lost every second factor.
+    AppealLodged = "authn_appeal_lodged", Warning;
+    /// An appeal was granted, refused or stopped.
+    AppealDecided = "authn_appeal_decided", Warning;
     /// Hardware tokens were imported.
     TokensImported = "authn_tokens_imported", Info;
     /// An authenticator was removed.

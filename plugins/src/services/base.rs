@@ -7,6 +7,7 @@ use doorward_certs::vault::Vault;
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
 use crate::administration::Administration;
+use crate::appeal::Appeals;
 use crate::audit::Audit;
 use crate::authenticator::webauthn::Keys;
 use crate::certificate::CertificateSessions;
@@ -23,7 +24,7 @@ use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::AccountStore;
+use crate::store::{AccountStore, AppealStore};
 use crate::stuffing::Stuffing;
 
 /// What the ways in, and administration, have in common.
@@ -46,6 +47,7 @@ impl Base {
         &self,
         assertions: Arc<Assertions>,
         vault: Arc<Vault>,
+        appeals: Arc<Appeals>,
     ) -> Administration {
         Administration {
             accounts: Arc::clone(&self.accounts),
@@ -58,6 +60,7 @@ impl Base {
             lockout: Arc::clone(&self.lockout),
             authenticators: Arc::clone(&self.second.authenticators),
             vault,
+            appeals,
             turn: Arc::clone(&self.turn),
         }
     }
@@ -94,6 +97,26 @@ impl Base {
             approvals,
             audit: Arc::clone(&self.audit),
             alerts: Arc::clone(&self.alerts),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    pub(super) fn appeals(
+        &self,
+        rules: &doorward_config::Appeal,
+        (store, vault): (Arc<dyn AppealStore>, Arc<Vault>),
+    ) -> Appeals {
+        Appeals {
+            rules: rules.clone(),
+            store,
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            authenticators: Arc::clone(&self.second.authenticators),
+            lockout: Arc::clone(&self.lockout),
+            vault,
+            alerts: Arc::clone(&self.alerts),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
             turn: Arc::clone(&self.turn),
         }
     }

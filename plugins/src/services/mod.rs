@@ -17,6 +17,7 @@ use crate::account::password::{HashError, PasswordHasher};
 use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
 use crate::administration::Administration;
+use crate::appeal::Appeals;
 use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
@@ -38,7 +39,7 @@ use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, SqliteStore, StoreError};
+use crate::store::{AccountStore, AppealStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
 use base::Base;
 use lock::lock_store;
@@ -81,6 +82,8 @@ pub struct Services {
     pub holds: Arc<Holds>,
     /// Changes people's own second factors.
     pub factor_change: FactorChange,
+    /// Takes appeals of people who have lost every second factor.
+    pub appeals: Arc<Appeals>,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -171,7 +174,10 @@ impl Services {
             turn: Arc::default(),
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = base.administration(Arc::clone(&assertions), vault);
+        let sealed = (store.clone() as Arc<dyn AppealStore>, Arc::clone(&vault));
+        let appeals = Arc::new(base.appeals(&config.appeal, sealed));
+        let administration =
+            base.administration(Arc::clone(&assertions), vault, Arc::clone(&appeals));
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
@@ -196,6 +202,7 @@ impl Services {
             approvals,
             holds,
             factor_change,
+            appeals,
             password_change,
             certificates,
             notify: messages.notify,
@@ -263,6 +270,9 @@ impl Services {
             if let Err(error) = swept {
                 tracing::error!(event = "store_write_failed", %error, "what is over stays in the store");
             }
+        }
+        if let Err(error) = self.appeals.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "granted appeals wait");
         }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));

@@ -18,6 +18,7 @@ use doorward_config::Lockout as Rules;
 
 use crate::account::name::NameKey;
 use crate::account::{PrincipalRecord, State};
+use crate::appeal::{AppealRecord, AppealState};
 use crate::audit::Record;
 use crate::authenticator::{AuthenticatorRecord, Kind};
 use crate::challenge::ChallengeRecord;
@@ -365,4 +366,38 @@ pub trait HoldStore: Send + Sync {
 
     /// Forgets those whose time is over.
     async fn prune_held(&self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Records: appeals of people who have lost every second factor.
+#[async_trait]
+pub trait AppealStore: Send + Sync {
+    /// Adds an appeal, unless `open_max` wait for a decision: `false`.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the principal has one that is not over.
+    async fn lodge(&self, record: &AppealRecord, open_max: u32) -> Result<bool, StoreError>;
+
+    /// The appeal of this id.
+    async fn appeal(&self, id: &str) -> Result<Option<AppealRecord>, StoreError>;
+
+    /// The first thousand, oldest first, without what they say: all, or those that are not over.
+    async fn appeals(&self, open_only: bool) -> Result<Vec<AppealRecord>, StoreError>;
+
+    /// The one of a principal that is not over.
+    async fn open_appeal(&self, principal_id: &str) -> Result<Option<AppealRecord>, StoreError>;
+
+    /// Moves an appeal from one state to another; `false`: it is in another. Exactly one caller
+    /// gets `true`.
+    async fn decide(
+        &self,
+        id: &str,
+        step: (AppealState, AppealState),
+        at: (Timestamp, Option<Timestamp>),
+    ) -> Result<bool, StoreError>;
+
+    /// Some of those that were granted and take effect by `now`.
+    async fn due_appeals(&self, now: Timestamp) -> Result<Vec<AppealRecord>, StoreError>;
+
+    /// Forgets those that were decided before this time and are over.
+    async fn prune_appeals(&self, decided_before: Timestamp) -> Result<(), StoreError>;
 }

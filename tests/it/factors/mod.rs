@@ -1,5 +1,6 @@
 //! What people do about their own second factors: bind, use, lose, remove; and what that asks for.
 
+mod appeals;
 mod recovery;
 mod tokens;
 
