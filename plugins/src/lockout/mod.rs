@@ -12,6 +12,8 @@
 //! Not here: what a captcha is (`captcha`), how fast one client may ask (`rate_limit`).
 
 mod device;
+mod devices;
+mod summary;
 mod tally;
 
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::{GuessStore, StoreError};
 
 pub use device::DeviceId;
+pub use devices::TrustedDevice;
+pub use summary::{LockState, TallySummary};
 pub use tally::{Admission, Tally};
 
 use device::DeviceCookies;
@@ -100,62 +104,6 @@ pub struct SignedInDevice<'a> {
     pub active: Timestamp,
     /// When it is forgotten.
     pub expires: Timestamp,
-}
-
-/// A browser that is not asked for a second factor at sign-in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedDevice {
-    /// Which.
-    pub id: DeviceId,
-    /// What the client said it is.
-    pub name: String,
-    /// Until when.
-    pub until: Timestamp,
-}
-
-/// A tally as it is told to administrators.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TallySummary {
-    /// Whose.
-    pub account: String,
-    /// At what.
-    pub kind: Guess,
-    /// Did one known browser make these guesses? If not all others did, together.
-    pub known_device: bool,
-    /// Guesses counted in the window; zero if it is over.
-    pub in_window: u32,
-    /// Guesses in a row.
-    pub in_row: u32,
-    /// When the window ends, and the lock with it.
-    pub until: Timestamp,
-    /// What follows for the next guess.
-    pub state: LockState,
-}
-
-/// What follows for the next guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LockState {
-    /// It is checked if a captcha was solved.
-    Captcha,
-    /// It is wrong until the lock is lifted or the password set.
-    Disabled,
-    /// It is wrong until the window ends.
-    Locked,
-    /// It is checked.
-    Open,
-}
-
-impl LockState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Captcha => "captcha",
-            Self::Disabled => "disabled",
-            Self::Locked => "locked",
-            Self::Open => "open",
-        }
-    }
 }
 
 /// Why a guess is not looked at.
@@ -373,24 +321,6 @@ impl Lockout {
         self.store.succeed(&TallyKey { subject, known: true, kind, device: None }, None).await
     }
 
-    /// What is counted for a principal, by everybody.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn show(&self, record: &PrincipalRecord) -> Result<Vec<TallySummary>, StoreError> {
-        let tallies = self.store.tallies(&record.id).await?;
-        let account = record.name.to_string();
-        Ok(tallies.iter().map(|(key, tally)| self.summary(&account, key, tally)).collect())
-    }
-
-    /// Ids of principals for whom something is counted.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn subjects(&self) -> Result<Vec<String>, StoreError> {
-        self.store.guessed_at().await
-    }
-
     /// Forgets all that is counted for a principal, by everybody. Gives how many tallies it was.
     ///
     /// # Errors
@@ -418,81 +348,6 @@ impl Lockout {
         }
     }
 
-    /// Knows a browser from now on that has signed in without a guess, by a key. Gives the value of
-    /// its new cookie and how long that holds, if browsers are to be known.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn know(
-        &self,
-        principal_id: &str,
-        cookie: Option<&str>,
-    ) -> Result<Option<(String, Duration)>, StoreError> {
-        let subject = principal_id.to_owned();
-        let key = TallyKey { subject, known: true, kind: Guess::Password, device: None };
-        let attempt = Attempt {
-            key,
-            admission: Admission::Check,
-            tally: Tally::default(),
-            counted: false,
-            _permit: None,
-        };
-        self.succeed(attempt, cookie).await
-    }
-
-    /// Trusts the browser with this cookie, which it has just got, not to be asked for a second
-    /// factor at sign-in for this time.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn trust(
-        &self,
-        principal_id: &str,
-        cookie: &str,
-        (name, life): (&str, Duration),
-    ) -> Result<(), StoreError> {
-        let Some(device) = self.device(Some(cookie)) else { return Ok(()) };
-        let named = (name, self.clock.now() + life);
-        self.store.trust_device(&device, principal_id, named).await
-    }
-
-    /// Is the browser with this cookie trusted for this principal?
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn trusts(
-        &self,
-        principal_id: &str,
-        cookie: Option<&str>,
-    ) -> Result<bool, StoreError> {
-        let Some(device) = self.device(cookie) else { return Ok(false) };
-        Ok(self.trusted(principal_id).await?.iter().any(|trusted| trusted.id == device))
-    }
-
-    /// The browsers that are trusted for a principal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn trusted(&self, principal_id: &str) -> Result<Vec<TrustedDevice>, StoreError> {
-        self.store.trusted_devices(principal_id, self.clock.now()).await
-    }
-
-    /// From now on no browser is trusted for this principal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn distrust(&self, principal_id: &str) -> Result<(), StoreError> {
-        self.store.distrust_devices(principal_id).await
-    }
-
-    /// From now on no browser is known to have signed in as this principal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError> {
-        self.store.forget_devices(principal_id).await
-    }
-
     /// Forgets what has no consequence any more, and what does not fit.
     ///
     /// # Errors
@@ -518,30 +373,6 @@ impl Lockout {
     /// by how many guesses they are good for until a captcha is needed. So everybody needs one.
     fn is_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
-    }
-
-    fn summary(&self, account: &str, key: &TallyKey, tally: &Tally) -> TallySummary {
-        let now = self.clock.now();
-        let until = tally.until(&self.rules);
-        let in_window = if now < until { tally.in_window } else { 0 };
-        let state = if tally.is_disabled(&self.rules) {
-            LockState::Disabled
-        } else if tally.is_locked(&self.rules, now) {
-            LockState::Locked
-        } else if in_window >= self.rules.captcha_after {
-            LockState::Captcha
-        } else {
-            LockState::Open
-        };
-        TallySummary {
-            account: account.to_owned(),
-            kind: key.kind,
-            known_device: key.device.is_some(),
-            in_window,
-            in_row: tally.in_row,
-            until,
-            state,
-        }
     }
 
     fn refuse_without_captcha(&self) -> Result<(), GuessError> {
