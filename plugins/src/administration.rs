@@ -122,6 +122,11 @@ pub enum Reply {
         /// What it says.
         statement: Statement,
     },
+    /// How many tokens were imported.
+    Imported {
+        /// The count.
+        imported: usize,
+    },
     /// How many secrets were encrypted anew.
     Sealed {
         /// The count.

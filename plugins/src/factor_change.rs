@@ -1,7 +1,8 @@
 //! What people change about their own second factors, and what their account asks for.
 //!
-//! All of it needs a session that proved lately who it is (`Approvals::may_change_account`), asked
-//! here and not only by the pages; and the owner is told of all of it.
+//! What weakens or widens what guards an account needs a session that proved lately who it is
+//! (`Approvals::may_change_account`), asked here and not only by the pages; and the owner is told of
+//! it. A name, a clock that is followed by two codes, and trusting no browser any more need none.
 
 use std::sync::Arc;
 

@@ -292,7 +292,8 @@ fn print(reply: &Reply) {
                 say(&format!("{}  {}  {}  {used}", factor.id, factor.kind.as_str(), factor.name));
             }
         }
-        Reply::Sealed { sealed } => say(&format!("{sealed} secrets were encrypted")),
+        Reply::Sealed { sealed } => say(&format!("{sealed} secrets are encrypted anew")),
+        Reply::Imported { imported } => say(&format!("{imported} tokens were imported")),
         Reply::Ended { ended } => {
             say(&format!("{ended} session{} ended", if *ended == 1 { "" } else { "s" }))
         }
@@ -305,15 +306,25 @@ fn print_account(record: &PrincipalRecord) {
     let idle = record.idle_secs.map_or("the configuration's".to_owned(), |secs| {
         format_duration(std::time::Duration::from_secs(secs))
     });
+    let protection = match (record.protection.login, record.protection.operations) {
+        (true, true) => "sign-in and operations",
+        (true, false) => "sign-in",
+        (false, true) => "operations",
+        (false, false) => "-",
+    };
+    let protection = protection.to_owned();
     for (label, value) in [
         ("name", record.name.to_string()),
         ("id", record.id.clone()),
         ("state", state(record).to_owned()),
         ("display name", record.display_name.clone().unwrap_or_else(none)),
         ("e-mail", record.email.clone().unwrap_or_else(none)),
+        ("safety e-mail", record.security_email.clone().unwrap_or_else(none)),
+        ("phone", record.phone.clone().unwrap_or_else(none)),
         ("roles", list(&record.roles)),
         ("groups", list(&record.groups)),
         ("idle time", idle),
+        ("protection", protection),
         ("verification", record.verification.as_str().to_owned()),
     ] {
         say(&format!("{label:13} {}", tame(&value)));
@@ -360,10 +371,11 @@ fn print_lock(lock: &TallySummary) {
         _ => format!(", for {} more", format_duration(std::time::Duration::from_secs(left))),
     };
     say(&format!(
-        "{:32} {:9} {} wrong{until}; {} in a row; {}",
+        "{:32} {:9} {} wrong at the {}{until}; {} in a row; {}",
         lock.account,
         lock.state.as_str(),
         lock.in_window,
+        lock.kind.as_str(),
         lock.in_row,
         if lock.known_device { "one known browser" } else { "everybody else" },
     ));

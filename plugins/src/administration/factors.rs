@@ -38,7 +38,7 @@ impl Administration {
         })?;
         let event = Event::new(EventKind::TokensImported).with("count", tokens.len());
         self.audit.record(&event);
-        Ok(Reply::Sealed { sealed: tokens.len() })
+        Ok(Reply::Imported { imported: tokens.len() })
     }
 
     /// Makes a new key for secrets in the store, and encrypts with it what is long-lived.

@@ -157,6 +157,7 @@ impl Services {
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
+        verify_vault(&*accounts, &vault).await.map_err(failed)?;
         let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
         let counts = (&lockout, &audit);
         let (second, keys) = second_factors(&config, &store, &vault, &clock, counts, &messages)?;
@@ -296,6 +297,23 @@ impl Services {
         self.audit.close().await;
         self.store.close().await;
     }
+}
+
+/// Says so if the vault is not the one that this store's secrets were encrypted with. The gate goes
+/// on: who needs none of them is not to be locked out.
+async fn verify_vault(accounts: &dyn AccountStore, vault: &Vault) -> Result<(), StoreError> {
+    const PLACE: &str = "vault check";
+    let sealed = vault.seal(PLACE, b"the vault of this store");
+    let sealed = sealed.map_err(|error| StoreError::Failed(Box::new(error)))?;
+    let kept = accounts.secret("vault-check", &sealed).await?;
+    if vault.unseal(PLACE, &kept).is_err() {
+        tracing::error!(
+            event = "vault_lost",
+            "second_factor.key_file is not the one of this store: nobody's authenticator works. \
+             Put the right file back, or remove factors by `doorward factor reset`"
+        );
+    }
+    Ok(())
 }
 
 /// The secret of this name: 32 random bytes, made when it is first asked for.

@@ -41,7 +41,7 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be read; nothing was changed.
-    #[error("the store holds a {0} that cannot be read")]
+    #[error("the store holds something that cannot be read: {0}")]
     Corrupt(&'static str),
     /// The store did not answer in time.
     #[error("the store did not answer in time")]
