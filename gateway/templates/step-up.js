@@ -44,7 +44,8 @@ const STYLE = `
   }`;
 
 const plainFetch = globalThis.fetch.bind(globalThis);
-const words = () => WORDS[(document.documentElement.lang || navigator.language).startsWith("zh") ? "zh" : "en"];
+const language = () => ((document.documentElement.lang || navigator.language).startsWith("zh") ? "zh" : "en");
+const words = () => WORDS[language()];
 
 /** An element with text or children. */
 function make(name, attributes = {}, ...children) {
@@ -60,19 +61,25 @@ function make(name, attributes = {}, ...children) {
 /** Opens a dialog with this content; `fill` gets what closes it with a result. */
 function open(fill) {
   return new Promise((resolve) => {
-    const host = make("div");
+    // Its own element and shadow, so that no style of the console's reaches it, nor of its the
+    // console; a constructed style sheet, because policies forbid styles in pages.
+    const host = make("doorward-step-up");
     const root = host.attachShadow({ mode: "open" });
     const style = new CSSStyleSheet();
     style.replaceSync(STYLE);
     root.adoptedStyleSheets = [style];
-    const dialog = make("dialog", { "aria-labelledby": "title" });
-    const close = (result) => { host.remove(); resolve(result); };
-    dialog.addEventListener("cancel", () => close(false));
+    const dialog = make("dialog", { "aria-labelledby": "title", lang: language() });
+    const close = (result) => {
+      // Closing gives the focus back to where it was; removing alone would not.
+      dialog.close();
+      host.remove();
+      resolve(result);
+    };
+    dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(false); });
     root.append(dialog);
     document.body.append(host);
-    fill(dialog, close);
     dialog.showModal();
-    dialog.querySelector("[autofocus]")?.focus();
+    fill(dialog, close);
   });
 }
 
@@ -83,22 +90,52 @@ async function call(path, body) {
   return plainFetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
 }
 
+/** What is approved, in words. */
+function operation(asked, w) {
+  const facts = make("dl");
+  const add = (name, value) => facts.append(make("dt", {}, name), make("dd", {}, value));
+  if (asked.label) add(w.operation, asked.label);
+  add(w.request, `${asked.method} ${asked.path}`);
+  for (const { name, value } of asked.fields) add(name, value);
+  return facts;
+}
+
+/** Where what they know, or have, is typed. */
+function field(way) {
+  const input = make("input", { id: "code", required: "", spellcheck: "false", "aria-describedby": "alert" });
+  input.autocomplete = way === "password" ? "current-password" : way === "recovery-code" ? "off" : "one-time-code";
+  if (way === "password") input.type = "password";
+  else if (way !== "recovery-code") input.inputMode = "numeric";
+  return input;
+}
+
 /** Asks the person to approve; true if they did. */
-async function approve(api, challenge) {
+async function approve(challenge) {
+  // Built here: where a code goes is nothing that an answer may say.
+  const api = `/.doorward/api/v1/step-up/${encodeURIComponent(challenge)}`;
   const found = await call(api);
   if (!found.ok) return false;
   const asked = await found.json();
   const w = words();
   return open((dialog, close) => {
-    const alert = make("p", { role: "alert" });
+    const alert = make("p", { role: "alert", id: "alert" });
     const status = make("p", { role: "status" });
+    const content = make("div");
+    const cancel = make("button", { type: "button", onclick: () => close(false) }, w.cancel);
+    const tell = (error, notice = "") => { alert.textContent = error; status.textContent = notice; };
     const give = async (way, code) => {
-      alert.textContent = status.textContent = "";
       const answer = await call(api, { way, code });
       if (answer.ok) return close(true);
-      if (answer.status === 410 || answer.status === 401) { alert.textContent = w.over; return undefined; }
-      alert.textContent = answer.status === 403 ? w.wrong : w.failed;
-      return undefined;
+      if (answer.status === 410 || answer.status === 401) {
+        // Nothing that is typed is right any more.
+        content.replaceChildren();
+        tell(w.over);
+        return cancel.focus();
+      }
+      tell(answer.status === 403 ? w.wrong : w.failed);
+      const input = content.querySelector("input");
+      input?.setAttribute("aria-invalid", "true");
+      return input?.select();
     };
     const useKey = async () => {
       const { answerOf } = await import("/.doorward/webauthn.js");
@@ -106,80 +143,84 @@ async function approve(api, challenge) {
       if (!options.ok) throw new Error(String(options.status));
       await give("webauthn", JSON.stringify(await answerOf(await options.json())));
     };
-    const guarded = (work) => () => work().catch(() => { alert.textContent = w.failed; });
+    const send = async () => {
+      const sent = await call(`${api}/send`, {});
+      if (sent.ok) tell("", w.sent);
+      else tell(sent.status === 429 ? w.later : w.failed);
+    };
+    const guarded = (work) => () => { tell(""); work().catch(() => tell(w.failed)); };
     const show = (way) => {
-      const others = asked.ways.filter((one) => one !== way);
-      const input = make("input", { id: "code", name: "code", required: "", autocomplete: way === "password" ? "current-password" : "one-time-code", autofocus: "", spellcheck: "false" });
-      if (way === "password") input.type = "password";
-      else if (way !== "recovery-code") input.inputMode = "numeric";
-      const facts = make("dl");
-      if (asked.label) facts.append(make("dt", {}, w.operation), make("dd", {}, asked.label));
-      facts.append(make("dt", {}, w.request), make("dd", {}, `${asked.method} ${asked.path}`));
-      for (const { name, value } of asked.fields) facts.append(make("dt", {}, name), make("dd", {}, value));
-      const form = make("form", { onsubmit: (event) => { event.preventDefault(); guarded(() => (way === "webauthn" ? useKey() : give(way, input.value)))(); } });
-      if (way !== "webauthn") form.append(make("label", { for: "code" }, w[way]), input);
-      form.append(make("button", { class: "main", ...(way === "webauthn" ? { autofocus: "" } : {}) }, way === "webauthn" ? w.key : w.approve));
-      if (way === "text-message") {
-        form.append(make("button", { type: "button", onclick: guarded(async () => {
-          const sent = await call(`${api}/send`, {});
-          status.textContent = sent.ok ? w.sent : "";
-          alert.textContent = sent.ok ? "" : sent.status === 429 ? w.later : w.failed;
-        }) }, w.send));
-      }
-      for (const other of others) {
+      const byKey = way === "webauthn";
+      const input = field(way);
+      const answer = guarded(() => (byKey ? useKey() : give(way, input.value)));
+      const form = make("form", { onsubmit: (event) => { event.preventDefault(); answer(); } });
+      const main = make("button", { class: "main" }, byKey ? w.key : w.approve);
+      if (!byKey) form.append(make("label", { for: "code" }, w[way]), input);
+      form.append(main);
+      if (way === "text-message") form.append(make("button", { type: "button", onclick: guarded(send) }, w.send));
+      for (const other of asked.ways.filter((one) => one !== way)) {
         form.append(make("button", { type: "button", onclick: () => show(other) }, other === "webauthn" ? w.key : `${w.other}: ${w[other]}`));
       }
-      form.append(make("button", { type: "button", onclick: () => close(false) }, w.cancel));
-      dialog.replaceChildren(make("h2", { id: "title" }, w.title), facts);
-      if (asked.once) dialog.append(make("p", {}, w.once));
-      dialog.append(alert, status, form);
-      dialog.querySelector("[autofocus]")?.focus();
+      tell("");
+      content.replaceChildren(form);
+      (byKey ? main : input).focus();
     };
+    dialog.append(make("h2", { id: "title" }, w.title), operation(asked, w));
+    if (asked.once) dialog.append(make("p", {}, w.once));
+    dialog.append(alert, status, content, cancel);
     show(asked.ways[0]);
   });
 }
 
 /** Asks the person to sign in again, in another window; true when they say that they have. */
-function signInAgain(url) {
+function signInAgain() {
   const w = words();
+  const url = "/.doorward/sign-in?return_to=%2F.doorward%2Faccount";
   return open((dialog, close) => {
-    const signIn = make("button", { type: "button", class: "main", autofocus: "", onclick: () => window.open(url, "_blank", "noopener") }, w.signIn);
+    const signIn = make("button", { type: "button", class: "main", onclick: () => window.open(url, "_blank", "noopener") }, w.signIn);
     const goOn = make("button", { type: "button", onclick: () => close(true) }, w.goOn);
     const cancel = make("button", { type: "button", onclick: () => close(false) }, w.cancel);
     dialog.append(make("h2", { id: "title" }, w.ended), make("p", {}, w.again), signIn, goOn, cancel);
+    signIn.focus();
   });
 }
 
 /** What the gate asks for, if this is its answer and it asks for anything. */
 async function demandOf(answer) {
   const kind = answer.headers.get("content-type") ?? "";
-  if (answer.status !== 401 || !kind.startsWith("application/problem+json")) return null;
+  // Another host may say what it likes: nobody is asked for a code because of it.
+  const ours = new URL(answer.url || location.href, location.href).origin === location.origin;
+  if (!ours || answer.status !== 401 || !kind.startsWith("application/problem+json")) return null;
   const problem = await answer.clone().json().catch(() => ({}));
   if (problem.type === "urn:doorward:problem:step-up-required" && problem.challenge) {
-    return () => approve(problem.step_up_api, problem.challenge);
+    return () => approve(problem.challenge);
   }
-  if (problem.type === "urn:doorward:problem:session-required") {
-    return () => signInAgain(`${problem.sign_in_url}?return_to=%2F.doorward%2Faccount`);
-  }
+  if (problem.type === "urn:doorward:problem:session-required") return signInAgain;
   return null;
 }
 
 // One dialog at a time: calls that are refused together wait for each other.
 let turn = Promise.resolve();
 
+// A call may need a sign-in and then an approval; what asks for more than that would ask for ever.
+const ROUNDS = 3;
+
 /** `fetch`, which asks the person for what the gate asks for, and then repeats the call. */
 export async function stepUpFetch(input, init) {
+  // Kept as it is, and a copy sent each time: once sent, its body is gone.
   const request = new Request(input, init);
-  // Before it is sent: afterwards its body is gone.
-  const [second, third] = [request.clone(), request.clone()];
-  const first = await plainFetch(request);
+  const send = () => plainFetch(request.clone());
+  const first = await send();
   if (!(await demandOf(first))) return first;
   const done = turn.then(async () => {
-    // What somebody approved for another call meanwhile may be enough for this one.
-    const again = await plainFetch(second);
-    const demand = await demandOf(again);
-    if (!demand) return again;
-    return (await demand()) ? plainFetch(third) : again;
+    // What somebody did for another call meanwhile may be enough for this one.
+    let answer = await send();
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const demand = await demandOf(answer);
+      if (!demand || !(await demand())) break;
+      answer = await send();
+    }
+    return answer;
   });
   turn = done.catch(() => {});
   return done;

@@ -1,6 +1,6 @@
 //! What people do about their own second factors: bind, use, lose, remove; and what that asks for.
 
-mod recovery;
+pub(crate) mod recovery;
 
 use std::process::Command;
 use std::time::Duration;

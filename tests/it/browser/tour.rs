@@ -1,0 +1,1 @@
+//! Every page of the gate's, in both languages.
