@@ -14,7 +14,7 @@ const WORDS = {
   en: {
     title: "Approve this operation", operation: "Operation", request: "Request", once: "Your approval holds for exactly this request, once.",
     totp: "Six-digit code from your app", "text-message": "Six-digit code from the text message", "recovery-code": "Recovery code", password: "Password",
-    approve: "Approve", cancel: "Cancel", send: "Send me a code", key: "Use a security key or passkey", other: "Use another way",
+    approve: "Approve", cancel: "Cancel", send: "Send me a code", use: { webauthn: "Use a security key or passkey", totp: "Use an authenticator app", "text-message": "Use a code by text message", "recovery-code": "Use a recovery code", password: "Use your password" },
     wrong: "That is not right, or the code was used before.", sent: "A code is on its way.", later: "There was a code a moment ago. Try again in a minute.",
     failed: "This did not work. Try again, or use another way.", over: "This took too long, or there were too many wrong codes. Try the operation again.",
     ended: "Your session has ended", again: "Sign in again in the window that opens, and come back. Nothing is lost here.", signIn: "Sign in", goOn: "Go on",
@@ -22,7 +22,7 @@ const WORDS = {
   zh: {
     title: "确认此操作", operation: "操作", request: "请求", once: "此次确认仅对该请求有效，且仅一次。",
     totp: "验证器应用中的 6 位验证码", "text-message": "短信中的 6 位验证码", "recovery-code": "恢复码", password: "密码",
-    approve: "确认", cancel: "取消", send: "发送验证码", key: "使用安全密钥或通行密钥", other: "使用其他方式",
+    approve: "确认", cancel: "取消", send: "发送验证码", use: { webauthn: "使用安全密钥或通行密钥", totp: "使用验证器应用", "text-message": "使用短信验证码", "recovery-code": "使用恢复码", password: "使用密码" },
     wrong: "验证码不正确，或已被使用。", sent: "验证码已发送。", later: "发送过于频繁，请一分钟后重试。",
     failed: "未能完成，请重试或使用其他方式。", over: "操作超时，或错误次数过多，请重新操作。",
     ended: "会话已结束", again: "请在打开的窗口中重新登录，然后返回。此处的内容不会丢失。", signIn: "登录", goOn: "继续",
@@ -30,7 +30,7 @@ const WORDS = {
 };
 
 const STYLE = `
-  dialog { font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; width: calc(100% - 2rem); padding: 1.5rem; border: 1px solid #8b96a5; border-radius: .75rem; color: #1b2430; background: #fff; }
+  dialog { box-sizing: border-box; font: 1rem/1.5 system-ui, sans-serif; max-width: 26rem; width: calc(100% - 2rem); padding: 1.5rem; border: 1px solid #8b96a5; border-radius: .75rem; color: #1b2430; background: #fff; }
   dialog::backdrop { background: rgb(0 0 0 / .5); }
   h2 { margin: 0 0 1rem; font-size: 1.25rem; }
   dl { margin: 0 0 1rem; } dt { color: #56616f; font-size: .9rem; } dd { margin: 0 0 .5rem; overflow-wrap: anywhere; font-weight: 600; }
@@ -40,6 +40,7 @@ const STYLE = `
   [role=alert]:not(:empty) { color: #b3261e; } [role=status]:not(:empty) { color: #166534; }
   @media (prefers-color-scheme: dark) {
     dialog { color: #e8ecf2; background: #1a2029; } dt { color: #a9b4c2; } input { color: inherit; background: #10141a; }
+:focus-visible { outline-color: #8ab4ff; }
     button { color: #8ab4ff; } button.main { color: #0c1a33; background: #8ab4ff; } [role=alert]:not(:empty) { color: #ffb4ab; } [role=status]:not(:empty) { color: #7ddc9f; }
   }`;
 
@@ -154,12 +155,12 @@ async function approve(challenge) {
       const input = field(way);
       const answer = guarded(() => (byKey ? useKey() : give(way, input.value)));
       const form = make("form", { onsubmit: (event) => { event.preventDefault(); answer(); } });
-      const main = make("button", { class: "main" }, byKey ? w.key : w.approve);
+      const main = make("button", { class: "main" }, byKey ? w.use.webauthn : w.approve);
       if (!byKey) form.append(make("label", { for: "code" }, w[way]), input);
       form.append(main);
       if (way === "text-message") form.append(make("button", { type: "button", onclick: guarded(send) }, w.send));
       for (const other of asked.ways.filter((one) => one !== way)) {
-        form.append(make("button", { type: "button", onclick: () => show(other) }, other === "webauthn" ? w.key : `${w.other}: ${w[other]}`));
+        form.append(make("button", { type: "button", onclick: () => show(other) }, w.use[other]));
       }
       tell("");
       content.replaceChildren(form);

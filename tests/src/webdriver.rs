@@ -88,6 +88,7 @@ impl Chromium {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
             "goog:chromeOptions": {"args": arguments},
+            "goog:loggingPrefs": {"performance": "ALL"},
         }}});
         let answer = client.post_json("/session", &wanted).await.json();
         let session = answer["value"]["sessionId"].as_str();
@@ -223,6 +224,26 @@ impl Chromium {
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let script = format!("return ({expression})");
         self.done("/execute/sync", json!({"script": script, "args": []})).await
+    }
+
+    /// The page that is shown, as it was sent. To be asked once for each page.
+    ///
+    /// # Panics
+    /// When no page was sent since it was asked last.
+    pub async fn sent(&mut self) -> String {
+        let log = self.done("/se/log", json!({"type": "performance"})).await;
+        let entries = log.as_array().unwrap().iter().rev();
+        let events = entries.map(|entry| {
+            let event: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            event["message"].clone()
+        });
+        let documents = events.filter(|event| {
+            event["method"] == "Network.responseReceived" && event["params"]["type"] == "Document"
+        });
+        let id = documents.map(|event| event["params"]["requestId"].clone()).next().unwrap();
+        let body = self.devtools("Network.getResponseBody", json!({"requestId": id})).await;
+        assert_eq!(body["base64Encoded"], false);
+        body["body"].as_str().unwrap().to_owned()
     }
 
     /// Plugs in a virtual authenticator (WebAuthn §11.2), whose owner always agrees and is always

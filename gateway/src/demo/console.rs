@@ -26,8 +26,7 @@ pub(super) async fn start(socket: &Path, services: Arc<Services>) -> Result<(), 
 
 /// What a page of the console may load and do: its own scripts and styles from its own host, none
 /// written into pages. A console that lives with such a policy loses nothing by the gate's script.
-pub const POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'";
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'";
 
 /// Type and text of a part of the single-page console at `/app`: a page whose script calls the
 /// console, and whose forms are sent to it. Its `fetch` is the gate's, which asks for a second

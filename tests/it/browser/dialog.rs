@@ -184,22 +184,26 @@ async fn a_session_that_has_ended_is_begun_again_in_another_window() {
 #[tokio::test]
 async fn another_host_cannot_make_the_dialog_appear() {
     let (mut house, _app) = House::at_the_console().await;
-    let evil = Upstream::replying(|_| {
+    let evil = Upstream::replying(|asked| {
+        let kind = asked.line().rsplit('/').next().unwrap();
         let problem = json!({
-            "type": "urn:doorward:problem:step-up-required", "challenge": "AAAAAAAAAAAAAAAAAAAAAA",
+            "type": format!("urn:doorward:problem:{kind}"), "challenge": "AAAAAAAAAAAAAAAAAAAAAA",
             "step_up_api": "https://evil.example/collect", "sign_in_url": "javascript:alert(1)",
         })
         .to_string();
-        Some(format!("HTTP/1.1 401 Unauthorized\r\naccess-control-allow-origin: https://{PUBLIC_HOST}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{problem}", problem.len()).into())
+        let head = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/problem+json";
+        Some(format!("{head}\r\naccess-control-allow-origin: https://{PUBLIC_HOST}\r\ncontent-length: {}\r\n\r\n{problem}", problem.len()).into())
     })
     .await;
     // Without the console's policy, which would not let it ask at all.
     house.browser.devtools("Page.setBypassCSP", json!({"enabled": true})).await;
     house.go("/app").await;
     let port = evil.address.port();
-    let ask = format!(
-        "fetch('http://localhost:{port}/').then((answer) => answer.status, (error) => String(error))"
-    );
-    assert_eq!(house.browser.evaluate(&ask).await, 401);
-    assert!(!house.browser.has("doorward-step-up").await);
+    for kind in ["step-up-required", "session-required"] {
+        let ask = format!(
+            "fetch('http://localhost:{port}/{kind}').then((answer) => answer.status, (error) => String(error))"
+        );
+        assert_eq!(house.browser.evaluate(&ask).await, 401);
+        assert!(!house.browser.has("doorward-step-up").await);
+    }
 }

@@ -52,7 +52,8 @@ async fn i09_i10_a_form_is_shown_before_it_is_approved_and_sent_once_whatever_is
     house.send_form().await;
     assert_eq!(house.browser.text("h1").await, "Approve this operation");
     let shown = house.browser.text(".operation").await;
-    let expected = "Operation\nTransfer money\nRequest\nPOST /transfer\nto\ncarol-<b>&\namount\n200";
+    let expected =
+        "Operation\nTransfer money\nRequest\nPOST /transfer\nto\ncarol-<b>&\namount\n200";
     assert_eq!(shown, expected);
     house.give_code("000000").await;
     house.is_told("[role=alert]", "not right").await;
@@ -112,6 +113,7 @@ async fn i10_a_session_that_ends_in_the_middle_of_a_form_loses_nothing() {
     house.let_session_expire();
     house.browser.click("#by-form button").await;
     house.arrive_below("/.doorward/sign-in?return_to=").await;
+    house.is_told("[role=status]", "What you sent is kept").await;
     house.give_password().await;
     house.arrive_below("/.doorward/continue?hold=").await;
     assert_eq!(house.browser.text("h1").await, "Send what you had begun?");
@@ -123,6 +125,19 @@ async fn i10_a_session_that_ends_in_the_middle_of_a_form_loses_nothing() {
     house.is_told("#got", "POST /transfer").await;
     let posts = house.posts();
     assert_eq!((posts.len(), &*posts[0].body), (1, &b"to=carol&amount=200"[..]));
+}
+
+#[tokio::test]
+async fn what_has_gone_on_already_is_said_in_the_language_that_was_chosen() {
+    let (mut house, app) = House::at_the_console().await;
+    house.go("/.doorward/account?lang=zh-CN").await;
+    house.go("/app").await;
+    house.send_form().await;
+    house.give_code(&app.code()).await;
+    house.is_told("#got", "POST /transfer").await;
+    house.browser.reload().await;
+    house.is_told("[role=alert]", "您提交的内容").await;
+    assert_eq!(house.posts().len(), 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! `doorward demo`: what people see, press and hear told, and what the console gets.
 
 mod dialog;
+mod examiner;
 mod form;
 mod keyboard;
 mod scripts_off;
@@ -17,6 +18,7 @@ use doorward_tests::{App, PASSWORD, PUBLIC_HOST, Recorded, Setup, TestGate, Upst
 
 /// The console's sensitive routes, as those of the demo; and somewhere for messages.
 const TABLES: &str = "[captcha]\nmode = \"off\"\n[notify]\noutbox_dir = \"outbox\"\n\
+    [second_factor]\nrequire = [\"guarded\"]\n\
     [[route]]\npath = \"/keys/**\"\nmethods = [\"POST\"]\nstep_up = { max_age = \"5m\", label = \"Manage access keys\" }\n\
     [[route]]\npath = \"/transfer\"\nmethods = [\"POST\"]\nstep_up = { bind = \"request\", label = \"Transfer money\", show = [\"to\", \"amount\"] }\n";
 
