@@ -18,6 +18,7 @@ mod assertion;
 mod audit;
 mod authority;
 mod backends;
+mod browser;
 mod captcha;
 mod client_certificates;
 mod clients;

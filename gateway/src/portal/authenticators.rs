@@ -265,9 +265,10 @@ pub(super) async fn bind(
         Ok(form) => form,
         Err(response) => return *response,
     };
-    let named = (fields.name.as_str(), [fields.first.as_str(), fields.second.as_str()]);
     let change = &desk.services.factor_change;
     let f = FactorTexts::of(visit.language);
+    let name = FactorTexts::named(&fields.name, f.app);
+    let named = (name, [fields.first.as_str(), fields.second.as_str()]);
     match change.bind_app(session, named, visit.guesser(Solved::No)).await {
         Ok(_) => Redirect::to("/.doorward/account/authenticators?notice=bound").into_response(),
         Err(error @ (FactorChangeError::Wrong | FactorChangeError::Full)) => {

@@ -63,7 +63,7 @@ pub(super) async fn submit(
         let told = (fields.name.as_str(), f.form_expired);
         return show(&desk, &visit, session, told, StatusCode::FORBIDDEN).await;
     }
-    let named = (fields.name.as_str(), fields.answer.as_str());
+    let named = (FactorTexts::named(&fields.name, f.key), fields.answer.as_str());
     let approvals = &desk.services.approvals;
     match approvals.finish_key_binding(session, named, visit.guesser(Solved::No)).await {
         Ok(_) => Redirect::to(DONE).into_response(),

@@ -262,7 +262,8 @@ pub(super) async fn bind(
     };
     let codes = [fields.first.as_str(), fields.second.as_str()];
     let sign_in = &desk.services.sign_in;
-    let bound = sign_in.complete_by_binding(token, (&fields.name, codes), &visit.origin()).await;
+    let name = FactorTexts::named(&fields.name, t.app);
+    let bound = sign_in.complete_by_binding(token, (name, codes), &visit.origin()).await;
     match bound {
         Ok(signed_in) => enter(&desk, &signed_in, &fields.return_to),
         Err(SecondStepError::Over) => begin_again(&desk, &visit, &fields.return_to),

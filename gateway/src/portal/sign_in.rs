@@ -23,6 +23,8 @@ use super::text::{FactorTexts, Texts};
 use super::{Desk, Visit, add_cookie, return_to, webauthn};
 
 pub(super) const PURPOSE: &str = "sign-in";
+/// Where somebody goes on whose request is kept.
+const CONTINUE: &str = "/.doorward/continue?";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +79,7 @@ pub(super) async fn page(
     let notice = match link.notice.as_str() {
         "signed-out" => t.signed_out,
         "begin-again" => FactorTexts::of(visit.language).begin_again,
+        _ if link.return_to.starts_with(CONTINUE) => FactorTexts::of(visit.language).go_on_later,
         _ => "",
     };
     let fields = Fields { return_to: link.return_to, form: link.form, ..Fields::default() };

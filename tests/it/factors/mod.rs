@@ -1,7 +1,7 @@
 //! What people do about their own second factors: bind, use, lose, remove; and what that asks for.
 
 mod appeals;
-mod recovery;
+pub(crate) mod recovery;
 mod tokens;
 
 use std::process::Command;

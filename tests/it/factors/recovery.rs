@@ -44,7 +44,7 @@ async fn bind_with_text(gate: &TestGate, browser: &mut Browser) -> App {
 }
 
 /// The codes of messages of a kind, oldest first.
-fn texts(gate: &TestGate, kind: &str) -> Vec<String> {
+pub(crate) fn texts(gate: &TestGate, kind: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(gate.scratch.path().join("outbox")).unwrap() {
         let path = entry.unwrap().path();

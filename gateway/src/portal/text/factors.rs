@@ -39,6 +39,8 @@ pub(crate) struct FactorTexts {
     pub(crate) first_code: &'static str,
     pub(crate) second_code: &'static str,
     pub(crate) device_name: &'static str,
+    /// What an app is called whose owner gave no name.
+    pub(crate) app: &'static str,
     pub(crate) bind: &'static str,
     pub(crate) bind_wrong: &'static str,
     pub(crate) full: &'static str,
@@ -49,6 +51,8 @@ pub(crate) struct FactorTexts {
     pub(crate) key_bind: &'static str,
     pub(crate) key_bind_hint: &'static str,
     pub(crate) key_name: &'static str,
+    /// What a key is called whose owner gave no name.
+    pub(crate) key: &'static str,
     pub(crate) key_bound_already: &'static str,
     pub(crate) authenticators: &'static str,
     pub(crate) none_bound: &'static str,
@@ -66,6 +70,8 @@ pub(crate) struct FactorTexts {
     pub(crate) none_accepted: &'static str,
     pub(crate) go_on_title: &'static str,
     pub(crate) go_on_hint: &'static str,
+    /// On the sign-in page that comes before.
+    pub(crate) go_on_later: &'static str,
     pub(crate) go_on: &'static str,
     pub(crate) discard: &'static str,
     pub(crate) send_code: &'static str,
@@ -121,6 +127,7 @@ const ENGLISH: FactorTexts = FactorTexts {
     first_code: "First code",
     second_code: "Second code, 30 seconds later",
     device_name: "Name of the device",
+    app: "Authenticator app",
     bind: "Bind",
     bind_wrong: "These are not two codes in a row from this app. Wait for a new code and enter it and the next one. Is the clock of your phone right?",
     full: "You have bound as many as there may be. Remove one first.",
@@ -130,6 +137,7 @@ const ENGLISH: FactorTexts = FactorTexts {
     key_bind: "Bind a security key or passkey",
     key_bind_hint: "A key cannot be copied from you by a false page. Your browser asks for it when you continue.",
     key_name: "Name of the key",
+    key: "Security key or passkey",
     key_bound_already: "This key is bound already.",
     authenticators: "Second factors",
     none_bound: "Nothing is bound yet.",
@@ -147,6 +155,7 @@ const ENGLISH: FactorTexts = FactorTexts {
     none_accepted: "Your account has nothing that is accepted for this. Bind a second factor first; nothing was done.",
     go_on_title: "Send what you had begun?",
     go_on_hint: "Your session had ended when you sent this, so it was kept. Nothing was done yet.",
+    go_on_later: "Your session had ended. What you sent is kept: sign in, and you can send it on.",
     go_on: "Send it now",
     discard: "Do not send it",
     send_code: "Send me a code",
@@ -202,6 +211,7 @@ const CHINESE: FactorTexts = FactorTexts {
     first_code: "第一个验证码",
     second_code: "第二个验证码（30 秒之后）",
     device_name: "设备名称",
+    app: "验证器应用",
     bind: "绑定",
     bind_wrong: "这不是该应用的两个连续验证码。请等待新的验证码，依次输入它和下一个。手机的时间是否准确？",
     full: "绑定数量已达上限，请先移除一个。",
@@ -211,6 +221,7 @@ const CHINESE: FactorTexts = FactorTexts {
     key_bind: "绑定安全密钥或通行密钥",
     key_bind_hint: "假冒的页面无法骗取密钥。继续后浏览器会请求验证。",
     key_name: "密钥名称",
+    key: "安全密钥或通行密钥",
     key_bound_already: "此密钥已被绑定。",
     authenticators: "二次验证方式",
     none_bound: "尚未绑定。",
@@ -228,6 +239,7 @@ const CHINESE: FactorTexts = FactorTexts {
     none_accepted: "您的账号没有可用于此操作的验证方式，请先绑定。操作未执行。",
     go_on_title: "是否发送之前提交的内容？",
     go_on_hint: "您提交时会话已结束，内容已暂存，尚未执行。",
+    go_on_later: "会话已结束。您提交的内容已暂存，登录后即可继续发送。",
     go_on: "立即发送",
     discard: "不发送",
     send_code: "发送验证码",
@@ -258,6 +270,11 @@ impl FactorTexts {
             Language::Chinese => &CHINESE,
             Language::English => &ENGLISH,
         }
+    }
+
+    /// The name that somebody has typed, or else this one.
+    pub(crate) fn named<'a>(typed: &'a str, otherwise: &'a str) -> &'a str {
+        if typed.trim().is_empty() { otherwise } else { typed }
     }
 
     /// What a way is called in a link.
