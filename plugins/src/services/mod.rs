@@ -16,6 +16,8 @@ use tokio::time::MissedTickBehavior;
 use crate::account::password::{HashError, PasswordHasher};
 use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
+use crate::account_centre::AccountCentre;
+use crate::address_change::AddressChange;
 use crate::administration::Administration;
 use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::webauthn::{Keys, WebauthnError};
@@ -32,6 +34,7 @@ use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::rate_limit::RateLimits;
+use crate::recovery::Recovery;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
@@ -81,6 +84,12 @@ pub struct Services {
     pub holds: Arc<Holds>,
     /// Changes people's own second factors.
     pub factor_change: FactorChange,
+    /// Changes people's own phones and e-mail addresses.
+    pub address_change: AddressChange,
+    /// Changes what people say about themselves, and owners about their accounts.
+    pub account_centre: AccountCentre,
+    /// Gives new passwords for forgotten ones.
+    pub recovery: Recovery,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -94,7 +103,7 @@ pub struct Services {
     /// Recent sign-ins, and what is unusual about a new one.
     pub risk: Arc<Risk>,
     /// What operators may ask.
-    pub administration: Administration,
+    pub administration: Arc<Administration>,
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
     store: Arc<SqliteStore>,
@@ -171,11 +180,15 @@ impl Services {
             turn: Arc::default(),
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = base.administration(Arc::clone(&assertions), vault);
+        let administration = Arc::new(base.administration(Arc::clone(&assertions), vault));
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let factor_change = base.factor_change(Arc::clone(&approvals));
+        let parts = (&approvals, &administration, &messages.codes);
+        let per_phone = config.accounts.accounts_per_phone;
+        let (address_change, account_centre) = base.centre(parts, per_phone);
+        let recovery = base.recovery(parts, &form_key);
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
@@ -196,6 +209,9 @@ impl Services {
             approvals,
             holds,
             factor_change,
+            address_change,
+            account_centre,
+            recovery,
             password_change,
             certificates,
             notify: messages.notify,
