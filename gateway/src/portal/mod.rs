@@ -12,6 +12,7 @@
 //! Not here: rules about sessions and passwords (`doorward-plugins`).
 
 mod account;
+mod addresses;
 mod api;
 mod authenticators;
 pub(crate) mod captcha;
@@ -21,11 +22,13 @@ mod key_binding;
 pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
+mod profile;
 pub mod return_to;
 mod second_step;
 mod sign_in;
 mod sign_out;
 mod step_up;
+mod sub_users;
 mod text;
 mod text_code;
 mod webauthn;
@@ -167,6 +170,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         services,
     });
     let router = axum::Router::new()
+        .merge(centre())
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
         .route("/.doorward/sign-in/verify", get(second_step::page).post(second_step::submit))
         .route("/.doorward/sign-in/bind", get(second_step::bind_page).post(second_step::bind))
@@ -235,6 +239,34 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), protect))
         .with_state(desk);
     Portal(router)
+}
+
+/// The pages on which people look after their account, and the same for programs.
+fn centre() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
+        .route("/.doorward/account/addresses", get(addresses::page).post(addresses::remove))
+        .route(
+            "/.doorward/account/addresses/change",
+            get(addresses::change_page).post(addresses::change),
+        )
+        .route(
+            "/.doorward/account/addresses/confirm",
+            get(addresses::confirm_page).post(addresses::confirm),
+        )
+        .route("/.doorward/account/profile", get(profile::page).post(profile::submit))
+        .route("/.doorward/account/sign-ins", get(profile::sign_ins))
+        .route("/.doorward/account/end-others", post(account::end_others))
+        .route("/.doorward/account/sub-users", get(sub_users::page))
+        .route("/.doorward/account/sub-users/idle", post(sub_users::set_idle))
+        .route("/.doorward/account/sub-users/reset", post(sub_users::reset_factors))
+        .route("/.doorward/api/v1/addresses", get(addresses::api_list).post(addresses::api_begin))
+        .route("/.doorward/api/v1/addresses/changes/{id}", post(addresses::api_confirm))
+        .route("/.doorward/api/v1/addresses/changes/{id}/send", post(addresses::api_send))
+        .route(
+            "/.doorward/api/v1/profile",
+            get(profile::api_profile).post(profile::api_set_profile),
+        )
+        .route("/.doorward/api/v1/sign-ins", get(profile::api_sign_ins))
 }
 
 /// Carries a request to the portal, which answers on the office.
