@@ -23,6 +23,7 @@ pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
 mod profile;
+mod recover;
 pub mod return_to;
 mod second_step;
 mod sign_in;
@@ -171,6 +172,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
     });
     let router = axum::Router::new()
         .merge(centre())
+        .merge(recovery())
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
         .route("/.doorward/sign-in/verify", get(second_step::page).post(second_step::submit))
         .route("/.doorward/sign-in/bind", get(second_step::bind_page).post(second_step::bind))
@@ -267,6 +269,26 @@ fn centre() -> axum::Router<Arc<Desk>> {
             get(profile::api_profile).post(profile::api_set_profile),
         )
         .route("/.doorward/api/v1/sign-ins", get(profile::api_sign_ins))
+}
+
+/// The pages for who has forgotten a password or a name, and the same for programs.
+fn recovery() -> axum::Router<Arc<Desk>> {
+    use recover::api as program;
+    axum::Router::new()
+        .route("/.doorward/recover", get(recover::page).post(recover::begin))
+        .route("/.doorward/recover/send", post(recover::send))
+        .route("/.doorward/recover/verify", post(recover::verify))
+        .route("/.doorward/recover/factor", post(recover::factor))
+        .route("/.doorward/recover/password", post(recover::password))
+        .route("/.doorward/recover/name", get(recover::name_page).post(recover::find_names))
+        .route("/.doorward/recover/names", post(recover::names))
+        .route("/.doorward/api/v1/recover", post(program::begin))
+        .route("/.doorward/api/v1/recover/send", post(program::send))
+        .route("/.doorward/api/v1/recover/verify", post(program::verify))
+        .route("/.doorward/api/v1/recover/second-factor", post(program::factor))
+        .route("/.doorward/api/v1/recover/password", post(program::password))
+        .route("/.doorward/api/v1/recover/name", post(program::find_names))
+        .route("/.doorward/api/v1/recover/names", post(program::names))
 }
 
 /// Carries a request to the portal, which answers on the office.

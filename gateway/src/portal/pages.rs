@@ -26,6 +26,8 @@ use super::webauthn::KeyPart;
 #[template(path = "sign_in.html")]
 pub(super) struct SignInPage<'a> {
     pub(super) t: &'static Texts,
+    /// Leads to a new password.
+    pub(super) forgotten: &'static str,
     pub(super) sub_user_form: bool,
     pub(super) account: &'a str,
     pub(super) sub_user: &'a str,

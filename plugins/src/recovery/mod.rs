@@ -186,6 +186,11 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// Can codes be sent at all?
+    pub fn is_offered(&self) -> bool {
+        self.codes.can(Channel::TextMessage) || self.codes.can(Channel::Email)
+    }
+
     /// Begins for a name, in a browser: gives a ticket, and the channels to choose from. None: no
     /// codes are sent here.
     ///

@@ -3,6 +3,7 @@
 mod centre;
 mod explain;
 mod factors;
+mod recover;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::language::Language;
 pub(crate) use centre::CentreTexts;
 pub(crate) use explain::explain;
 pub(crate) use factors::FactorTexts;
+pub(crate) use recover::RecoverTexts;
 
 /// Every text of the pages that does not depend on a problem.
 pub(crate) struct Texts {
