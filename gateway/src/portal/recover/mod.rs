@@ -3,11 +3,12 @@
 //! Every step is a form that carries what is under way: a ticket until a code has come back, then a
 //! token. Both are worth something in the browser that they were made for, where forms have a cookie.
 //!
-//! - `api`: the same for programs. `pages`: what is shown.
+//! - `api`: the same for programs. `names`: forgotten names. `pages`: what is shown.
 //!
 //! Not here: what is decided (`doorward_plugins::recovery`).
 
 pub(super) mod api;
+pub(super) mod names;
 mod pages;
 
 use std::sync::Arc;
@@ -22,23 +23,20 @@ use doorward_plugins::audit::EventKind;
 use doorward_plugins::recovery::{Open, RecoveryError, Shown};
 use doorward_plugins::second_factor::Way;
 use doorward_plugins::{Problem, Refusal};
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::captcha::{self, CaptchaPart, Policy, Solved};
 use super::form::show as with_cookie;
-use super::pages::render;
 use super::text::{FactorTexts, RecoverTexts, Texts};
 use super::text_code::Told;
 use super::webauthn::KeyPart;
 use super::{Desk, Visit};
 use crate::refusal::add_fields;
-use pages::{BeginPage, ChannelPage, CodePage, FactorPage, NamesPage, NewPasswordPage};
+use pages::{BeginPage, ChannelPage, CodePage, FactorPage, NewPasswordPage};
 
 pub(super) const PURPOSE: &str = "recover";
 
 const VERIFY: &str = "/.doorward/recover/verify";
-const NAMES: &str = "/.doorward/recover/names";
 
 /// What the forms send.
 #[derive(Default, Deserialize)]
@@ -157,13 +155,6 @@ pub(super) async fn page(
     Extension(visit): Extension<Arc<Visit>>,
 ) -> Response {
     show_begin(&desk, &visit, false, &Fields::default(), &Told::default())
-}
-
-pub(super) async fn name_page(
-    State(desk): State<Arc<Desk>>,
-    Extension(visit): Extension<Arc<Visit>>,
-) -> Response {
-    show_begin(&desk, &visit, true, &Fields::default(), &Told::default())
 }
 
 fn show_begin(desk: &Desk, visit: &Visit, names: bool, fields: &Fields, told: &Told) -> Response {
@@ -458,55 +449,5 @@ pub(super) async fn password(
             show_begin(&desk, &visit, false, &Fields::default(), &told)
         }
         Err(error) => show_next(&desk, &visit, token, &open, ("", told(&visit, &error))).await,
-    }
-}
-
-/// An address was typed whose names were forgotten.
-pub(super) async fn find_names(
-    State(desk): State<Arc<Desk>>,
-    Extension(visit): Extension<Arc<Visit>>,
-    fields: Sent,
-) -> Response {
-    let fields = match form(&desk, &visit, fields) {
-        Ok(fields) => fields,
-        Err(response) => return *response,
-    };
-    if let Err(refusal) = admit(&desk, &visit, fields.solution()).await {
-        return not_admitted(&desk, &visit, true, &fields, &refusal);
-    }
-    let asking = (visit.language, visit.guesser(Solved::Yes));
-    let r = RecoverTexts::of(visit.language);
-    match desk.services.recovery.find_names(&fields.address, visit.browser(), asking) {
-        Ok(ticket) => {
-            let told = Told { notice: r.sent.to_owned(), ..Told::default() };
-            show_code(&desk, &visit, (r.name_title, NAMES), (&ticket, ""), &told)
-        }
-        Err(error) => show_begin(&desk, &visit, true, &fields, &told(&visit, &error)),
-    }
-}
-
-/// The code for names was typed.
-pub(super) async fn names(
-    State(desk): State<Arc<Desk>>,
-    Extension(visit): Extension<Arc<Visit>>,
-    fields: Sent,
-) -> Response {
-    let fields = match form(&desk, &visit, fields) {
-        Ok(fields) => fields,
-        Err(response) => return *response,
-    };
-    let (t, r) = (Texts::of(visit.language), RecoverTexts::of(visit.language));
-    let ticket = (fields.ticket.as_str(), visit.browser());
-    let code = Secret::new(fields.answer);
-    match desk.services.recovery.names(ticket, &code, visit.guesser(Solved::Yes)).await {
-        Ok(names) => {
-            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-            render(StatusCode::OK, &NamesPage { t, r, names: &names })
-        }
-        Err(error @ RecoveryError::Wrong) => {
-            let told = told(&visit, &error);
-            show_code(&desk, &visit, (r.name_title, NAMES), (&fields.ticket, ""), &told)
-        }
-        Err(error) => show_begin(&desk, &visit, true, &Fields::default(), &told(&visit, &error)),
     }
 }
