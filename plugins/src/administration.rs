@@ -28,6 +28,7 @@ use crate::authenticator::{AuthenticatorSummary, Authenticators};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
 use crate::lockout::{Lockout, TallySummary};
+use crate::notify::alerts::Alerts;
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
 pub use appeals::AppealSummary;
@@ -212,6 +213,7 @@ pub struct Administration {
     pub(crate) audit: Arc<Audit>,
     pub(crate) lockout: Arc<Lockout>,
     pub(crate) authenticators: Arc<Authenticators>,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) appeals: Arc<Appeals>,
     /// See `SignIn`.
@@ -319,6 +321,17 @@ impl Administration {
     }
 
     async fn set(&self, name: &str, change: &AccountChange) -> Result<Reply, AdminError> {
+        let record = self.change(name, change).await?;
+        self.note(EventKind::UserUpdated, &record);
+        Ok(Reply::Account(Box::new(record)))
+    }
+
+    /// Writes a change, which holds for live sessions at once. Whoever asks notes it.
+    pub(crate) async fn change(
+        &self,
+        name: &str,
+        change: &AccountChange,
+    ) -> Result<PrincipalRecord, AdminError> {
         let _turn = self.turn.lock().await;
         let mut record = self.find(name).await?;
         change.apply(&mut record, self.sessions.rules())?;
@@ -331,8 +344,7 @@ impl Administration {
         for member in self.accounts.list_account(&record.account_id).await? {
             self.sessions.refresh(&member);
         }
-        self.note(EventKind::UserUpdated, &record);
-        Ok(Reply::Account(Box::new(record)))
+        Ok(record)
     }
 
     async fn switch(&self, name: &str, state: State) -> Result<Reply, AdminError> {
@@ -446,7 +458,7 @@ impl Administration {
     }
 
     /// Ends what somebody has from earlier sign-ins: their sessions, and the trust in their browsers.
-    async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
+    pub(crate) async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
         self.lockout.forget_devices(principal_id).await?;
         let sessions = self.sessions.list(principal_id, self.clock.now());
         self.sessions.end(&sessions).await?;

@@ -134,11 +134,7 @@ impl FactorChange {
     /// # Errors
     /// [`FactorChangeError::Stale`] when it has not.
     pub async fn fresh(&self, session: &LiveSession) -> Result<PrincipalRecord, FactorChangeError> {
-        let record = self.record(session).await?;
-        match self.approvals.may_change_account(session, &record).await? {
-            true => Ok(record),
-            false => Err(FactorChangeError::Stale),
-        }
+        self.approvals.fresh(session).await?.ok_or(FactorChangeError::Stale)
     }
 
     /// Shows a seed that an app can be bound with.

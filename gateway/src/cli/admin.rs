@@ -249,12 +249,13 @@ impl Change {
             })?),
         };
         let Self { display_name, email, security_email, phone, roles, groups, .. } = self;
-        let Self { login_protection, operation_protection, .. } = self;
+        let Self { login_protection, operation_protection, language, .. } = self;
         Ok(AccountChange {
             display_name,
             email,
             security_email,
             phone,
+            language,
             roles,
             groups,
             idle_secs,

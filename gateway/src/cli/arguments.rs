@@ -222,6 +222,9 @@ pub(super) struct Change {
     /// Does it before sensitive operations?
     #[arg(long, value_name = "YES/NO", value_parser = parse_switch)]
     pub(super) operation_protection: Option<bool>,
+    /// Language in which it is written to: en or zh-CN; empty: none.
+    #[arg(long, value_name = "TAG")]
+    pub(super) language: Option<String>,
     /// Real-name status: unverified, personal or enterprise.
     #[arg(long, value_name = "STATUS")]
     pub(super) verification: Option<String>,

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use doorward_config::Secret;
 use doorward_plugins::account::Protection;
-use doorward_plugins::audit::EventKind;
 use doorward_plugins::authenticator::{AuthenticatorSummary, Kind};
 use doorward_plugins::factor_change::{FactorChangeError, Overview};
 use doorward_plugins::session::LiveSession;
@@ -21,6 +20,7 @@ use serde_json::json;
 use super::account::to_sign_in;
 use super::api::read;
 use super::captcha::Solved;
+use super::form::own_form;
 use super::pages::{AuthenticatorsPage, BindPage, BoundRow, RecoveryCodesPage, qr_code, render};
 use super::step_up::prove_first;
 use super::text::{AppealTexts, FactorTexts, Texts};
@@ -61,17 +61,8 @@ fn form<'v>(
     purpose: &str,
     fields: Result<Form<Fields>, FormRejection>,
 ) -> Result<(&'v Arc<LiveSession>, Fields), Box<Response>> {
-    let Ok(Form(fields)) = fields else {
-        return Err(Box::new(visit.refuse(&Refusal::new(Problem::BadRequest))));
-    };
-    let Some(session) = &visit.session else {
-        return Err(Box::new(to_sign_in(visit, "%2F.doorward%2Faccount%2Fauthenticators")));
-    };
-    if desk.guard.verify(visit, purpose, &fields.code).is_none() {
-        desk.note(visit, EventKind::CsrfRefused);
-        return Err(Box::new(visit.refuse(&Refusal::new(Problem::CrossSite))));
-    }
-    Ok((session, fields))
+    let place = "%2F.doorward%2Faccount%2Fauthenticators";
+    own_form((desk, visit), (purpose, place), fields, |fields| &fields.code)
 }
 
 pub(super) async fn page(

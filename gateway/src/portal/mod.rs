@@ -12,6 +12,7 @@
 //! Not here: rules about sessions and passwords (`doorward-plugins`).
 
 mod account;
+mod addresses;
 mod api;
 mod appeal;
 mod authenticators;
@@ -22,11 +23,14 @@ mod key_binding;
 pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
+mod profile;
+mod recover;
 pub mod return_to;
 mod second_step;
 mod sign_in;
 mod sign_out;
 mod step_up;
+mod sub_users;
 mod text;
 mod text_code;
 mod tokens;
@@ -169,6 +173,8 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         services,
     });
     let router = key_routes()
+        .merge(centre())
+        .merge(recovery())
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
         .route("/.doorward/sign-in/verify", get(second_step::page).post(second_step::submit))
         .route("/.doorward/sign-in/bind", get(second_step::bind_page).post(second_step::bind))
@@ -253,6 +259,54 @@ fn key_routes() -> axum::Router<Arc<Desk>> {
         .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
         .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
         .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
+}
+
+/// The pages on which people look after their account, and the same for programs.
+fn centre() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
+        .route("/.doorward/account/addresses", get(addresses::page).post(addresses::remove))
+        .route(
+            "/.doorward/account/addresses/change",
+            get(addresses::change_page).post(addresses::change),
+        )
+        .route(
+            "/.doorward/account/addresses/confirm",
+            get(addresses::confirm_page).post(addresses::confirm),
+        )
+        .route("/.doorward/account/profile", get(profile::page).post(profile::submit))
+        .route("/.doorward/account/sign-ins", get(profile::sign_ins))
+        .route("/.doorward/account/end-others", post(account::end_others))
+        .route("/.doorward/account/sub-users", get(sub_users::page))
+        .route("/.doorward/account/sub-users/idle", post(sub_users::set_idle))
+        .route("/.doorward/account/sub-users/reset", post(sub_users::reset_factors))
+        .route("/.doorward/api/v1/addresses", get(addresses::api_list).post(addresses::api_begin))
+        .route("/.doorward/api/v1/addresses/changes/{id}", post(addresses::api_confirm))
+        .route("/.doorward/api/v1/addresses/changes/{id}/send", post(addresses::api_send))
+        .route(
+            "/.doorward/api/v1/profile",
+            get(profile::api_profile).post(profile::api_set_profile),
+        )
+        .route("/.doorward/api/v1/sign-ins", get(profile::api_sign_ins))
+}
+
+/// The pages for who has forgotten a password or a name, and the same for programs.
+fn recovery() -> axum::Router<Arc<Desk>> {
+    use recover::api as program;
+    axum::Router::new()
+        .route("/.doorward/recover", get(recover::page).post(recover::begin))
+        .route("/.doorward/recover/send", post(recover::send))
+        .route("/.doorward/recover/verify", post(recover::verify))
+        .route("/.doorward/recover/factor", post(recover::factor))
+        .route("/.doorward/recover/password", post(recover::password))
+        .route("/.doorward/recover/name", get(recover::names::page).post(recover::names::find))
+        .route("/.doorward/recover/names", post(recover::names::names))
+        .route("/.doorward/api/v1/recover", post(program::begin))
+        .route("/.doorward/api/v1/recover/send", post(program::send))
+        .route("/.doorward/api/v1/recover/verify", post(program::verify))
+        .route("/.doorward/api/v1/recover/second-factor", post(program::factor))
+        .route("/.doorward/api/v1/recover/password", post(program::password))
+        .route("/.doorward/api/v1/recover/name", post(program::find_names))
+        .route("/.doorward/api/v1/recover/names", post(program::names))
 }
 
 /// Carries a request to the portal, which answers on the office.

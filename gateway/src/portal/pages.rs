@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use doorward_plugins::Problem;
 use doorward_plugins::account::Protection;
+use doorward_plugins::account::address::AddressKind;
+use doorward_plugins::address_change::Awaited;
 use doorward_plugins::appeal::AppealState;
 use doorward_plugins::second_factor::Way;
 use fast_qr::ECL;
@@ -17,7 +19,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::captcha::CaptchaPart;
 use super::language::Language;
-use super::text::{AppealTexts, FactorTexts, Texts, explain};
+use super::text::{AppealTexts, CentreTexts, FactorTexts, Texts, explain};
 use super::webauthn::KeyPart;
 
 /// The sign-in form, main or sub-user's.
@@ -25,6 +27,8 @@ use super::webauthn::KeyPart;
 #[template(path = "sign_in.html")]
 pub(super) struct SignInPage<'a> {
     pub(super) t: &'static Texts,
+    /// Leads to a new password.
+    pub(super) forgotten: &'static str,
     pub(super) sub_user_form: bool,
     pub(super) account: &'a str,
     pub(super) sub_user: &'a str,
@@ -55,9 +59,12 @@ pub(super) struct SignOutPage {
 pub(super) struct AccountPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
+    pub(super) c: &'static CentreTexts,
     pub(super) name: &'a str,
     /// Something that went well.
     pub(super) notice: &'a str,
+    /// The account's settings are this person's.
+    pub(super) owns_account: bool,
     pub(super) idle: &'a str,
     pub(super) sessions: &'a [SessionRow],
     pub(super) end_code: &'a str,
@@ -251,6 +258,101 @@ pub(super) struct AppealProgressPage<'a> {
     pub(super) state: AppealState,
     pub(super) created: &'a str,
     pub(super) effective: Option<&'a str>,
+}
+
+/// The addresses that reach somebody.
+#[derive(Template)]
+#[template(path = "addresses.html")]
+pub(super) struct AddressesPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) rows: &'a [AddressRow<'a>],
+}
+
+/// One of them.
+pub(super) struct AddressRow<'a> {
+    pub(super) kind: &'a AddressKind,
+    pub(super) address: Option<&'a str>,
+}
+
+/// The form for another address.
+#[derive(Template)]
+#[template(path = "address_change.html")]
+pub(super) struct AddressChangePage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) kind: &'a AddressKind,
+    pub(super) address: &'a str,
+}
+
+/// The form for the code that an address is proved by.
+#[derive(Template)]
+#[template(path = "address_confirm.html")]
+pub(super) struct AddressConfirmPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    /// Names the change that is under way.
+    pub(super) change: &'a str,
+    pub(super) awaited: &'a Awaited,
+}
+
+/// What somebody is called, and their language.
+#[derive(Template)]
+#[template(path = "profile.html")]
+pub(super) struct ProfilePage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) display_name: &'a str,
+    pub(super) language: &'a str,
+}
+
+/// Sign-ins that were.
+#[derive(Template)]
+#[template(path = "sign_ins.html")]
+pub(super) struct SignInsPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) rows: &'a [SignInRow],
+}
+
+/// One of them, in words.
+pub(super) struct SignInRow {
+    pub(super) machine: String,
+    pub(super) time: String,
+    pub(super) place: String,
+    pub(super) result: String,
+}
+
+/// What the main principal decides about an account.
+#[derive(Template)]
+#[template(path = "sub_users.html")]
+pub(super) struct SubUsersPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) hours: &'a str,
+    pub(super) minutes: &'a str,
+    pub(super) rows: &'a [SubUserRow],
+}
+
+/// One sub-user.
+pub(super) struct SubUserRow {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) factors: usize,
 }
 
 /// A QR code as SVG; nothing if the text does not fit one.

@@ -16,6 +16,8 @@ use tokio::time::MissedTickBehavior;
 use crate::account::password::{HashError, PasswordHasher};
 use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
+use crate::account_centre::AccountCentre;
+use crate::address_change::AddressChange;
 use crate::administration::Administration;
 use crate::appeal::Appeals;
 use crate::audit::{Audit, Event, EventKind};
@@ -33,6 +35,7 @@ use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::rate_limit::RateLimits;
+use crate::recovery::Recovery;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
@@ -84,6 +87,12 @@ pub struct Services {
     pub factor_change: FactorChange,
     /// Takes appeals of people who have lost every second factor.
     pub appeals: Arc<Appeals>,
+    /// Changes people's own phones and e-mail addresses.
+    pub address_change: AddressChange,
+    /// Changes what people say about themselves, and owners about their accounts.
+    pub account_centre: AccountCentre,
+    /// Gives new passwords for forgotten ones.
+    pub recovery: Recovery,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -97,7 +106,7 @@ pub struct Services {
     /// Recent sign-ins, and what is unusual about a new one.
     pub risk: Arc<Risk>,
     /// What operators may ask.
-    pub administration: Administration,
+    pub administration: Arc<Administration>,
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
     store: Arc<SqliteStore>,
@@ -179,10 +188,15 @@ impl Services {
         let appeals = Arc::new(base.appeals(&config.appeal, sealed));
         let administration =
             base.administration(Arc::clone(&assertions), vault, Arc::clone(&appeals));
+        let administration = Arc::new(administration);
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let factor_change = base.factor_change(Arc::clone(&approvals));
+        let parts = (&approvals, &administration, &messages.codes);
+        let per_phone = config.accounts.accounts_per_phone;
+        let (address_change, account_centre) = base.centre(parts, per_phone);
+        let recovery = base.recovery(parts, &form_key);
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
@@ -204,6 +218,9 @@ impl Services {
             holds,
             factor_change,
             appeals,
+            address_change,
+            account_centre,
+            recovery,
             password_change,
             certificates,
             notify: messages.notify,

@@ -311,6 +311,20 @@ impl Approvals {
         Ok(is_fresh(&session.evidence, accepts, self.second.rules().fresh, self.clock.now()))
     }
 
+    /// The person of this session, if it may change what guards their account.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fresh(
+        &self,
+        session: &LiveSession,
+    ) -> Result<Option<PrincipalRecord>, StoreError> {
+        let found = self.accounts.find_id(&session.principal().id).await?;
+        let Some(record) = found.filter(PrincipalRecord::is_active) else { return Ok(None) };
+        let may = self.may_change_account(session, &record).await?;
+        Ok(may.then_some(record))
+    }
+
     /// Approves by what was proven. Of several that try, one does.
     ///
     /// # Errors

@@ -73,6 +73,10 @@ pub trait AccountStore: Send + Sync {
     /// All principals of an account that are not deleted.
     async fn list_account(&self, account_id: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
 
+    /// All that are not deleted and have this phone or e-mail address, however it is capitalised;
+    /// main accounts first, and no more than a few hundred.
+    async fn find_address(&self, address: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
+
     /// Writes everything of the principal but its id, names and switches; and the account's idle
     /// time and verification.
     async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError>;
