@@ -17,6 +17,7 @@ pub const ALERTS: &[&str] = &[
     "recovery_code_used",
     "few_recovery_codes",
     "recovery_codes_made",
+    "protection_changed",
     "phone_changed",
     "email_changed",
     "appeal_received",
@@ -26,11 +27,13 @@ pub const ALERTS: &[&str] = &[
 const ALL: &str = "[\"new_device\", \"new_region\", \"unusual_hour\", \"locked\", \
                    \"success_after_failures\", \"second_factor_failed\", \"factor_added\", \
                    \"factor_removed\", \"password_changed\", \"recovery_code_used\", \
-                   \"few_recovery_codes\", \"recovery_codes_made\", \"phone_changed\", \
+                   \"few_recovery_codes\", \"recovery_codes_made\", \"protection_changed\", \
+                   \"phone_changed\", \
                    \"email_changed\", \"appeal_received\", \"appeal_decided\"]";
 
 /// What changes who can get in: worth a text message, which costs money and sleep.
 const GRAVE: &str = "[\"second_factor_failed\", \"factor_added\", \"factor_removed\", \
+                     \"protection_changed\", \
                      \"password_changed\", \"recovery_code_used\", \"phone_changed\", \
                      \"email_changed\", \"appeal_received\", \"appeal_decided\"]";
 

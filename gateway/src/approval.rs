@@ -133,14 +133,20 @@ async fn approve_first(
     let bytes = body.clone().unwrap_or_default();
     if demand.for_one_request && cx.digest.is_none() {
         let (method, target) = (cx.head.method.as_str(), cx.target.as_str());
-        let kind = held::content_type(&cx.head).as_bytes();
-        cx.digest = Some(RequestDigest::of(method, &cx.host, target, kind, &bytes));
+        let kind = held::representation(&cx.head);
+        cx.digest = Some(RequestDigest::of(method, &cx.host, target, &kind, &bytes));
         match worker.gate.pipeline.again(cx).await {
             None => return Ok(After::GoOn(Sent::Whole(bytes))),
             Some(refusal) if refusal.problem != Problem::StepUpRequired => return Err(refusal),
             Some(_) => {}
         }
     }
+    let fields = match held::plain_type(&cx.head) {
+        Some(kind) => shown_fields(&demand.show, kind, &bytes),
+        None => shown_fields(&demand.show, "unreadable", &bytes),
+    };
+    // Nobody approves what they are not shown, where the operator says that they are.
+    let fields = fields.ok_or_else(|| unreadable(demand))?;
     let kept = match (going_on, &body) {
         (Some(going_on), _) => Kept { id: Some(going_on.held.id.clone()), cookie: None },
         (None, Some(body)) if keeps => {
@@ -150,7 +156,7 @@ async fn approve_first(
         _ => Kept::default(),
     };
     let mut demanded = Demanded::of(demand, cx);
-    demanded.fields = shown_fields(&demand.show, held::content_type(&cx.head), &bytes);
+    demanded.fields = fields;
     demanded.held = kept.id.clone();
     demanded.return_to = way_back(cx);
     let services = Arc::clone(&worker.gate.services);
@@ -255,6 +261,17 @@ fn too_large(demand: &Demand) -> Refusal {
     let mut refusal = Refusal::new(Problem::TooLarge);
     let most = demand.hold;
     let detail = format!("A request that has to be approved may have at most {most} bytes.");
+    refusal.members.push(("detail", detail));
+    refusal
+}
+
+fn unreadable(demand: &Demand) -> Refusal {
+    let mut refusal = Refusal::new(Problem::UnsupportedType);
+    let detail = format!(
+        "Send a form or a JSON object in UTF-8, each name once and not encoded: the person who \
+         approves this is shown {}.",
+        demand.show.join(", ")
+    );
     refusal.members.push(("detail", detail));
     refusal
 }

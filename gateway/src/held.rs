@@ -15,8 +15,8 @@ use doorward_plugins::hold::{Held, HeldRequest};
 use doorward_plugins::session::cookie::CookieNames;
 use doorward_plugins::{Problem, Refusal, RequestContext};
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    USER_AGENT,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, USER_AGENT,
 };
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
@@ -157,9 +157,26 @@ pub(crate) fn fold(cx: &RequestContext, body: &[u8]) -> HeldRequest {
     HeldRequest::new(method, &cx.host, cx.target.as_str(), fields.collect(), body)
 }
 
-/// The type of a request's body.
-pub(crate) fn content_type(head: &RequestHead) -> &str {
-    head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+/// Everything that says how a request's body is to be read: all its fields of content, octet by
+/// octet and in their order, but for its length.
+pub(crate) fn representation(head: &RequestHead) -> Vec<u8> {
+    let mut all = Vec::new();
+    let says = |name: &HeaderName| name.as_str().starts_with("content-") && *name != CONTENT_LENGTH;
+    for (name, value) in head.headers.iter().filter(|(name, _)| says(name)) {
+        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+            all.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            all.extend_from_slice(part);
+        }
+    }
+    all
+}
+
+/// The one type of a request's body, if nothing else says how that is to be read; empty: it has none.
+pub(crate) fn plain_type(head: &RequestHead) -> Option<&str> {
+    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
+    let first = types.next().map_or(Some(""), |value| value.to_str().ok());
+    let encoded = head.headers.contains_key(CONTENT_ENCODING);
+    first.filter(|_| types.next().is_none() && !encoded)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::authenticator::{AuthenticatorSummary, Authenticators};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
-use crate::lockout::{Lockout, TallySummary};
+use crate::lockout::{Guess, Lockout, TallySummary};
 use crate::notify::alerts::Alerts;
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
@@ -378,7 +378,7 @@ impl Administration {
         // Whoever knew the old password may be signed in with it.
         self.end_all(&record.id).await?;
         // And what was guessed at it says nothing about the new one.
-        self.lockout.lift(&record.id).await?;
+        self.lockout.lift_kind(&record.id, Guess::Password).await?;
         self.note(EventKind::PasswordChange, &record);
         Ok(Reply::Account(Box::new(record)))
     }

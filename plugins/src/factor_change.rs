@@ -146,8 +146,10 @@ impl FactorChange {
         session: &LiveSession,
     ) -> Result<(Challenge<BindTotp>, PrincipalRecord), FactorChangeError> {
         let record = self.fresh(session).await?;
-        let life = self.second.rules().lifetime;
-        let begun = binding::begin(&self.second.challenges, &record.id, &session.id, life).await?;
+        let rules = self.second.rules();
+        let limits = (rules.lifetime, rules.tries);
+        let begun =
+            binding::begin(&self.second.challenges, &record.id, &session.id, limits).await?;
         Ok((begun, record))
     }
 
@@ -211,7 +213,7 @@ impl FactorChange {
         (id, codes): (&str, [&str; 2]),
         guesser: Guesser<'_>,
     ) -> Result<(), FactorChangeError> {
-        let record = self.record(session).await?;
+        let record = self.fresh(session).await?;
         let held = self.second.authenticators.list(&record.id).await?;
         let found = held.iter().find(|one| one.id == id && one.kind == Kind::Totp);
         let found = found.ok_or(FactorChangeError::Unknown)?;
@@ -252,14 +254,14 @@ impl FactorChange {
         let held = self.second.authenticators.list(&record.id).await?;
         let found = held.iter().find(|one| one.id == id && one.kind != Kind::Recovery);
         let found = found.ok_or(FactorChangeError::Unknown)?;
-        let others: Vec<_> = held.iter().filter(|one| one.id != id).cloned().collect();
-        if self.second.is_required(&record) && self.second.ways_of(&record, &others)?.is_empty() {
-            return Err(FactorChangeError::Last);
-        }
+        self.verify_not_last(&record, &held, id)?;
         if found.kind == Kind::Totp && !self.has_lost(session) {
             self.second.prove_one(&record, found, code, guesser).await?;
         }
         let _turn = self.turn.lock().await;
+        // Two may be taken off at once, each of which is not the last as long as the other is there.
+        let now = self.second.authenticators.list(&record.id).await?;
+        self.verify_not_last(&record, &now, id)?;
         if !self.second.authenticators.unbind(id, &record.id).await? {
             return Err(FactorChangeError::Unknown);
         }
@@ -268,6 +270,18 @@ impl FactorChange {
         let alert = Alert::FactorRemoved { factor: &found.name };
         self.alerts.tell(&record, alert, guesser.into()).await;
         Ok(())
+    }
+
+    /// Is there another factor beside this one, if there has to be one?
+    fn verify_not_last(
+        &self,
+        record: &PrincipalRecord,
+        held: &[AuthenticatorRecord],
+        id: &str,
+    ) -> Result<(), FactorChangeError> {
+        let others: Vec<_> = held.iter().filter(|one| one.id != id).cloned().collect();
+        let last = self.second.ways_of(record, &others)?.is_empty();
+        if last && self.second.is_required(record) { Err(FactorChangeError::Last) } else { Ok(()) }
     }
 
     /// Gives an authenticator another name.
@@ -330,6 +344,7 @@ impl FactorChange {
         let event = Event::new(EventKind::ProtectionChanged).with("login", protection.login);
         let event = event.with("operations", protection.operations);
         self.note(session, &record, event, guesser);
+        self.alerts.tell(&record, Alert::ProtectionChanged, guesser.into()).await;
         Ok(())
     }
 

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::audit::{Audit, Event, EventKind};
+use crate::audit::{Event, EventKind};
 use crate::authenticator::webauthn::{Asked, KeyError, Keys, Used};
-use crate::clock::Clock;
-use crate::session::{Evidence, NewSession, Sessions};
-use crate::sign_in::{Origin, SignInError, SignedIn};
-use crate::store::AccountStore;
+use crate::session::Evidence;
+use crate::sign_in::{Origin, SignIn, SignInError, SignedIn};
 
 /// What the log calls this way to sign in.
 const FACTOR: &str = "passkey";
@@ -28,12 +26,8 @@ impl From<KeyError> for SignInError {
 /// Signs people in by passkeys.
 pub struct PasskeySignIn {
     pub(crate) keys: Arc<Keys>,
-    pub(crate) accounts: Arc<dyn AccountStore>,
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) audit: Arc<Audit>,
-    pub(crate) clock: Clock,
-    /// As in `SignIn`: a session cannot slip in behind a change of its account.
-    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Begins the session as every sign-in does: what is unusual about it is told.
+    pub(crate) sign_in: Arc<SignIn>,
 }
 
 impl PasskeySignIn {
@@ -76,19 +70,17 @@ impl PasskeySignIn {
     }
 
     async fn enter(&self, used: &Used, origin: &Origin<'_>) -> Result<SignedIn, SignInError> {
-        let _turn = self.turn.lock().await;
-        let record = self.accounts.find_id(&used.record.principal_id).await?;
+        let _turn = self.sign_in.turn.lock().await;
+        let record = self.sign_in.accounts.find_id(&used.record.principal_id).await?;
         let record = record.filter(|record| record.is_active()).ok_or(SignInError::Reject)?;
-        let new = NewSession {
-            principal: &record,
-            evidence: vec![Evidence { method: used.method, at: self.clock.now() }],
-            scope: origin.scope,
-            device: origin.device,
-            address: origin.guesser.address.to_string(),
-            replaces: origin.session,
-        };
-        let (token, session) = self.sessions.begin(new).await?;
-        Ok(SignedIn { token, session, device_cookie: None })
+        let evidence = vec![Evidence { method: used.method, at: self.sign_in.clock.now() }];
+        let (token, session) = self.sign_in.begin_session(&record, evidence, origin).await?;
+        let known = self.sign_in.check.lockout.know(&record.id, origin.guesser.device_cookie).await;
+        let device_cookie = known.unwrap_or_else(|error| {
+            tracing::error!(event = "store_write_failed", %error, "a browser stays unknown");
+            None
+        });
+        Ok(SignedIn { token, session, device_cookie })
     }
 
     fn note_refused(&self, error: &KeyError, origin: &Origin<'_>) {
@@ -101,6 +93,6 @@ impl PasskeySignIn {
 
     fn record(&self, event: Event, origin: &Origin<'_>) {
         let (address, request_id) = (origin.guesser.address, origin.guesser.request_id);
-        self.audit.record(&event.with("factor", FACTOR).from_request(address, request_id));
+        self.sign_in.audit.record(&event.with("factor", FACTOR).from_request(address, request_id));
     }
 }

@@ -10,9 +10,10 @@ use crate::account::password::PasswordHasher;
 use crate::account::rules::{PasswordRules, RuleError, Weakness};
 use crate::audit::{Audit, Event, EventKind};
 use crate::clock::Clock;
-use crate::lockout::Lockout;
+use crate::lockout::{Guess, Lockout};
 use crate::notify::alerts::Alert;
 use crate::password_check::{Guesser, PasswordCheck};
+use crate::second_factor::SecondFactors;
 use crate::session::{LiveSession, Sessions};
 use crate::sign_in::SignInError;
 use crate::store::AccountStore;
@@ -34,6 +35,9 @@ pub enum ChangeError {
     /// The present one was not accepted.
     #[error(transparent)]
     Check(#[from] SignInError),
+    /// The session has to prove once more who it is.
+    #[error("not fresh enough")]
+    Stale,
     /// The new one is not to be had.
     #[error(transparent)]
     Weak(Weakness),
@@ -58,6 +62,7 @@ pub struct PasswordChange {
     pub(crate) rules: Arc<PasswordRules>,
     pub(crate) check: Arc<PasswordCheck>,
     pub(crate) lockout: Arc<Lockout>,
+    pub(crate) second: Arc<SecondFactors>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
     /// See `SignIn`.
@@ -65,6 +70,18 @@ pub struct PasswordChange {
 }
 
 impl PasswordChange {
+    /// May this session change the password of whoever it is for, by their password alone?
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn may_change(&self, session: &LiveSession) -> Result<bool, SignInError> {
+        let found = self.accounts.find_id(&session.principal().id).await?;
+        let record = found.ok_or(SignInError::Reject)?;
+        // A factor that is bound guards the password too. Who has none gives the password itself.
+        Ok(!self.second.has_bound(&record).await?
+            || self.second.may_change_account(&session.evidence, &record).await?)
+    }
+
     /// Changes the password of whoever this session is for. The session goes on. Gives the value of
     /// the browser's new device cookie and how long that holds.
     ///
@@ -80,7 +97,10 @@ impl PasswordChange {
         let id = &session.principal().id;
         let found = self.accounts.find_id(id).await.map_err(unavailable)?;
         let record = found.ok_or(SignInError::Reject)?;
-        // First, as it costs no guess.
+        if !self.may_change(session).await? {
+            return Err(ChangeError::Stale);
+        }
+        // Then, as it costs no guess.
         self.rules.verify_new(&password.new, &record).await?;
         let key = record.name.key();
         let checked = self.check.check(&key, Some(&record), &password.current, guesser).await;
@@ -108,8 +128,9 @@ impl PasswordChange {
             }
             self.accounts.set_password(id, &hash).await.map_err(unavailable)?;
         }
-        // What was guessed at the old one says nothing about the new one, which holds already.
-        if let Err(error) = self.lockout.lift(id).await {
+        // What was guessed at the old one says nothing about the new one, which holds already; what
+        // was guessed at other factors stays.
+        if let Err(error) = self.lockout.lift_kind(id, Guess::Password).await {
             tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
         }
         let event = Event::new(EventKind::PasswordChange).principal(id).account(&record.name);

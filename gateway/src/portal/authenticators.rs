@@ -22,10 +22,10 @@ use super::api::read;
 use super::captcha::Solved;
 use super::form::own_form;
 use super::pages::{AuthenticatorsPage, BindPage, BoundRow, RecoveryCodesPage, qr_code, render};
-use super::step_up::prove_first;
+use super::step_up::{self, prove_first};
 use super::text::{AppealTexts, FactorTexts, Texts};
 use super::text_code::Told;
-use super::{Desk, Visit, add_cookie, device, json as answer};
+use super::{Desk, Visit, add_cookie, device, json as answer, return_to};
 
 pub(super) const PURPOSE: &str = "authenticators";
 const BIND: &str = "bind-app";
@@ -52,6 +52,8 @@ pub(super) struct Fields {
     second: String,
     login: String,
     operations: String,
+    /// What is approved by the binding.
+    challenge: String,
 }
 
 /// What a form of these pages sends, by whom; or the answer to one that is not to be done.
@@ -240,11 +242,13 @@ pub(super) async fn distrust(
 pub(super) async fn bind_page(
     State(desk): State<Arc<Desk>>,
     Extension(visit): Extension<Arc<Visit>>,
+    link: Result<Query<Fields>, QueryRejection>,
 ) -> Response {
     let Some(session) = &visit.session else {
         return to_sign_in(&visit, "%2F.doorward%2Faccount%2Fauthenticators");
     };
-    show_binding(&desk, &visit, session, ("", Told::default())).await
+    let Query(link) = link.unwrap_or_default();
+    show_binding(&desk, &visit, session, ("", &link.challenge, Told::default())).await
 }
 
 pub(super) async fn bind(
@@ -261,16 +265,25 @@ pub(super) async fn bind(
     let name = FactorTexts::named(&fields.name, f.app);
     let named = (name, [fields.first.as_str(), fields.second.as_str()]);
     match change.bind_app(session, named, visit.guesser(Solved::No)).await {
-        Ok(_) => Redirect::to("/.doorward/account/authenticators?notice=bound").into_response(),
+        Ok(_) => {
+            let (approvals, guesser) = (&desk.services.approvals, visit.guesser(Solved::No));
+            // Whoever bound it to approve something has done so.
+            match approvals.approve_by_binding(session, &fields.challenge, guesser).await {
+                Ok(stepped) => step_up::go_on(&desk, &visit, &stepped).await,
+                Err(_) => {
+                    Redirect::to("/.doorward/account/authenticators?notice=bound").into_response()
+                }
+            }
+        }
         Err(error @ (FactorChangeError::Wrong | FactorChangeError::Full)) => {
             let text = if matches!(error, FactorChangeError::Full) { f.full } else { f.bind_wrong };
             let told = Told::error(text, problem_of(&error));
-            show_binding(&desk, &visit, session, (&fields.name, told)).await
+            show_binding(&desk, &visit, session, (&fields.name, &fields.challenge, told)).await
         }
         Err(FactorChangeError::Over) => {
             // Another seed: this one had too many wrong codes.
             let told = Told::error(f.begin_again, Problem::ChallengeOver);
-            show_binding(&desk, &visit, session, (&fields.name, told)).await
+            show_binding(&desk, &visit, session, (&fields.name, &fields.challenge, told)).await
         }
         Err(error) => refuse(&desk, &visit, session, &error, BIND_PAGE).await,
     }
@@ -280,11 +293,17 @@ async fn show_binding(
     desk: &Desk,
     visit: &Visit,
     session: &LiveSession,
-    (name, told): (&str, Told),
+    (name, approves, told): (&str, &str, Told),
 ) -> Response {
     let (challenge, record) = match desk.services.factor_change.begin_app(session).await {
         Ok(begun) => begun,
-        Err(error) => return refuse(desk, visit, session, &error, BIND_PAGE).await,
+        Err(error) => {
+            let place = match approves {
+                "" => BIND_PAGE.to_owned(),
+                approves => format!("{BIND_PAGE}?challenge={}", return_to::encode(approves)),
+            };
+            return refuse(desk, visit, session, &error, &place).await;
+        }
     };
     let form = desk.guard.issue(visit, [BIND]);
     let [code] = &form.codes;
@@ -296,7 +315,7 @@ async fn show_binding(
         action: BIND_PAGE,
         error: &told.error,
         code,
-        challenge: "",
+        challenge: approves,
         qr: &qr_code(&seed.address(&desk.issuer(), &record.name.to_string())),
         key: &seed.text(),
         name,

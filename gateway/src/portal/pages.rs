@@ -131,8 +131,11 @@ pub(super) struct StepUpPage<'a> {
     pub(super) fields: &'a [(String, String)],
     /// The approval is for this request alone.
     pub(super) once: bool,
-    /// The request is kept.
+    /// The request is kept, and under which id.
     pub(super) kept: bool,
+    pub(super) hold: &'a str,
+    /// Nothing is bound, and an app that is bound now would be accepted.
+    pub(super) can_bind: bool,
     /// The request is one that may have a body.
     pub(super) sends: bool,
     pub(super) return_to: &'a str,

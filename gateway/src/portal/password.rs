@@ -19,10 +19,12 @@ use super::account::to_sign_in;
 use super::captcha::{self, CaptchaPart};
 use super::pages::{PasswordPage, render};
 use super::sign_in::{give_device_cookie, refuse};
+use super::step_up::prove_first;
 use super::text::Texts;
 use super::{Desk, Visit, add_cookie};
 
 pub(super) const PURPOSE: &str = "password";
+const PAGE: &str = "/.doorward/account/password";
 
 /// What the form sends.
 #[derive(Default, Deserialize)]
@@ -49,8 +51,14 @@ pub(super) async fn page(
     State(desk): State<Arc<Desk>>,
     Extension(visit): Extension<Arc<Visit>>,
 ) -> Response {
-    if visit.session.is_none() {
+    let Some(session) = &visit.session else {
         return to_sign_in(&visit, "%2F.doorward%2Faccount%2Fpassword");
+    };
+    // Asked before anything is typed.
+    match desk.services.password_change.may_change(session).await {
+        Ok(true) => {}
+        Ok(false) => return prove_first(&desk, &visit, session, PAGE).await,
+        Err(error) => return visit.refuse(&refuse(&desk, &visit, PURPOSE, &error)),
     }
     show(&desk, &visit, &Fields { end_others: "on".into(), ..Fields::default() }, "", false)
 }
@@ -96,6 +104,10 @@ pub(super) async fn submit(
             let error = match refusal.problem {
                 Problem::SignInFailed => t.wrong_password,
                 Problem::SessionRequired => return visit.refuse(&refusal),
+                Problem::FreshnessRequired => {
+                    let Some(session) = &visit.session else { return visit.refuse(&refusal) };
+                    return prove_first(&desk, &visit, session, PAGE).await;
+                }
                 Problem::CaptchaRequired if !too_soon.is_empty() => &too_soon,
                 problem => t.not_looked_at(problem),
             };
@@ -133,6 +145,9 @@ pub(super) async fn change(
         }
         Err(ChangeError::Weak(weakness)) => {
             Err(Unchanged::Weak(Texts::of(visit.language).weakness(&weakness)))
+        }
+        Err(ChangeError::Stale) => {
+            Err(Unchanged::Refused(Refusal::new(Problem::FreshnessRequired)))
         }
         Err(ChangeError::Check(error)) => {
             Err(Unchanged::Refused(refuse(desk, visit, PURPOSE, &error)))

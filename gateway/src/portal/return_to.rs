@@ -6,15 +6,13 @@
 use crate::portal::PREFIX;
 use crate::target::Target;
 
-/// Pages of the gate to which people go back.
-const OWN_PAGES: &[&str] = &[
-    "/.doorward/account",
-    "/.doorward/account/authenticators",
-    "/.doorward/account/authenticators/bind",
-    "/.doorward/account/keys/bind",
-    "/.doorward/account/password",
-    "/.doorward/continue",
-];
+/// Pages of the gate to which people go back: those of their account, and what is kept of theirs. None
+/// of them does anything when it is shown.
+fn is_own_page(path: &str) -> bool {
+    path == "/.doorward/account"
+        || path.starts_with("/.doorward/account/")
+        || matches!(path, "/.doorward/continue" | "/.doorward/appeal")
+}
 
 /// The longest path and query that is kept.
 const CHARS_MAX: usize = 4096;
@@ -28,7 +26,7 @@ pub fn verify(wanted: &str) -> &str {
         })
     };
     let ours = path.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-        && !OWN_PAGES.contains(&path);
+        && !is_own_page(path);
     let good = wanted.len() <= CHARS_MAX
         && plain(path)
         && plain(query)

@@ -50,6 +50,8 @@ pub(super) struct Fields {
     code: String,
     /// Anything: a code is to be sent.
     send: String,
+    /// The request that is kept.
+    hold: String,
 }
 
 /// What a link to the page of a kept request carries, and its form sends.
@@ -78,7 +80,14 @@ pub(super) async fn submit(
     let Ok(Form(fields)) = fields else {
         return visit.refuse(&Refusal::new(Problem::BadRequest));
     };
-    let Some(session) = &visit.session else { return to_sign_in(&visit, "%2F") };
+    let Some(session) = &visit.session else {
+        // What is kept goes on after the sign-in as well.
+        let place = match fields.hold.as_str() {
+            "" => "%2F".to_owned(),
+            hold => format!("%2F.doorward%2Fcontinue%3Fhold%3D{}", return_to::encode(hold)),
+        };
+        return to_sign_in(&visit, &place);
+    };
     let t = FactorTexts::of(visit.language);
     let (challenge, way) = (&fields.challenge, &fields.way);
     if desk.guard.verify(&visit, PURPOSE, &fields.code).is_none() {
@@ -93,7 +102,7 @@ pub(super) async fn submit(
         return show(&desk, &visit, session, (challenge, way), text_code::told(&sent, t)).await;
     }
     match approve(&desk, &visit, session, challenge, way, Secret::new(fields.answer)).await {
-        Ok(stepped) => go_on(&desk, &stepped),
+        Ok(stepped) => go_on(&desk, &visit, &stepped).await,
         Err(Problem::ChallengeOver) => visit.refuse(&Refusal::new(Problem::ChallengeOver)),
         Err(problem) => {
             let error = match problem {
@@ -107,21 +116,27 @@ pub(super) async fn submit(
     }
 }
 
-/// Where a person goes who has approved: on with what was kept, or back.
-fn go_on(desk: &Desk, stepped: &SteppedUp) -> Response {
+/// Where a person goes who has approved: on with what was kept, if it still is, or back.
+pub(super) async fn go_on(desk: &Desk, visit: &Visit, stepped: &SteppedUp) -> Response {
     let demanded = &stepped.demanded;
     let mut response = match &demanded.held {
         // The browser posts there at once. What it posts is never forwarded: see `held`.
-        Some(kept) => {
+        Some(kept) if is_kept(desk, visit, kept).await => {
             let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
             let place = HeaderValue::try_from(held::address(&demanded.target, kept));
             response.headers_mut().extend(place.map(|place| (LOCATION, place)));
             response
         }
-        None => Redirect::to(return_to::verify(&demanded.return_to)).into_response(),
+        _ => Redirect::to(return_to::verify(&demanded.return_to)).into_response(),
     };
     add_cookie(response.headers_mut(), &desk.cookies.set_session(stepped.token.expose()));
     response
+}
+
+/// Is it still kept, for this browser? Others may have taken its place.
+async fn is_kept(desk: &Desk, visit: &Visit, kept: &str) -> bool {
+    let cookie = visit.cookies.hold.as_deref().unwrap_or_default();
+    matches!(desk.services.holds.find(kept, cookie).await, Ok(Some(_)))
 }
 
 async fn approve(
@@ -179,7 +194,10 @@ async fn show(
     let [code] = &form.codes;
     let demanded = &asked.challenge.state;
     let others: Vec<_> = asked.ways.iter().filter(|other| Some(**other) != way).collect();
-    let path = demanded.target.split('?').next().unwrap_or_default();
+    let kept = match &demanded.held {
+        Some(kept) => is_kept(desk, visit, kept).await,
+        None => false,
+    };
     let page = StepUpPage {
         t: Texts::of(visit.language),
         f: FactorTexts::of(visit.language),
@@ -193,10 +211,12 @@ async fn show(
         query: &format!("&challenge={challenge}"),
         label: demanded.label.as_deref(),
         method: &demanded.method,
-        path,
+        path: &demanded.target,
         fields: &demanded.fields,
         once: demanded.digest.is_some(),
-        kept: demanded.held.is_some(),
+        kept,
+        hold: demanded.held.as_deref().unwrap_or_default(),
+        can_bind: !asked.has_factors && demanded.factors.iter().any(|way| way == "totp"),
         sends: !matches!(demanded.method.as_str(), "GET" | "HEAD" | "OPTIONS"),
         return_to: &demanded.return_to,
     };
@@ -337,7 +357,7 @@ fn tell(asked: &Asked) -> Value {
     json!({
         "challenge": asked.challenge.id,
         "method": demanded.method,
-        "path": demanded.target.split('?').next(),
+        "path": demanded.target,
         "label": demanded.label,
         "fields": fields,
         "once": demanded.digest.is_some(),

@@ -47,10 +47,11 @@ pub async fn begin(
     challenges: &Challenges,
     principal_id: &str,
     bound_to: &str,
-    life: std::time::Duration,
+    (life, tries_max): (std::time::Duration, u32),
 ) -> Result<Challenge<BindTotp>, StoreError> {
     // Whoever loads the page again, or typed a wrong code, has scanned the code already.
-    if let Some(found) = challenges.latest::<BindTotp>(bound_to).await? {
+    let found = challenges.latest::<BindTotp>(bound_to).await?;
+    if let Some(found) = found.filter(|found| found.tries < tries_max) {
         return Ok(found);
     }
     let seed = Seed::fresh().map_err(|error| StoreError::Failed(Box::new(error)))?;

@@ -73,6 +73,8 @@ pub struct Challenge<P> {
     pub state: P,
     /// When it is over.
     pub expires: Timestamp,
+    /// Answers so far.
+    pub tries: u32,
     version: u32,
 }
 
@@ -219,6 +221,7 @@ fn opened<P>(record: ChallengeRecord, state: P) -> Challenge<P> {
         bound_to: record.bound_to,
         state,
         expires: record.expires,
+        tries: record.tries,
         version: record.version,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Admission, Attempt, DeviceId, Guess, Lockout, Tally, TallyKey};
+use super::{DeviceId, Guess, Lockout, TallyKey};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 
@@ -28,16 +28,10 @@ impl Lockout {
         principal_id: &str,
         cookie: Option<&str>,
     ) -> Result<Option<(String, Duration)>, StoreError> {
-        let subject = principal_id.to_owned();
-        let key = TallyKey { subject, known: true, kind: Guess::Password, device: None };
-        let attempt = Attempt {
-            key,
-            admission: Admission::Check,
-            tally: Tally::default(),
-            counted: false,
-            _permit: None,
-        };
-        self.succeed(attempt, cookie).await
+        // No guess was made, so none is forgiven: nothing is counted under this key.
+        let (subject, device) = (principal_id.to_owned(), DeviceId::stored("none".to_owned()));
+        let key = TallyKey { subject, known: true, kind: Guess::RecoveryCode, device };
+        self.remember(&key, principal_id, cookie).await
     }
 
     /// Trusts the browser with this cookie, which it has just got, not to be asked for a second

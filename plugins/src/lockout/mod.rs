@@ -205,8 +205,11 @@ impl Lockout {
             device: None,
         };
         let now = self.clock.now();
-        // Asked for names that nobody has as well: both are to take the same time.
-        if let Some(device) = self.device(cookie)
+        // Asked for names that nobody has as well: both are to take the same time. Guesses at codes
+        // have one count for all: a right password alone makes a browser known, and whoever has it
+        // could make browsers without end.
+        if kind == Guess::Password
+            && let Some(device) = self.device(cookie)
             && self.store.knows_device(&device, &key.subject).await?
         {
             let of_device = TallyKey { device: Some(device), ..key.clone() };
@@ -284,22 +287,28 @@ impl Lockout {
         attempt: Attempt,
         cookie: Option<&str>,
     ) -> Result<Option<(String, Duration)>, StoreError> {
+        self.remember(&attempt.key, &attempt.key.subject, cookie).await
+    }
+
+    /// Forgets what is counted under `key`, and knows the browser from now on.
+    async fn remember(
+        &self,
+        key: &TallyKey,
+        principal_id: &str,
+        cookie: Option<&str>,
+    ) -> Result<Option<(String, Duration)>, StoreError> {
         let life = self.rules.device_for;
         if life.is_zero() {
-            self.store.succeed(&attempt.key, None).await?;
+            self.store.succeed(key, None).await?;
             return Ok(None);
         }
         let (before, active) = (self.device(cookie), self.clock.now());
         let issued = self.cookies.issue(active + life);
         let (now, value) = issued.map_err(|error| StoreError::Failed(Box::new(error)))?;
-        let device = SignedInDevice {
-            before: before.as_ref(),
-            now: &now,
-            principal_id: &attempt.key.subject,
-            active,
-            expires: active + life,
-        };
-        self.store.succeed(&attempt.key, Some(&device)).await?;
+        let expires = active + life;
+        let device =
+            SignedInDevice { before: before.as_ref(), now: &now, principal_id, active, expires };
+        self.store.succeed(key, Some(&device)).await?;
         Ok(Some((value, life)))
     }
 
@@ -312,13 +321,12 @@ impl Lockout {
         self.store.succeed(&attempt.key, None).await
     }
 
-    /// Forgets what strangers guessed at one thing of a principal's, because it is another one now.
+    /// Forgets what everybody guessed at one thing of a principal's, because it is another one now.
     ///
     /// # Errors
-    /// [`StoreError`]; the tally stays as it was.
-    pub async fn forgive_all(&self, principal_id: &str, kind: Guess) -> Result<(), StoreError> {
-        let subject = principal_id.to_owned();
-        self.store.succeed(&TallyKey { subject, known: true, kind, device: None }, None).await
+    /// [`StoreError`].
+    pub async fn lift_kind(&self, principal_id: &str, kind: Guess) -> Result<(), StoreError> {
+        self.store.lift_kind(principal_id, kind).await
     }
 
     /// Forgets all that is counted for a principal, by everybody. Gives how many tallies it was.

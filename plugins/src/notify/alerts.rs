@@ -58,6 +58,8 @@ pub enum Alert<'a> {
     },
     /// New recovery codes were made.
     RecoveryCodesMade,
+    /// What the account asks of its sign-ins and operations was changed.
+    ProtectionChanged,
     /// The phone was bound, changed or removed.
     PhoneChanged {
         /// The one before.
@@ -93,6 +95,7 @@ impl Alert<'_> {
             Self::RecoveryCodeUsed { .. } => "recovery_code_used",
             Self::FewRecoveryCodes { .. } => "few_recovery_codes",
             Self::RecoveryCodesMade => "recovery_codes_made",
+            Self::ProtectionChanged => "protection_changed",
             Self::PhoneChanged { .. } => "phone_changed",
             Self::EmailChanged { .. } => "email_changed",
             Self::AppealReceived => "appeal_received",
@@ -307,6 +310,7 @@ pub(crate) mod tests {
             Alert::RecoveryCodeUsed { left: 1 },
             Alert::FewRecoveryCodes { left: 1 },
             Alert::RecoveryCodesMade,
+            Alert::ProtectionChanged,
             Alert::PhoneChanged { old: None },
             Alert::EmailChanged { old: None },
             Alert::AppealReceived,

@@ -177,6 +177,9 @@ fn english(alert: &Alert<'_>) -> (&'static str, String) {
                 format!("Only {left} recovery codes are left. Make new ones."),
             );
         }
+        Alert::ProtectionChanged => {
+            ("protection changed", "It was changed when your account asks for a second factor.")
+        }
         Alert::RecoveryCodesMade => {
             ("new recovery codes", "New recovery codes were made; the old ones are worth nothing.")
         }
@@ -231,6 +234,7 @@ fn chinese(alert: &Alert<'_>) -> (&'static str, String) {
         Alert::FewRecoveryCodes { left } => {
             return ("恢复码不足", format!("您的账号只剩 {left} 个恢复码，请重新生成。"));
         }
+        Alert::ProtectionChanged => ("安全保护已变更", "您的账号何时需要二次验证的设置已变更。"),
         Alert::RecoveryCodesMade => {
             ("已生成新恢复码", "您的账号生成了新的恢复码，旧恢复码已失效。")
         }

@@ -410,7 +410,7 @@ impl Recovery {
             self.accounts.set_password(&record.id, &hash).await?;
         }
         // Guesses at second factors stay counted: this is no way to have more of them.
-        if let Err(error) = self.lockout.forgive_all(&record.id, Guess::Password).await {
+        if let Err(error) = self.lockout.lift_kind(&record.id, Guess::Password).await {
             tracing::error!(event = "store_write_failed", %error, "wrong passwords stay counted");
         }
         let event = Event::new(EventKind::PasswordChange).principal(&record.id);

@@ -115,6 +115,32 @@ impl SecondFactors {
         record.protection.login || self.rules.requires(&record.groups)
     }
 
+    /// Have they bound an app, a token or a key, whether it can be used here now or not? Then a
+    /// password does not stand in for it, and nothing else is bound instead of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_bound(&self, record: &PrincipalRecord) -> Result<bool, StoreError> {
+        let held = self.authenticators.list(&record.id).await?;
+        Ok(held.iter().any(|one| one.kind != Kind::Recovery)
+            || !self.ways_of(record, &held)?.is_empty())
+    }
+
+    /// Has this session proven lately enough who it is to change what guards its account?
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing may be changed then.
+    pub async fn may_change_account(
+        &self,
+        evidence: &[Evidence],
+        record: &PrincipalRecord,
+    ) -> Result<bool, StoreError> {
+        let has_bound = self.has_bound(record).await?;
+        let accepts =
+            |method: Method| method.is_second() || (!has_bound && method == Method::Password);
+        Ok(is_fresh(evidence, accepts, self.rules.fresh, self.clock.now()))
+    }
+
     /// In which ways can they give one? Strongest first; empty: they have bound nothing.
     ///
     /// # Errors
@@ -153,7 +179,7 @@ impl SecondFactors {
 
     /// Looks at a code that was typed, or at what a key answered, in a browser that says it is
     /// `device`. A code is counted first, and used up if it is right. The owner is told of wrong
-    /// ones, once for each challenge: whoever gave them knew the password, or has a session.
+    /// ones, once an hour: whoever gave them knew the password, or has a session.
     ///
     /// # Errors
     /// [`ProveError`].
@@ -180,7 +206,10 @@ impl SecondFactors {
             }
             Err(ProveError::Wrong) => {
                 let failed = Alert::SecondFactorFailed;
-                self.alerts.tell_once(&challenge.id, record, failed, from).await;
+                // Once an hour at most, however many challenges somebody begins.
+                let hour = self.clock.now().secs() / 3600;
+                let name = format!("second factor of {} failed in hour {hour}", record.id);
+                self.alerts.tell_once(&name, record, failed, from).await;
             }
             Ok(_) | Err(_) => {}
         }
@@ -240,7 +269,7 @@ impl SecondFactors {
 
     /// Somebody binds a factor anew: what was guessed at the one before says nothing about it.
     pub(crate) async fn forgive_all(&self, principal_id: &str, guess: Guess) {
-        if let Err(error) = self.lockout.forgive_all(principal_id, guess).await {
+        if let Err(error) = self.lockout.lift_kind(principal_id, guess).await {
             tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
         }
     }

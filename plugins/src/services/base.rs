@@ -11,7 +11,6 @@ use crate::address_change::AddressChange;
 use crate::administration::Administration;
 use crate::appeal::Appeals;
 use crate::audit::Audit;
-use crate::authenticator::webauthn::Keys;
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
 use crate::code::Codes;
@@ -19,7 +18,6 @@ use crate::factor_change::FactorChange;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
 use crate::notify::alerts::Alerts;
-use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
 use crate::recovery::{Masks, Recovery, SENDING_MAX};
@@ -71,18 +69,6 @@ impl Base {
             appeals,
             turn: Arc::clone(&self.turn),
         }
-    }
-
-    pub(super) fn passkey_sign_in(&self, keys: Option<&Arc<Keys>>) -> Option<PasskeySignIn> {
-        let keys = keys.filter(|keys| keys.passwordless())?;
-        Some(PasskeySignIn {
-            keys: Arc::clone(keys),
-            accounts: Arc::clone(&self.accounts),
-            sessions: Arc::clone(&self.sessions),
-            audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
-            turn: Arc::clone(&self.turn),
-        })
     }
 
     pub(super) fn approvals(&self, check: Arc<PasswordCheck>) -> Approvals {
@@ -203,6 +189,7 @@ impl Base {
             hasher: Arc::clone(&self.hasher),
             rules: Arc::clone(&self.password_rules),
             check,
+            second: Arc::clone(&self.second),
             lockout: Arc::clone(&self.lockout),
             audit: Arc::clone(&self.audit),
             clock: self.clock.clone(),

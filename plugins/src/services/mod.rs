@@ -69,7 +69,7 @@ pub struct Services {
     /// What may be a new password.
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
-    pub sign_in: SignIn,
+    pub sign_in: Arc<SignIn>,
     /// Everybody's security keys and passkeys; `None`: there are none here.
     pub keys: Option<Arc<Keys>>,
     /// Signs people in by passkeys; `None`: that is not allowed here.
@@ -167,19 +167,25 @@ impl Services {
         let (address_change, account_centre) = base.centre(parts, per_phone);
         let recovery = base.recovery(parts, &form_key);
         let password_change = base.password_change(Arc::clone(&check));
-        let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
+        let second = Arc::clone(&base.second);
+        let common = (Arc::clone(&base.sessions), Arc::clone(&base.audit));
+        let counts = (Arc::clone(&base.lockout), Arc::clone(&base.password_rules));
+        let sign_in = Arc::new(base.sign_in(check));
+        let passwordless = keys.as_ref().filter(|keys| keys.passwordless());
+        let passkey_sign_in = passwordless
+            .map(|keys| PasskeySignIn { keys: Arc::clone(keys), sign_in: Arc::clone(&sign_in) });
         Ok(Self {
             config,
             clock,
-            sessions: Arc::clone(&base.sessions),
+            sessions: common.0,
             assertions,
-            audit: Arc::clone(&base.audit),
-            lockout: Arc::clone(&base.lockout),
+            audit: common.1,
+            lockout: counts.0,
             rate_limits,
             captcha,
-            password_rules: Arc::clone(&base.password_rules),
-            second: Arc::clone(&base.second),
-            sign_in: base.sign_in(check),
+            password_rules: counts.1,
+            second,
+            sign_in,
             keys,
             passkey_sign_in,
             approvals,

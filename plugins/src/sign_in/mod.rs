@@ -251,7 +251,7 @@ impl SignIn {
         Ok(Begun::Session(token, session))
     }
 
-    async fn begin_session(
+    pub(crate) async fn begin_session(
         &self,
         record: &PrincipalRecord,
         evidence: Vec<Evidence>,

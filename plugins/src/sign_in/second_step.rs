@@ -263,12 +263,12 @@ impl SignIn {
         challenge: &Challenge<PendingSignIn>,
         record: &PrincipalRecord,
     ) -> Result<Challenge<BindTotp>, SecondStepError> {
-        if !self.second.ways(record).await?.is_empty() {
+        if self.second.has_bound(record).await? {
             return Err(SecondStepError::CannotBind);
         }
-        let life = self.second.rules().lifetime;
-        let bound_to = &challenge.bound_to;
-        Ok(binding::begin(&self.second.challenges, &record.id, bound_to, life).await?)
+        let rules = self.second.rules();
+        let (bound_to, limits) = (&challenge.bound_to, (rules.lifetime, rules.tries));
+        Ok(binding::begin(&self.second.challenges, &record.id, bound_to, limits).await?)
     }
 }
 

@@ -15,14 +15,14 @@ use crate::clock::Clock;
 use crate::code::{self, IssueError};
 use crate::language::Language;
 use crate::password_check::{Guesser, PasswordCheck};
-use crate::second_factor::{ProveError, SecondFactors, SendError, Way, is_fresh};
+use crate::second_factor::{ProveError, SecondFactors, SendError, Way};
 use crate::session::{BeginError, Evidence, LiveSession, Method, Sessions};
 use crate::sign_in::SignInError;
 use crate::store::{AccountStore, StoreError};
 use crate::{RequestContext, Timestamp};
 
 /// What is to be approved, as the person is told it and as it is compared later.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demanded {
     /// Method of the request; empty: it is about the person's own account.
     pub method: String,
@@ -187,8 +187,19 @@ impl Approvals {
         session: &LiveSession,
         demanded: Demanded,
     ) -> Result<Challenge<Demanded>, StoreError> {
-        let life = self.second.rules().lifetime;
-        self.second.challenges.begin(&session.principal().id, &session.id, demanded, life).await
+        let (challenges, rules) = (&self.second.challenges, self.second.rules());
+        // A console that asks again and again is asked the same: a page that somebody is about to
+        // approve on is not pushed out by it.
+        if demanded.held.is_none()
+            && let Some(latest) = challenges.latest::<Demanded>(&session.id).await?
+            && latest.state == demanded
+            && latest.tries == 0
+            && latest.expires.since(self.clock.now()) > rules.lifetime / 2
+        {
+            return Ok(latest);
+        }
+        let principal = &session.principal().id;
+        challenges.begin(principal, &session.id, demanded, rules.lifetime).await
     }
 
     /// What this session was asked for by this challenge.
@@ -201,7 +212,7 @@ impl Approvals {
         let record = self.accounts.find_id(&challenge.principal_id).await?;
         let record = record.filter(PrincipalRecord::is_active).ok_or(StepUpError::SessionOver)?;
         let mut ways = self.second.ways(&record).await?;
-        let has_factors = !ways.is_empty();
+        let has_factors = self.second.has_bound(&record).await?;
         ways.retain(|way| challenge.state.accepts(*way));
         if !has_factors && challenge.state.accepts(Way::Password) {
             ways.push(Way::Password);
@@ -274,6 +285,25 @@ impl Approvals {
         Ok(self.second.ask_for_key(&asked.challenge).await?)
     }
 
+    /// Approves by an app that this session has just bound, because nothing was bound that is
+    /// accepted: its two codes are as good as one.
+    ///
+    /// # Errors
+    /// [`StepUpError`]; nothing is approved then.
+    pub async fn approve_by_binding(
+        &self,
+        session: &Arc<LiveSession>,
+        id: &str,
+        guesser: Guesser<'_>,
+    ) -> Result<SteppedUp, StepUpError> {
+        let asked = self.asked(session, id).await?;
+        if !asked.challenge.state.accepts(Way::Totp) {
+            return Err(StepUpError::Wrong);
+        }
+        let proven = Evidence { method: Method::Totp, at: self.clock.now() };
+        self.approve(session, &asked.challenge, proven, guesser).await
+    }
+
     /// A password once more, counted as every other guess at it.
     async fn prove_password(
         &self,
@@ -305,10 +335,7 @@ impl Approvals {
         session: &LiveSession,
         record: &PrincipalRecord,
     ) -> Result<bool, StoreError> {
-        let has_factors = !self.second.ways(record).await?.is_empty();
-        let accepts =
-            |method: Method| method.is_second() || (!has_factors && method == Method::Password);
-        Ok(is_fresh(&session.evidence, accepts, self.second.rules().fresh, self.clock.now()))
+        self.second.may_change_account(&session.evidence, record).await
     }
 
     /// The person of this session, if it may change what guards their account.
@@ -350,7 +377,10 @@ impl Approvals {
             let principal = &challenge.principal_id;
             self.second.challenges.begin(principal, &place, approval, life).await?;
         }
-        let (token, stepped) = self.sessions.step_up(session, &[proven]).await?;
+        // What was given for one request makes the session no fresher for others.
+        let evidence = [proven];
+        let proven_for_all = if demanded.digest.is_some() { &[][..] } else { &evidence[..] };
+        let (token, stepped) = self.sessions.step_up(session, proven_for_all).await?;
         let kind = match demanded.digest {
             Some(_) => EventKind::OperationApproved,
             None => EventKind::StepUpSuccess,

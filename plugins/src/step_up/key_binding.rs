@@ -5,6 +5,7 @@ use crate::account::PrincipalRecord;
 use crate::audit::{Event, EventKind};
 use crate::authenticator::AuthenticatorRecord;
 use crate::authenticator::webauthn::{Asked, KeyError, Keys, Owner, Sent};
+use crate::notify::alerts::{Alert, Occasion};
 use crate::password_check::Guesser;
 use crate::session::LiveSession;
 
@@ -74,6 +75,9 @@ impl Approvals {
         let event = event.principal(&record.id).account(&record.name);
         let event = event.with("factor", bound.kind.as_str()).with("authenticator", &bound.id);
         self.audit.record(&event.from_request(guesser.address, guesser.request_id));
+        let from = Occasion { device: &session.device, ..guesser.into() };
+        let alert = Alert::FactorAdded { factor: &bound.name };
+        self.second.alerts.tell(&record, alert, from).await;
         Ok(bound)
     }
 

@@ -29,36 +29,95 @@ impl RequestDigest {
     }
 }
 
-/// Those of the wanted fields that the body has, a form's or members of a JSON object, with their
-/// values. What a value does not show of itself (how long it is, control characters) is shown.
-pub fn shown_fields(wanted: &[String], content_type: &str, body: &[u8]) -> Vec<(String, String)> {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let mut found = Vec::new();
-    if kind == "application/x-www-form-urlencoded" {
-        for piece in body.split(|byte| *byte == b'&') {
-            let (name, value) = match piece.iter().position(|byte| *byte == b'=') {
-                Some(place) => (
-                    piece.get(..place).unwrap_or_default(),
-                    piece.get(place + 1..).unwrap_or_default(),
-                ),
-                None => (piece, &b""[..]),
-            };
-            let name = decode(name);
-            // One that is there twice is shown twice: who knows which of them the console takes.
-            if wanted.contains(&name) {
-                found.push((name, shorten(&decode(value))));
-            }
-        }
-    } else if kind == "application/json" || kind.ends_with("+json") {
-        let object: Option<serde_json::Map<_, _>> = serde_json::from_slice(body).ok();
-        for name in wanted {
-            if let Some(value) = object.as_ref().and_then(|object| object.get(name)) {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                found.push((name.clone(), shorten(&text)));
-            }
-        }
+/// The wanted fields with what the body says of them, a form's or members of a JSON object; empty
+/// where it says nothing. `None`: it cannot be read in one way only, so that somebody could be shown
+/// something else than what the console takes.
+pub fn shown_fields(
+    wanted: &[String],
+    content_type: &str,
+    body: &[u8],
+) -> Option<Vec<(String, String)>> {
+    if wanted.is_empty() {
+        return Some(Vec::new());
     }
-    found
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let kind = parts.next().unwrap_or_default();
+    let utf8 =
+        parts.all(|part| matches!(part.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\""));
+    let members = match kind.as_str() {
+        _ if body.is_empty() => Vec::new(),
+        "application/x-www-form-urlencoded" if utf8 => form(body)?,
+        "application/json" if utf8 => json(body)?,
+        kind if utf8 && kind.starts_with("application/") && kind.ends_with("+json") => json(body)?,
+        _ => return None,
+    };
+    let mut found = Vec::new();
+    for name in wanted {
+        // Some consoles do not tell upper from lower case, and read `to[]` as `to`.
+        let like = |other: &String| {
+            let plain = other.split('[').next().unwrap_or_default();
+            plain.trim().eq_ignore_ascii_case(name)
+        };
+        let mut same = members.iter().filter(|(other, _)| like(other));
+        let first = same.next();
+        if same.next().is_some() || first.is_some_and(|(other, _)| other != name) {
+            return None;
+        }
+        found.push((name.clone(), first.map_or_else(String::new, |(_, value)| shorten(value))));
+    }
+    Some(found)
+}
+
+fn form(body: &[u8]) -> Option<Vec<(String, String)>> {
+    // Some consoles part a form by semicolons too.
+    if body.contains(&b';') {
+        return None;
+    }
+    let pairs = body.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        let place = piece.iter().position(|byte| *byte == b'=').unwrap_or(piece.len());
+        let (name, value) = piece.split_at_checked(place)?;
+        Some((decode(name)?, decode(value.get(1..).unwrap_or_default())?))
+    });
+    pairs.collect()
+}
+
+/// The members of an object, each as it is written: `None` if it is none.
+fn json(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let Members(members) = serde_json::from_slice(body).ok()?;
+    Some(members)
+}
+
+/// Members of a JSON object in their order, those of the same name too.
+struct Members(Vec<(String, String)>);
+
+impl<'de> serde::Deserialize<'de> for Members {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: serde::de::MapAccess<'de>>(
+                self,
+                mut map: M,
+            ) -> Result<Members, M::Error> {
+                let mut members = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    let raw = map.next_value::<Box<serde_json::value::RawValue>>()?;
+                    // A text is shown as it reads, anything else as it is written.
+                    let text = serde_json::from_str::<String>(raw.get());
+                    members.push((name, text.unwrap_or_else(|_| raw.get().to_owned())));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
 }
 
 fn shorten(value: &str) -> String {
@@ -70,8 +129,8 @@ fn shorten(value: &str) -> String {
     short
 }
 
-/// Undoes the encoding of forms (WHATWG URL §5.1).
-fn decode(text: &[u8]) -> String {
+/// Undoes the encoding of forms (WHATWG URL §5.1); `None`: it is no UTF-8.
+fn decode(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
@@ -91,7 +150,7 @@ fn decode(text: &[u8]) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -118,22 +177,36 @@ mod tests {
     }
 
     #[test]
-    fn i09_wanted_fields_are_shown_and_no_others() {
+    fn i09_wanted_fields_are_shown_as_the_console_reads_them_or_nothing_is() {
         let wanted = ["to".to_owned(), "amount".to_owned()];
-        let form = "application/x-www-form-urlencoded; charset=utf-8";
-        let shown = shown_fields(&wanted, form, b"to=Bob+%C3%84&x=1&amount=5&to=%0aEve&%zz=%");
-        let pairs: Vec<_> = shown.iter().map(|(name, value)| (&**name, &**value)).collect();
-        assert_eq!(pairs, [("to", "Bob Ä"), ("amount", "5"), ("to", "\u{fffd}Eve")]);
-        let json = br#"{"amount": 5, "to": {"name": "Bob"}, "secret": "x"}"#;
-        let shown = shown_fields(&wanted, "application/json", json);
-        assert_eq!(
-            shown,
-            [
-                ("to".to_owned(), "{\"name\":\"Bob\"}".to_owned()),
-                ("amount".to_owned(), "5".to_owned())
-            ]
-        );
-        assert!(shown_fields(&wanted, "application/json", b"[1]").is_empty());
-        assert!(shown_fields(&wanted, "text/plain", b"to=x").is_empty());
+        let shown = |kind: &str, body: &str| {
+            let shown = shown_fields(&wanted, kind, body.as_bytes());
+            shown.map(|shown| shown.into_iter().map(|(_, value)| value).collect::<Vec<_>>())
+        };
+        let form = "application/x-www-form-urlencoded; charset=UTF-8";
+        assert_eq!(shown(form, "to=Bob+%C3%84&x=1&amount=5").unwrap(), ["Bob Ä", "5"]);
+        assert_eq!(shown(form, "amount=%0a5").unwrap(), ["", "\u{fffd}5"]);
+        assert_eq!(shown("", "").unwrap(), ["", ""]);
+        let json = "application/json";
+        let nested = r#"{"amount": 5, "to": {"name": "Bob"}, "secret": "x"}"#;
+        assert_eq!(shown(json, nested).unwrap(), [r#"{"name": "Bob"}"#, "5"]);
+        assert_eq!(shown("application/problem+json", r#"{"to":"\u0042ob"}"#).unwrap(), ["Bob", ""]);
+        for (kind, body) in [
+            (form, "to=Bob&to=Eve"),
+            (form, "to=Bob&TO=Eve"),
+            (form, "to[]=Eve"),
+            (form, "to=Bob;amount=5"),
+            (form, "to=%ff"),
+            (json, r#"{"to":"Eve","amount":1000000,"to":"Bob"}"#),
+            (json, "[1]"),
+            (json, "\u{feff}{}"),
+            ("application/json; charset=utf-16", "{}"),
+            ("text/json", "{}"),
+            ("multipart/form-data; boundary=b", "--b--"),
+            ("", "to=Bob"),
+        ] {
+            assert_eq!(shown(kind, body), None, "{kind} {body}");
+        }
+        assert!(shown_fields(&[], "text/plain", b"anything").unwrap().is_empty());
     }
 }

@@ -24,7 +24,7 @@ use crate::authenticator::{AuthenticatorRecord, Kind};
 use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::hold::{HoldLimits, HoldRecord};
-use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey, TrustedDevice};
+use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
@@ -198,6 +198,9 @@ pub trait GuessStore: Send + Sync {
 
     /// Ids of principals that have a tally.
     async fn guessed_at(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Forgets all tallies of a principal at one thing, of all browsers.
+    async fn lift_kind(&self, principal_id: &str, kind: Guess) -> Result<(), StoreError>;
 
     /// Forgets all tallies of a principal; gives how many there were.
     async fn lift(&self, principal_id: &str) -> Result<usize, StoreError>;

@@ -208,10 +208,11 @@ impl World {
         } else if fresh_code {
             (asked.met, self.last_step, self.wrong) = (true, step, 0);
             let session = self.session.as_mut().unwrap();
-            session.factor = Some(now);
             session.active = now;
-            if let Wanted::Pay(amount) = asked.wanted {
-                session.approved.push((amount, now));
+            // An approval of one request makes the session no fresher for others.
+            match asked.wanted {
+                Wanted::Pay(amount) => session.approved.push((amount, now)),
+                Wanted::Keys | Wanted::Plain => session.factor = Some(now),
             }
             StatusCode::OK
         } else {

@@ -85,6 +85,8 @@ pub(crate) struct FactorTexts {
     pub(crate) last_one: &'static str,
     pub(crate) bind_a_key: &'static str,
     pub(crate) trusted: &'static str,
+    pub(crate) not_there: &'static str,
+    pub(crate) bind_and_go_on: &'static str,
     pub(crate) bind_token: &'static str,
     pub(crate) token_hint: &'static str,
     pub(crate) serial: &'static str,
@@ -175,6 +177,8 @@ const ENGLISH: FactorTexts = FactorTexts {
     resync: "Set its clock",
     resync_hint: "If the codes of an app or token are refused, its clock may be wrong. Enter two codes that follow each other.",
     resynced: "Its clock is followed from now on.",
+    not_there: "not in this request",
+    bind_and_go_on: "Bind an authenticator app, and go on",
     trusted: "Browsers that are not asked at sign-in",
     distrust: "Ask in all of them again",
 };
@@ -259,6 +263,8 @@ const CHINESE: FactorTexts = FactorTexts {
     resync: "校准时间",
     resync_hint: "如果应用或令牌的验证码不被接受，可能是其时间不准。请输入两个连续的验证码。",
     resynced: "已按其时间校准。",
+    not_there: "请求中未包含",
+    bind_and_go_on: "绑定验证器应用并继续",
     trusted: "登录时免二次验证的浏览器",
     distrust: "全部恢复二次验证",
 };

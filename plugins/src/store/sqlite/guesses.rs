@@ -110,6 +110,13 @@ impl GuessStore for SqliteStore {
         in_time(sqlx::query_scalar(sql).fetch_all(&self.readers)).await
     }
 
+    async fn lift_kind(&self, principal_id: &str, kind: Guess) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM guess WHERE subject = ? AND kind = ?")
+            .bind(principal_id.to_owned())
+            .bind(kind.as_str());
+        self.write(async |writer| query.execute(writer).await.map(drop)).await
+    }
+
     async fn lift(&self, principal_id: &str) -> Result<usize, StoreError> {
         let query = sqlx::query("DELETE FROM guess WHERE subject = ?").bind(principal_id);
         let done = self.write(async |writer| query.execute(writer).await).await?;

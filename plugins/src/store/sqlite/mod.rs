@@ -120,7 +120,8 @@ impl SqliteStore {
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.writer.lock().await;
+        let waiting = tokio::time::timeout(DEADLINE, self.writer.lock()).await;
+        let mut slot = waiting.map_err(|_| StoreError::Timeout)?;
         // Not in the slot while it works: if this is cut off or fails, the connection is gone.
         let taken = slot.take();
         let result = in_time(async {
