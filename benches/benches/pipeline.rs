@@ -3,7 +3,7 @@
 //! No sockets, so a change of a number is a change of our own code. Run by hand:
 //! `cargo bench --package doorward-benches --bench pipeline`.
 
-#![allow(clippy::unwrap_used, reason = "a bench that cannot run should stop")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot run should stop")]
 
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
