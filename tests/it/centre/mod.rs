@@ -160,11 +160,11 @@ async fn the_account_page_leads_everywhere_and_ends_all_other_sessions() {
     let end = "/.doorward/account/end-others";
     assert_eq!(here.get(end).await.status, StatusCode::METHOD_NOT_ALLOWED, "K02");
     assert_eq!(here.post_form(end, &[]).await.status, StatusCode::FORBIDDEN, "K01");
-    assert_eq!(there.get("/").await.status, StatusCode::OK);
+    assert_eq!(there.get("/.doorward/session").await.status, StatusCode::OK);
     let ended = here.post_form(end, &[("code", &code)]).await;
     assert_eq!(ended.location(), "/.doorward/account", "{}", ended.text());
-    assert_eq!(there.get("/").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(here.get("/").await.status, StatusCode::OK);
+    assert_eq!(there.get("/.doorward/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(here.get("/.doorward/session").await.status, StatusCode::OK);
     let mut dev = gate.browser();
     dev.sign_in("alice/dev").await;
     assert!(!dev.navigating().get("/.doorward/account").await.text().contains("sub-users"));

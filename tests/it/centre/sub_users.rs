@@ -34,7 +34,7 @@ async fn e06_an_owner_sets_the_idle_time_within_its_bounds_and_it_holds_at_once(
     let session = dev.get("/.doorward/session").await.json();
     assert_eq!(session["idle_seconds"], 900, "a session that was there already");
     gate.clock.advance(Duration::from_secs(900));
-    assert_eq!(dev.get("/").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(dev.get("/.doorward/session").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -63,10 +63,14 @@ async fn an_owner_resets_the_factors_of_a_sub_user_who_is_told_and_of_nobody_els
     for id in [foreign.as_str(), &alice(&gate).await.id, "x", ""] {
         assert_eq!(reset(&mut owner, id).await.status, StatusCode::NOT_FOUND, "{id}");
     }
-    assert_eq!(dev.get("/").await.status, StatusCode::OK);
+    assert_eq!(dev.get("/.doorward/session").await.status, StatusCode::OK);
     let done = reset(&mut owner, &id).await;
     assert_eq!(done.location(), "/.doorward/account/sub-users?notice=reset", "{}", done.text());
-    assert_eq!(dev.get("/").await.status, StatusCode::UNAUTHORIZED, "their sessions end");
+    assert_eq!(
+        dev.get("/.doorward/session").await.status,
+        StatusCode::UNAUTHORIZED,
+        "their sessions end"
+    );
     assert_eq!(messages(&gate, "alert_factor_removed", "dev@example.com").await.len(), 1, "J06");
     match gate.ask(Request::FactorList { name: "alice/dev".into() }).await.unwrap() {
         Reply::Factors { factors } => assert!(factors.is_empty()),

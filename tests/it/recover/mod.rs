@@ -73,7 +73,11 @@ async fn j03_k13_a_person_gets_a_new_password_by_pages_and_is_not_signed_in() {
     let shown = post(&mut person, "/verify", &[("ticket", &ticket), ("answer", &sent)]).await;
     let recovery = shown.hidden("recovery");
     assert!(shown.text().contains("autocomplete=\"new-password\""), "{}", shown.text());
-    assert_eq!(there.get("/").await.status, StatusCode::OK, "nothing has happened yet");
+    assert_eq!(
+        there.get("/.doorward/session").await.status,
+        StatusCode::OK,
+        "nothing has happened yet"
+    );
     let fields = |new| [("recovery", &*recovery), ("new_password", new)];
     let weak = post(&mut person, "/password", &fields("tiny")).await;
     assert_eq!(weak.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -82,7 +86,11 @@ async fn j03_k13_a_person_gets_a_new_password_by_pages_and_is_not_signed_in() {
     assert_eq!(done.location(), "/.doorward/sign-in?notice=recovered", "{}", done.text());
     assert!(person.get(done.location()).await.text().contains("Your password is changed"));
     assert!(person.token().is_empty(), "it signs nobody in");
-    assert_eq!(there.get("/").await.status, StatusCode::UNAUTHORIZED, "all sessions end");
+    assert_eq!(
+        there.get("/.doorward/session").await.status,
+        StatusCode::UNAUTHORIZED,
+        "all sessions end"
+    );
     assert_eq!(messages(&gate, "alert_password_changed", EMAIL).await.len(), 1, "J06");
     assert_eq!(messages(&gate, "alert_password_changed", PHONE).await.len(), 1, "J06");
     // The lock of the guesses is lifted with it.
