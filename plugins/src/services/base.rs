@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use doorward_certs::vault::Vault;
+use doorward_config::GatewayConfig;
 
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
@@ -106,12 +107,13 @@ impl Base {
         }
     }
 
-    /// What people change about themselves.
+    /// What people change about themselves. `key` makes the masks of names that nobody has.
     pub(super) fn centre(
         &self,
         (approvals, administration, codes): Parts<'_>,
-        per_phone: usize,
-    ) -> (AddressChange, AccountCentre) {
+        config: &GatewayConfig,
+        key: &[u8],
+    ) -> (AddressChange, AccountCentre, Recovery) {
         let addresses = AddressChange {
             accounts: Arc::clone(&self.accounts),
             sessions: Arc::clone(&self.sessions),
@@ -120,7 +122,7 @@ impl Base {
             codes: Arc::clone(codes),
             audit: Arc::clone(&self.audit),
             alerts: Arc::clone(&self.alerts),
-            per_phone,
+            per_phone: config.accounts.accounts_per_phone,
             turn: Arc::clone(&self.turn),
         };
         let centre = AccountCentre {
@@ -130,11 +132,10 @@ impl Base {
             authenticators: Arc::clone(&self.second.authenticators),
             audit: Arc::clone(&self.audit),
         };
-        (addresses, centre)
+        (addresses, centre, self.recovery((approvals, administration, codes), key))
     }
 
-    /// `key` makes the masks of names that nobody has.
-    pub(super) fn recovery(&self, (_, administration, codes): Parts<'_>, key: &[u8]) -> Recovery {
+    fn recovery(&self, (_, administration, codes): Parts<'_>, key: &[u8]) -> Recovery {
         Recovery {
             accounts: Arc::clone(&self.accounts),
             second: Arc::clone(&self.second),

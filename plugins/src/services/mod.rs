@@ -181,20 +181,11 @@ impl Services {
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
         let administration = Arc::new(base.administration(Arc::clone(&assertions), vault));
-        let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
-        let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
-        let factor_change = base.factor_change(Arc::clone(&approvals));
         let parts = (&approvals, &administration, &messages.codes);
-        let per_phone = config.accounts.accounts_per_phone;
-        let (address_change, account_centre) = base.centre(parts, per_phone);
-        let recovery = base.recovery(parts, &form_key);
-        let password_change = base.password_change(Arc::clone(&check));
-        let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
-        let sign_in = base.sign_in(check);
+        let (address_change, account_centre, recovery) = base.centre(parts, &config, &form_key);
         Ok(Self {
-            config,
-            clock,
+            clock: clock.clone(),
             sessions,
             assertions,
             audit,
@@ -202,24 +193,25 @@ impl Services {
             rate_limits,
             captcha,
             password_rules,
-            sign_in,
+            passkey_sign_in: base.passkey_sign_in(keys.as_ref()),
             keys,
-            passkey_sign_in,
             second,
+            holds: Arc::new(Holds::new(&config.second_factor, store.clone(), clock)),
+            factor_change: base.factor_change(Arc::clone(&approvals)),
             approvals,
-            holds,
-            factor_change,
             address_change,
             account_centre,
             recovery,
-            password_change,
-            certificates,
+            password_change: base.password_change(Arc::clone(&check)),
+            certificates: Arc::new(base.certificates()),
+            sign_in: base.sign_in(check),
             notify: messages.notify,
             codes: messages.codes,
             alerts: messages.alerts,
             risk: messages.risk,
             administration,
             form_key,
+            config,
             store,
             _lock: lock,
         })
