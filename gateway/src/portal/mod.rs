@@ -179,20 +179,6 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/step-up", get(step_up::page).post(step_up::submit))
         .route("/.doorward/continue", get(step_up::continue_page).post(step_up::discard))
         .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
-        .route("/.doorward/account", get(account::page))
-        .route("/.doorward/account/authenticators", get(authenticators::page))
-        .route(
-            "/.doorward/account/authenticators/bind",
-            get(authenticators::bind_page).post(authenticators::bind),
-        )
-        .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
-        .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
-        .route(
-            "/.doorward/account/authenticators/recovery-codes",
-            post(authenticators::recovery_codes),
-        )
-        .route("/.doorward/account/end-session", post(account::end_session))
-        .route("/.doorward/account/password", get(password::page).post(password::submit))
         .route("/.doorward/session", get(api::session))
         .route("/.doorward/jwks.json", get(api::jwks))
         .route("/.doorward/style.css", get(pages::style))
@@ -246,6 +232,20 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
 /// The pages on which people look after their account, and the same for programs.
 fn centre() -> axum::Router<Arc<Desk>> {
     axum::Router::new()
+        .route("/.doorward/account", get(account::page))
+        .route("/.doorward/account/authenticators", get(authenticators::page))
+        .route(
+            "/.doorward/account/authenticators/bind",
+            get(authenticators::bind_page).post(authenticators::bind),
+        )
+        .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
+        .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
+        .route(
+            "/.doorward/account/authenticators/recovery-codes",
+            post(authenticators::recovery_codes),
+        )
+        .route("/.doorward/account/end-session", post(account::end_session))
+        .route("/.doorward/account/password", get(password::page).post(password::submit))
         .route("/.doorward/account/addresses", get(addresses::page).post(addresses::remove))
         .route(
             "/.doorward/account/addresses/change",

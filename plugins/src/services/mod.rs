@@ -154,7 +154,6 @@ impl Services {
             .await
             .map_err(failed)?;
         let assertions = Arc::new(Assertions::open(&config, clock.clone())?);
-        let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
         let lockout = lockout(&config, &store, &clock).await?;
@@ -170,7 +169,7 @@ impl Services {
             accounts,
             second: Arc::clone(&second),
             sessions: Arc::clone(&sessions),
-            hasher,
+            hasher: PasswordHasher::new(&config.accounts.hashing)?,
             password_rules: Arc::clone(&password_rules),
             lockout: Arc::clone(&lockout),
             audit: Arc::clone(&audit),

@@ -6,6 +6,9 @@ use http::Method;
 
 use super::*;
 
+/// A page below the account's, its form code, and what its form sends.
+type Form<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A session that is used, and whose proof is an hour old.
 async fn an_hour_passes(gate: &TestGate, browser: &mut Browser) {
     for _ in 0..4 {
@@ -51,7 +54,7 @@ async fn i11_every_change_of_what_guards_an_account_asks_for_a_fresh_proof() {
         form_code(&mut person, "/.doorward/account/authenticators").await,
         form_code(&mut person, "/.doorward/account/sub-users").await,
     );
-    let forms: [(&str, &str, &[(&str, &str)]); 8] = [
+    let forms: [Form<'_>; 8] = [
         ("addresses", &addresses, &[("what", "email")]),
         ("addresses/change", &addresses, &[("what", "phone"), ("address", PHONE)]),
         ("addresses/confirm", &addresses, &[("change", "x"), ("answer", "000000")]),
