@@ -34,7 +34,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "origins",
             Kind::List(&Kind::Text(verify_origin)),
             "[]",
-            "Origins besides public_url whose pages may ask for keys, such as [\"https://other.example.com\"]. One outside rp_id is a related origin: browsers find it at /.well-known/webauthn of rp_id.",
+            "Origins besides public_url whose pages may ask for keys, such as [\"https://other.example.com\"]. Those outside rp_id have to be named at /.well-known/webauthn of rp_id as well, which the gate does not serve.",
         ),
         default(
             "user_verification",
@@ -118,13 +118,6 @@ impl WebAuthn {
             user_verification_required: reader.text("user_verification") == "required",
             passwordless: reader.flag("passwordless"),
             timeout: reader.duration("timeout"),
-        })
-    }
-
-    /// Origins that browsers have to be told of, because they are outside the domain.
-    pub fn related_origins(&self) -> impl Iterator<Item = &str> {
-        self.origins.iter().map(String::as_str).filter(|origin| {
-            !PublicUrl::parse(origin).is_ok_and(|url| is_within(&url.host, &self.rp_id))
         })
     }
 }
@@ -218,13 +211,11 @@ mod tests {
     }
 
     #[test]
-    fn related_origins_are_those_outside_the_domain() {
+    fn further_origins_are_exact() {
         let more = "[webauthn]\norigins = [\"https://a.console.example.com\", \
                     \"https://example.org:8443\", \"https://evilconsole.example.com\"]\n";
         let read_all = read("https://console.example.com", more).unwrap().unwrap();
         assert_eq!(read_all.origins.len(), 4);
-        let related: Vec<_> = read_all.related_origins().collect();
-        assert_eq!(related, ["https://example.org:8443", "https://evilconsole.example.com"]);
         for bad in ["https://a.example/", "http://a.example", "https://A.example", "a.example"] {
             let more = format!("[webauthn]\norigins = [\"{bad}\"]\n");
             assert!(read("https://console.example.com", &more).is_err(), "{bad}");

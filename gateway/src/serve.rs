@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use doorward_plugins::session::cookie::CookieNames;
 use doorward_plugins::{Problem, Refusal, RequestContext, RequestId};
 use http::header::{CONNECTION, SET_COOKIE, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -52,14 +53,17 @@ pub(crate) async fn serve(
     let mut entry = Entry::new(Rc::clone(&worker), peer, cx, method, version);
     let Entry { cx, peer, .. } = &mut entry;
     let answer = match entered {
-        Err(refusal) => Err(refusal),
+        Err(refusal) => {
+            read_cookies(&worker, cx, &audience);
+            Err(refusal)
+        }
         Ok(()) => match worker.gate.pipeline.on_request(cx).await {
             // Large, and rarer: neither must make the future of every request larger.
             Some(refusal) if approval::asks_more(&refusal) => {
                 let sent = Sent::of(body, kept.as_ref());
                 let asked = approval::ask(&worker, cx, &audience, sent, (kept.as_ref(), refusal));
                 match Box::pin(asked).await {
-                    Ok(After::Answer(answer)) => Ok(answer),
+                    Ok(After::Answer(answer)) => Ok(*answer),
                     Ok(After::GoOn(body)) => {
                         go_on(&worker, cx, (peer, version), &audience, (body, kept)).await
                     }
@@ -82,6 +86,15 @@ pub(crate) async fn serve(
     }
     entry.status = Some(head.status);
     Ok(Response::from_parts(head, AnswerBody::new(source, entry)))
+}
+
+/// The cookies of a request that no plugin has seen: the page that refuses it is in the language
+/// that the person has chosen.
+fn read_cookies(worker: &Worker, cx: &mut RequestContext, audience: &Audience) {
+    if audience.navigates {
+        let names = CookieNames::new(&worker.gate.services.config.session);
+        cx.cookies = names.take(&mut cx.head.headers).others;
+    }
 }
 
 /// Carries a request that was let through to where it is going.

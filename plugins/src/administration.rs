@@ -6,6 +6,7 @@
 //!
 //! Not here: who may ask (the socket's mode, or the store's), and how replies are printed.
 
+mod appeals;
 mod change;
 mod factors;
 mod new_password;
@@ -21,6 +22,7 @@ use crate::account::name::Name;
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
 use crate::account::{PrincipalRecord, Protection, State, Verification, fresh_id};
+use crate::appeal::{Appeals, Statement};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::authenticator::{AuthenticatorSummary, Authenticators};
 use crate::clock::{Clock, Timestamp};
@@ -29,6 +31,7 @@ use crate::lockout::{Lockout, TallySummary};
 use crate::notify::alerts::Alerts;
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
+pub use appeals::AppealSummary;
 pub use change::AccountChange;
 use new_password::NewPassword;
 
@@ -60,6 +63,11 @@ pub enum Request {
     LockLift { name: String },
     FactorList { name: String },
     FactorReset { name: String },
+    TokenImport { text: String },
+    AppealList { all: bool },
+    AppealShow { id: String },
+    AppealDecide { id: String, grant: bool },
+    AppealStop { id: String },
     VaultRotate,
 }
 
@@ -102,6 +110,23 @@ pub enum Reply {
     Factors {
         /// Oldest first.
         factors: Vec<AuthenticatorSummary>,
+    },
+    /// Appeals, without what they say.
+    Appeals {
+        /// Oldest first.
+        appeals: Vec<AppealSummary>,
+    },
+    /// One appeal, and what it says.
+    Appeal {
+        /// The appeal.
+        appeal: AppealSummary,
+        /// What it says.
+        statement: Statement,
+    },
+    /// How many tokens were imported.
+    Imported {
+        /// The count.
+        imported: usize,
     },
     /// How many secrets were encrypted anew.
     Sealed {
@@ -190,6 +215,7 @@ pub struct Administration {
     pub(crate) authenticators: Arc<Authenticators>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) vault: Arc<Vault>,
+    pub(crate) appeals: Arc<Appeals>,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -240,6 +266,11 @@ impl Administration {
             Request::LockLift { name } => self.lift(&name).await,
             Request::FactorList { name } => self.list_factors(&name).await,
             Request::FactorReset { name } => self.reset_factors(&name).await,
+            Request::TokenImport { text } => self.import_tokens(&text).await,
+            Request::AppealList { all } => self.list_appeals(all).await,
+            Request::AppealShow { id } => self.show_appeal(&id).await,
+            Request::AppealDecide { id, grant } => self.decide_appeal(&id, grant).await,
+            Request::AppealStop { id } => self.stop_appeal(&id).await,
             Request::VaultRotate => self.rotate_vault().await,
         }
     }

@@ -11,6 +11,7 @@ pub mod account;
 pub mod account_centre;
 pub mod address_change;
 pub mod administration;
+pub mod appeal;
 pub mod audit;
 pub mod authenticator;
 pub mod captcha;

@@ -211,3 +211,22 @@ async fn route_limits_come_after_access_so_that_strangers_use_up_nobodys_allowan
     assert_eq!(alice.get("/export").await.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(upstream.count(), 1);
 }
+
+#[tokio::test]
+async fn step_up_comes_after_route_limits_so_that_being_asked_has_a_limit() {
+    let upstream = Upstream::start().await;
+    let tables = "[[route]]\npath = \"/keys\"\nstep_up = {}\n\
+                  rate_limit = [{ by = [\"session\"], rate = \"2/1h\" }]\n";
+    let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
+    let mut alice = gate.signed_in().await;
+    gate.app_of("alice").await;
+    for expected in [401, 401, 429] {
+        assert_eq!(alice.post_json("/keys", &serde_json::json!({})).await.status, expected);
+    }
+    // And after `access`: who may not is not asked to prove anything.
+    assert_eq!(
+        gate.browser().get("/keys").await.json()["type"],
+        "urn:doorward:problem:session-required"
+    );
+    assert_eq!(upstream.count(), 0);
+}

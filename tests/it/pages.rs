@@ -1,5 +1,5 @@
 //! The pages in a real browser: by mouse, by keyboard alone, without scripts, and from another
-//! site. With `DOORWARD_SCREENSHOTS=FOLDER`, pictures of all pages are left there.
+//! site. What they look like, `browser::tour` shows.
 
 use doorward_plugins::administration::AccountChange;
 use doorward_tests::webdriver::{Chromium, ENTER, TAB};
@@ -226,63 +226,3 @@ async fn k06_no_other_page_can_frame_ours() {
 }
 
 const PASSWORD_PAGE: &str = "/.doorward/account/password";
-
-/// Pages, and how to get there.
-const PICTURES: [&str; 8] =
-    ["sign-in", "error", "sub-user", "account", "password", "weak", "sign-out", "problem"];
-
-#[tokio::test]
-async fn pictures_of_every_page_for_whoever_wants_to_look() {
-    #[expect(clippy::disallowed_methods, reason = "a person asks for pictures so")]
-    let Ok(folder) = std::env::var("DOORWARD_SCREENSHOTS") else { return };
-    let mut house = House::open().await;
-    let mut phone = house.gate.browser();
-    phone.fields.push(("user-agent".into(), "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1".into()));
-    phone.sign_in("alice").await;
-    for language in ["en", "zh-CN"] {
-        house.browser.devtools("Network.clearBrowserCookies", json!({})).await;
-        for name in PICTURES {
-            house.go(&format!("/.doorward/sign-in?lang={language}")).await;
-            match name {
-                "error" => house.sign_in("alice", "wrong").await,
-                "sub-user" => house.go("/.doorward/sign-in?form=sub-user").await,
-                "account" => {
-                    house.sign_in("alice", PASSWORD).await;
-                    house.arrive("/").await;
-                    house.go("/.doorward/account").await;
-                }
-                "password" => house.go(PASSWORD_PAGE).await,
-                "weak" => {
-                    house.go(PASSWORD_PAGE).await;
-                    house.change_password(PASSWORD, "console-alice-console").await;
-                }
-                "sign-out" => house.go("/.doorward/sign-out").await,
-                "problem" => house.go("/.doorward/nothing").await,
-                _ => {}
-            }
-            for scheme in ["light", "dark"] {
-                for (device, width, height) in [("desktop", 1280, 900), ("phone", 390, 844)] {
-                    let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": device == "phone"});
-                    house.browser.devtools("Emulation.setDeviceMetricsOverride", size).await;
-                    let media =
-                        json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-                    house.browser.devtools("Emulation.setEmulatedMedia", media).await;
-                    let wide = house
-                        .browser
-                        .evaluate("document.documentElement.scrollWidth > innerWidth")
-                        .await;
-                    assert_eq!(wide, false, "{name} in {language} scrolls sideways on a {device}");
-                    let picture = house.browser.devtools("Page.captureScreenshot", json!({})).await;
-                    let octets = base64::Engine::decode(
-                        &base64::engine::general_purpose::STANDARD,
-                        picture["data"].as_str().unwrap(),
-                    )
-                    .unwrap();
-                    std::fs::create_dir_all(&folder).unwrap();
-                    let file = format!("{folder}/{name}-{language}-{scheme}-{device}.png");
-                    std::fs::write(file, octets).unwrap();
-                }
-            }
-        }
-    }
-}

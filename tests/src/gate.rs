@@ -137,9 +137,18 @@ impl TestGate {
 
     /// Asks administration, as the command line does.
     pub async fn ask(&self, request: Request) -> Result<Reply, AdminError> {
-        let services = Arc::clone(self.services());
-        let office = self.running().office().clone();
-        office.spawn(async move { services.administration.execute(request).await }).await.unwrap()
+        self.within(|services| async move { services.administration.execute(request).await }).await
+    }
+
+    /// Does something with its services, where it does so itself: what the store leaves to be done
+    /// there must not wait for a test that waits for the gate.
+    pub async fn within<T, W>(&self, work: impl FnOnce(Arc<Services>) -> W) -> T
+    where
+        T: Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+    {
+        let work = work(Arc::clone(self.services()));
+        self.running().office().clone().spawn(work).await.unwrap()
     }
 
     /// Sends whatever messages are due; when this returns, each was tried.

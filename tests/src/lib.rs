@@ -50,14 +50,19 @@ pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 ///
 /// # Panics
 /// When it is not true within [`DEADLINE`].
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
+    assert!(happens(condition).await, "{what} did not happen");
+}
+
+/// Does `condition` become true within [`DEADLINE`]?
+pub async fn happens(mut condition: impl AsyncFnMut() -> bool) -> bool {
     let waiting = async {
         while !condition().await {
             tokio::task::yield_now().await;
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok(), "{what} did not happen");
+    tokio::time::timeout(DEADLINE, waiting).await.is_ok()
 }
 
 /// What a scrape says of a series.

@@ -8,10 +8,13 @@ use std::sync::mpsc::channel;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::{Browser, DEADLINE, Scratch, eventually};
+use crate::{Browser, DEADLINE, Scratch, happens};
 
 /// The Tab key.
 pub const TAB: &str = "\u{E004}";
+
+/// The Escape key.
+pub const ESCAPE: &str = "\u{E00C}";
 
 /// The Enter key.
 pub const ENTER: &str = "\u{E007}";
@@ -85,6 +88,7 @@ impl Chromium {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
             "goog:chromeOptions": {"args": arguments},
+            "goog:loggingPrefs": {"performance": "ALL"},
         }}});
         let answer = client.post_json("/session", &wanted).await.json();
         let session = answer["value"]["sessionId"].as_str();
@@ -123,10 +127,54 @@ impl Chromium {
 
     /// Waits until it is at a URL of which this is true.
     pub async fn arrive(&mut self, what: &str, mut there: impl FnMut(&str) -> bool) {
-        eventually(what, async || there(&self.url().await)).await;
+        let arrived = happens(async || there(&self.url().await)).await;
+        assert!(arrived, "{what} did not happen; {}", self.shows().await);
     }
 
+    /// Where it is and what one sees there, for whoever reads why a test failed.
+    pub async fn shows(&mut self) -> String {
+        let text = self.text("body").await;
+        format!("{} shows\n{text}", self.url().await)
+    }
+
+    /// Loads the page again, as a person who presses F5 and says yes.
+    pub async fn reload(&mut self) {
+        self.done("/refresh", json!({})).await;
+    }
+
+    /// Goes back, as by the button.
+    pub async fn back(&mut self) {
+        self.done("/back", json!({})).await;
+    }
+
+    /// Opens another tab and looks into it from now on; gives the one that it looked into before.
+    pub async fn open_tab(&mut self) -> String {
+        let before = self.command(Method::GET, "/window", Value::Null).await.unwrap();
+        let opened = self.done("/window/new", json!({"type": "tab"})).await;
+        self.look_into(opened["handle"].as_str().unwrap()).await;
+        before.as_str().unwrap().to_owned()
+    }
+
+    /// Looks into this tab from now on.
+    pub async fn look_into(&mut self, tab: &str) {
+        self.done("/window", json!({"handle": tab})).await;
+    }
+
+    /// All tabs.
+    pub async fn tabs(&mut self) -> Vec<String> {
+        let tabs = self.command(Method::GET, "/window/handles", Value::Null).await.unwrap();
+        tabs.as_array().unwrap().iter().map(|tab| tab.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Finds an element by its CSS selector; `HOST >>> INNER` looks into the shadow of `HOST`.
     async fn find(&mut self, selector: &str) -> Result<String, Value> {
+        if let Some((host, inner)) = selector.split_once(" >>> ") {
+            let script = "return document.querySelector(arguments[0])?.shadowRoot.querySelector(arguments[1])";
+            let wanted = json!({"script": script, "args": [host, inner]});
+            let found = self.command(Method::POST, "/execute/sync", wanted).await?;
+            let id = found[ELEMENT].as_str().map(str::to_owned);
+            return id.ok_or_else(|| json!(format!("nothing is at {selector}")));
+        }
         let wanted = json!({"using": "css selector", "value": selector});
         let found = self.command(Method::POST, "/element", wanted).await?;
         Ok(found[ELEMENT].as_str().unwrap().to_owned())
@@ -178,11 +226,41 @@ impl Chromium {
         self.done("/execute/sync", json!({"script": script, "args": []})).await
     }
 
-    /// Plugs in a virtual authenticator (WebAuthn §11.2): a passkey of this machine, whose owner
-    /// always agrees.
+    /// The page that is shown, as it was sent. To be asked once for each page.
+    ///
+    /// # Panics
+    /// When no page was sent since it was asked last.
+    pub async fn sent(&mut self) -> String {
+        let log = self.done("/se/log", json!({"type": "performance"})).await;
+        let entries = log.as_array().unwrap().iter().rev();
+        let events = entries.map(|entry| {
+            let event: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            event["message"].clone()
+        });
+        let documents = events.filter(|event| {
+            event["method"] == "Network.responseReceived" && event["params"]["type"] == "Document"
+        });
+        let id = documents.map(|event| event["params"]["requestId"].clone()).next().unwrap();
+        let body = self.devtools("Network.getResponseBody", json!({"requestId": id})).await;
+        assert_eq!(body["base64Encoded"], false);
+        body["body"].as_str().unwrap().to_owned()
+    }
+
+    /// Plugs in a virtual authenticator (WebAuthn §11.2), whose owner always agrees and is always
+    /// verified: a security key, which does not know its user.
+    pub async fn plug_in_key(&mut self) -> String {
+        self.plug_in("usb", false).await
+    }
+
+    /// The same: a passkey of this machine. Where a page offers passkeys in a field, its owner
+    /// chooses it at once.
     pub async fn plug_in_passkey(&mut self) -> String {
+        self.plug_in("internal", true).await
+    }
+
+    async fn plug_in(&mut self, transport: &str, knows_user: bool) -> String {
         let wanted = json!({
-            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true,
+            "protocol": "ctap2", "transport": transport, "hasResidentKey": knows_user,
             "hasUserVerification": true, "isUserVerified": true, "isUserConsenting": true,
         });
         let id = self.done("/webauthn/authenticator", wanted).await;

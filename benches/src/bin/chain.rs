@@ -1,14 +1,16 @@
 //! The way of a request without its sockets, to be counted in instructions.
 //!
-//! `chain REQUESTS` opens the services on a fresh store, signs somebody in, and lets this many
+//! `chain REQUESTS [stepped]` opens the services on a fresh store, signs somebody in, and lets this many
 //! requests pass: the router finds the route, the plugins judge the request and write what the
 //! upstream is told, and edit the response. `benches/instructions` runs it below callgrind with
-//! two counts, and the difference is the price of a request, without what the start cost.
+//! two counts, and the difference is the price of a request, without what the start cost. With
+//! `stepped` they are for a route that demands a second factor, which was given.
 //!
 //! Not here: HTTP itself, and what the router does with fields, neither of which can be reached
 //! without a connection.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     reason = "a bench that cannot run should stop, and says why"
 )]
@@ -28,12 +30,12 @@ use doorward_plugins::{
     administration::{AccountChange, Request},
     password_check::Guesser,
     pipeline,
+    session::{Evidence, Method},
     sign_in::{Credentials, Entered, Origin},
 };
 
 const HOST: &str = "console.example.com";
 const PASSWORD: &str = "correct horse battery staple";
-const PATH: &str = "/api/orders";
 
 /// A few routes, and hashes that are cheap: what they cost is not asked here.
 const CONFIG: &str = r#"
@@ -51,25 +53,32 @@ groups = ["operators"]
 [[route]]
 path = "/api/**"
 groups = ["staff"]
+[[route]]
+path = "/key/**"
+groups = ["staff"]
+step_up = { max_age = "24h" }
 [store]
 path = "chain.db"
 "#;
 
 fn main() -> ExitCode {
     let Some(requests) = std::env::args().nth(1).and_then(|count| count.parse::<u64>().ok()) else {
-        eprintln!("usage: chain REQUESTS");
+        eprintln!("usage: chain REQUESTS [stepped]");
         return ExitCode::from(2);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = std::env::temp_dir().join(format!("doorward-chain-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    runtime.block_on(pass(&folder, requests));
+    // Of the same length: that is no difference between them.
+    let stepped = std::env::args().nth(2).is_some_and(|word| word == "stepped");
+    let path = if stepped { "/key/orders" } else { "/api/orders" };
+    runtime.block_on(pass(&folder, requests, path));
     std::fs::remove_dir_all(&folder).unwrap();
     ExitCode::SUCCESS
 }
 
 /// Lets requests pass, each of which must get through.
-async fn pass(folder: &Path, requests: u64) {
+async fn pass(folder: &Path, requests: u64, path: &str) {
     let config = Arc::new(GatewayConfig::parse(CONFIG, folder).unwrap());
     let services = Services::open(Arc::clone(&config), Clock::machine()).await.unwrap();
     let token = sign_in(&services).await;
@@ -77,9 +86,9 @@ async fn pass(folder: &Path, requests: u64) {
     let router = Router::new(&config, "chain").unwrap();
     let chain = pipeline(&services);
     for number in 0..requests {
-        let explained = router.explain(HOST, PATH, "GET").unwrap();
+        let explained = router.explain(HOST, path, "GET").unwrap();
         let (route, upstream) = (explained.route, explained.upstream);
-        let head = http::Request::get("/api/orders?page=2")
+        let head = http::Request::get(format!("{path}?page=2"))
             .header("host", HOST)
             .header("accept", "application/json")
             .header("user-agent", "bench")
@@ -125,7 +134,10 @@ async fn sign_in(services: &Services) -> Secret {
         session: None,
     };
     match services.sign_in.attempt(&credentials, origin).await.unwrap() {
-        Entered::SignedIn(signed_in) => signed_in.token,
+        Entered::SignedIn(signed_in) => {
+            let given = [Evidence { method: Method::Totp, at: services.clock.now() }];
+            services.approvals.refresh(&signed_in.session, &given).await.unwrap().0
+        }
         Entered::Waits(_) => panic!("nobody here needs a second factor"),
     }
 }

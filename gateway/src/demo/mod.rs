@@ -23,6 +23,8 @@ use doorward_plugins::authenticator::Kind;
 use doorward_plugins::authenticator::totp::{Algorithm, Seed};
 use serde::{Deserialize, Serialize};
 
+pub use self::console::{POLICY, app};
+
 use crate::cli::{Failure, note, say};
 use crate::gate::Gate;
 use crate::log::LogSink;

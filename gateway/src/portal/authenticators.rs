@@ -23,20 +23,20 @@ use super::captcha::Solved;
 use super::form::own_form;
 use super::pages::{AuthenticatorsPage, BindPage, BoundRow, RecoveryCodesPage, qr_code, render};
 use super::step_up::prove_first;
-use super::text::{FactorTexts, Texts};
+use super::text::{AppealTexts, FactorTexts, Texts};
 use super::text_code::Told;
-use super::{Desk, Visit, add_cookie, json as answer};
+use super::{Desk, Visit, add_cookie, device, json as answer};
 
-const PURPOSE: &str = "authenticators";
+pub(super) const PURPOSE: &str = "authenticators";
 const BIND: &str = "bind-app";
-const PAGE: &str = "/.doorward/account/authenticators";
+pub(super) const PAGE: &str = "/.doorward/account/authenticators";
 const BIND_PAGE: &str = "/.doorward/account/authenticators/bind";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Link {
-    /// `bound`, `unbound` or `saved`.
+    /// What has just gone well.
     notice: String,
 }
 
@@ -78,7 +78,9 @@ pub(super) async fn page(
     let notice = match link.notice.as_str() {
         "bound" => f.bound,
         "unbound" => f.unbound,
+        "resynced" => f.resynced,
         "saved" => f.saved,
+        "stopped" => AppealTexts::of(visit.language).stopped,
         _ => "",
     };
     show(&desk, &visit, session, Told { notice: notice.to_owned(), ..Told::default() }).await
@@ -90,7 +92,8 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
         Err(error) => return refuse(desk, visit, session, &error, PAGE).await,
     };
     let (t, f) = (Texts::of(visit.language), FactorTexts::of(visit.language));
-    let Overview { record, bound, recovery_codes, ways, is_required } = overview;
+    let Overview { record, bound, recovery_codes, trusted, ways, is_required } = overview;
+    let trusted: Vec<_> = trusted.iter().map(|one| device::name(&one.name)).collect();
     let rows = bound.into_iter().map(|one| BoundRow {
         id: one.id,
         name: one.name,
@@ -99,16 +102,24 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
             .used
             .map_or_else(|| f.never_used.to_owned(), |used| t.activity(visit.now.since(used))),
     });
+    let appeal = match desk.services.appeals.open_of(&record.id).await {
+        Ok(appeal) => appeal.map(|appeal| appeal.id),
+        Err(error) => return refuse(desk, visit, session, &error.into(), PAGE).await,
+    };
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
     let page = AuthenticatorsPage {
         t,
         f,
+        a: AppealTexts::of(visit.language),
+        appeal: appeal.as_deref(),
+        appeals: desk.services.config.appeal.enabled,
         notice: &told.notice,
         error: &told.error,
         code,
         bound: &rows.collect::<Vec<_>>(),
         keys: desk.services.keys.is_some(),
+        trusted: &trusted,
         recovery_codes,
         has_factors: !ways.is_empty(),
         protection: record.name.sub_user().is_none().then_some(record.protection),
@@ -135,7 +146,7 @@ async fn refuse(
     }
 }
 
-fn problem_of(error: &FactorChangeError) -> Problem {
+pub(super) fn problem_of(error: &FactorChangeError) -> Problem {
     match error {
         FactorChangeError::Busy => Problem::Busy,
         FactorChangeError::Stale => Problem::FreshnessRequired,
@@ -211,6 +222,21 @@ pub(super) async fn protect(
     }
 }
 
+pub(super) async fn distrust(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Response {
+    let (session, _) = match form(&desk, &visit, PURPOSE, fields) {
+        Ok(form) => form,
+        Err(response) => return *response,
+    };
+    match desk.services.factor_change.distrust(session, visit.guesser(Solved::No)).await {
+        Ok(()) => Redirect::to("/.doorward/account/authenticators?notice=saved").into_response(),
+        Err(error) => refuse(&desk, &visit, session, &error, PAGE).await,
+    }
+}
+
 pub(super) async fn bind_page(
     State(desk): State<Arc<Desk>>,
     Extension(visit): Extension<Arc<Visit>>,
@@ -230,9 +256,10 @@ pub(super) async fn bind(
         Ok(form) => form,
         Err(response) => return *response,
     };
-    let named = (fields.name.as_str(), [fields.first.as_str(), fields.second.as_str()]);
     let change = &desk.services.factor_change;
     let f = FactorTexts::of(visit.language);
+    let name = FactorTexts::named(&fields.name, f.app);
+    let named = (name, [fields.first.as_str(), fields.second.as_str()]);
     match change.bind_app(session, named, visit.guesser(Solved::No)).await {
         Ok(_) => Redirect::to("/.doorward/account/authenticators?notice=bound").into_response(),
         Err(error @ (FactorChangeError::Wrong | FactorChangeError::Full)) => {

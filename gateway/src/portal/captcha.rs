@@ -105,9 +105,9 @@ impl CaptchaPart {
 }
 
 impl Policy {
-    /// For pages that run scripts of ours.
-    pub(super) fn own() -> Self {
-        Self(OWN)
+    /// For pages that ask for keys.
+    pub(super) fn keys() -> Self {
+        Self(KEYS)
     }
 
     /// Sets it instead of the one of pages without scripts.
@@ -126,6 +126,7 @@ macro_rules! policy {
     };
 }
 
+const KEYS: &str = policy!("script-src 'self'; connect-src 'self'");
 const OWN: &str = policy!("script-src 'self'; worker-src 'self'; connect-src 'self'");
 
 /// What the provider's script looks for, where it is, and what it needs, as the provider says; our

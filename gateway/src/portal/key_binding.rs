@@ -63,7 +63,7 @@ pub(super) async fn submit(
         let told = (fields.name.as_str(), f.form_expired);
         return show(&desk, &visit, session, told, StatusCode::FORBIDDEN).await;
     }
-    let named = (fields.name.as_str(), fields.answer.as_str());
+    let named = (FactorTexts::named(&fields.name, f.key), fields.answer.as_str());
     let approvals = &desk.services.approvals;
     match approvals.finish_key_binding(session, named, visit.guesser(Solved::No)).await {
         Ok(_) => Redirect::to(DONE).into_response(),
@@ -108,7 +108,7 @@ async fn show(
         back: "/.doorward/account",
     };
     let mut response = render(status, &page);
-    response.extensions_mut().insert(Policy::own());
+    response.extensions_mut().insert(Policy::keys());
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
     }

@@ -14,6 +14,7 @@
 mod account;
 mod addresses;
 mod api;
+mod appeal;
 mod authenticators;
 pub(crate) mod captcha;
 mod device;
@@ -32,6 +33,7 @@ mod step_up;
 mod sub_users;
 mod text;
 mod text_code;
+mod tokens;
 mod webauthn;
 
 use std::net::IpAddr;
@@ -170,7 +172,8 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         ),
         services,
     });
-    let router = axum::Router::new()
+    let router = key_routes()
+        .merge(factors())
         .merge(centre())
         .merge(recovery())
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
@@ -179,6 +182,9 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/step-up", get(step_up::page).post(step_up::submit))
         .route("/.doorward/continue", get(step_up::continue_page).post(step_up::discard))
         .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
+        .route("/.doorward/account", get(account::page))
+        .route("/.doorward/account/end-session", post(account::end_session))
+        .route("/.doorward/account/password", get(password::page).post(password::submit))
         .route("/.doorward/session", get(api::session))
         .route("/.doorward/jwks.json", get(api::jwks))
         .route("/.doorward/style.css", get(pages::style))
@@ -187,30 +193,8 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/altcha.js", get(captcha::widget))
         .route("/.doorward/altcha.css", get(captcha::style))
         .route("/.doorward/altcha-worker.js", get(captcha::worker))
-        .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
-        .route("/.doorward/webauthn.js", get(webauthn::script))
-        .route("/.doorward/step-up.js", get(webauthn::step_up_script))
         .route("/.doorward/api/openapi.json", get(api::openapi))
         .route(API_SIGN_IN, post(api::sign_in))
-        .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
-        .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
-        .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
-        .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
-        .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
-        .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
-        .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
-        .route("/.doorward/api/v1/sign-in/second-factor/send", post(second_step::api_send))
-        .route("/.doorward/api/v1/step-up/{id}/send", post(step_up::api_send))
-        .route("/.doorward/api/v1/authenticators", get(authenticators::api_list))
-        .route(
-            "/.doorward/api/v1/authenticators/apps",
-            post(authenticators::api_begin).put(authenticators::api_bind),
-        )
-        .route("/.doorward/api/v1/authenticators/{id}", delete(authenticators::api_unbind))
-        .route(
-            "/.doorward/api/v1/authenticators/recovery-codes",
-            post(authenticators::api_recovery_codes),
-        )
         .route("/.doorward/api/v1/captcha", get(captcha::challenge))
         .route("/.doorward/api/v1/password", post(api::change_password))
         .route("/.doorward/api/v1/sign-out", post(api::sign_out))
@@ -229,23 +213,63 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
     Portal(router)
 }
 
-/// The pages on which people look after their account, and the same for programs.
-fn centre() -> axum::Router<Arc<Desk>> {
+/// Second factors and appeals, and the same for programs.
+fn factors() -> axum::Router<Arc<Desk>> {
     axum::Router::new()
-        .route("/.doorward/account", get(account::page))
         .route("/.doorward/account/authenticators", get(authenticators::page))
         .route(
             "/.doorward/account/authenticators/bind",
             get(authenticators::bind_page).post(authenticators::bind),
         )
         .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
+        .route("/.doorward/account/authenticators/distrust", post(authenticators::distrust))
+        .route("/.doorward/account/authenticators/token", get(tokens::page).post(tokens::submit))
+        .route("/.doorward/account/authenticators/stop-appeal", post(appeal::stop))
+        .route(
+            appeal::PAGE,
+            get(appeal::page)
+                .post(appeal::submit)
+                // What comes in is bounded where it is read.
+                .layer(axum::extract::DefaultBodyLimit::disable()),
+        )
+        .route("/.doorward/appeal/progress", get(appeal::progress))
         .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
         .route(
             "/.doorward/account/authenticators/recovery-codes",
             post(authenticators::recovery_codes),
         )
-        .route("/.doorward/account/end-session", post(account::end_session))
-        .route("/.doorward/account/password", get(password::page).post(password::submit))
+        .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
+        .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
+        .route("/.doorward/api/v1/sign-in/second-factor/send", post(second_step::api_send))
+        .route("/.doorward/api/v1/step-up/{id}/send", post(step_up::api_send))
+        .route("/.doorward/api/v1/authenticators", get(authenticators::api_list))
+        .route(
+            "/.doorward/api/v1/authenticators/apps",
+            post(authenticators::api_begin).put(authenticators::api_bind),
+        )
+        .route("/.doorward/api/v1/authenticators/{id}", delete(authenticators::api_unbind))
+        .route(
+            "/.doorward/api/v1/authenticators/recovery-codes",
+            post(authenticators::api_recovery_codes),
+        )
+}
+
+/// Security keys and passkeys, and the scripts that pages and consoles load.
+fn key_routes() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
+        .route("/.doorward/account/keys/bind", get(key_binding::page).post(key_binding::submit))
+        .route("/.doorward/webauthn.js", get(webauthn::script))
+        .route("/.doorward/step-up.js", get(webauthn::step_up_script))
+        .route("/.doorward/api/v1/webauthn/sign-in/options", post(webauthn::options))
+        .route("/.doorward/api/v1/webauthn/sign-in", post(webauthn::submit))
+        .route("/.doorward/api/v1/webauthn/keys/options", post(key_binding::api_options))
+        .route("/.doorward/api/v1/webauthn/keys", post(key_binding::api_bind))
+        .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
+}
+
+/// The pages on which people look after their account, and the same for programs.
+fn centre() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
         .route("/.doorward/account/addresses", get(addresses::page).post(addresses::remove))
         .route(
             "/.doorward/account/addresses/change",
@@ -307,7 +331,11 @@ pub(crate) async fn visit(
         tokio::time::sleep(BUSY_PAUSE).await;
         return Err(refusal);
     }
-    let body = body.read(BODY_BYTES_MAX, worker).await.map_err(Refusal::new)?;
+    let bytes_max = match cx.path() == appeal::PAGE && cx.head.method == Method::POST {
+        true => appeal_bytes_max(gate, cx).await,
+        false => BODY_BYTES_MAX,
+    };
+    let body = body.read(bytes_max, worker).await.map_err(Refusal::new)?;
     let head = take_head(cx);
     let domain = gate.services.config.session.cookie_domain.as_deref();
     let visit = Visit {
@@ -337,6 +365,16 @@ pub(crate) async fn visit(
     // A handler that panicked has answered nothing; the person may try again.
     let Ok(Ok(response)) = answered else { return Err(Refusal::new(Problem::Internal)) };
     Ok(response.map(Source::Portal))
+}
+
+/// How much of an appeal is read.
+async fn appeal_bytes_max(gate: &crate::gate::Shared, cx: &RequestContext) -> u64 {
+    let (services, token) = (Arc::clone(&gate.services), cx.cookies.pending.clone());
+    let is_signed_in = cx.session.is_some();
+    let asked = async move {
+        appeal::bytes_max(&services, (is_signed_in, token.as_deref()), BODY_BYTES_MAX).await
+    };
+    gate.office.spawn(asked).await.unwrap_or(BODY_BYTES_MAX)
 }
 
 /// Is there time for a program's sign-in?

@@ -11,6 +11,7 @@ const OWN_PAGES: &[&str] = &[
     "/.doorward/account",
     "/.doorward/account/authenticators",
     "/.doorward/account/authenticators/bind",
+    "/.doorward/account/keys/bind",
     "/.doorward/account/password",
     "/.doorward/continue",
 ];

@@ -23,6 +23,8 @@ use super::text::{FactorTexts, RecoverTexts, Texts};
 use super::{Desk, Visit, add_cookie, return_to, webauthn};
 
 pub(super) const PURPOSE: &str = "sign-in";
+/// Where somebody goes on whose request is kept.
+const CONTINUE: &str = "/.doorward/continue?";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
@@ -78,6 +80,7 @@ pub(super) async fn page(
         "signed-out" => t.signed_out,
         "recovered" => RecoverTexts::of(visit.language).done,
         "begin-again" => FactorTexts::of(visit.language).begin_again,
+        _ if link.return_to.starts_with(CONTINUE) => FactorTexts::of(visit.language).go_on_later,
         _ => "",
     };
     let fields = Fields { return_to: link.return_to, form: link.form, ..Fields::default() };
@@ -240,7 +243,7 @@ fn show(
     };
     let mut response = render(status, &page);
     if page.passkeys {
-        response.extensions_mut().insert(captcha::Policy::own());
+        response.extensions_mut().insert(captcha::Policy::keys());
     }
     if let Some(captcha) = &captcha {
         captcha.allow_in(&mut response);

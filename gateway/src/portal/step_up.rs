@@ -202,7 +202,7 @@ async fn show(
     };
     let mut response = render(told.status, &page);
     if key.is_some() {
-        response.extensions_mut().insert(Policy::own());
+        response.extensions_mut().insert(Policy::keys());
     }
     if let Some(cookie) = &form.fresh_cookie {
         add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));

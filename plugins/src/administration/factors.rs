@@ -3,8 +3,9 @@
 use super::{AdminError, Administration, Reply};
 use crate::account::PrincipalRecord;
 use crate::audit::{Event, EventKind};
-use crate::authenticator::AuthenticatorSummary;
+use crate::authenticator::{AuthenticatorSummary, token_file};
 use crate::notify::alerts::{Alert, Occasion};
+use crate::store::StoreError;
 
 /// What came of removing somebody's factors.
 pub(crate) struct Reset {
@@ -31,6 +32,20 @@ impl Administration {
         Ok(Reply::Ended { ended })
     }
 
+    /// Takes hardware tokens in, which people then bind by serial number and two codes.
+    pub(super) async fn import_tokens(&self, text: &str) -> Result<Reply, AdminError> {
+        let tokens = token_file::read(text).map_err(AdminError::Refuse)?;
+        self.authenticators.import(&tokens).await.map_err(|error| match error {
+            StoreError::Taken => AdminError::Refuse(
+                "one of these serial numbers is there already; nothing was imported".into(),
+            ),
+            error => error.into(),
+        })?;
+        let event = Event::new(EventKind::TokensImported).with("count", tokens.len());
+        self.audit.record(&event);
+        Ok(Reply::Imported { imported: tokens.len() })
+    }
+
     /// Removes all factors of somebody who has lost them, and ends their sessions: whoever has found
     /// the lost ones may be signed in. They are told; whoever asks notes it.
     pub(crate) async fn remove_factors(
@@ -44,6 +59,7 @@ impl Administration {
             let held = self.authenticators.list(&record.id).await?;
             let names: Vec<_> = held.into_iter().map(|one| one.name).collect();
             let removed = self.authenticators.unbind_all(&record.id).await?;
+            self.lockout.distrust(&record.id).await?;
             self.lockout.lift(&record.id).await?;
             (
                 record.clone(),

@@ -245,10 +245,18 @@ kinds! {
     ApprovalUsed = "authz_approval_used", Info;
     /// An authenticator was bound.
     FactorAdded = "authn_factor_added", Warning;
+    /// Somebody appealed who has lost every second factor.
+    AppealLodged = "authn_appeal_lodged", Warning;
+    /// An appeal was granted, refused or stopped.
+    AppealDecided = "authn_appeal_decided", Warning;
+    /// Hardware tokens were imported.
+    TokensImported = "authn_tokens_imported", Info;
     /// An authenticator was removed.
     FactorRemoved = "authn_factor_removed", Warning;
     /// Recovery codes were made anew, or one was used.
     RecoveryCodes = "authn_recovery_codes", Warning;
+    /// A browser is not asked for a second factor at sign-in for some time.
+    DeviceTrusted = "authn_device_trusted", Warning;
     /// What an account asks of its sign-ins and operations was changed.
     ProtectionChanged = "authn_protection_changed", Warning;
     /// A phone or e-mail address was set or removed.

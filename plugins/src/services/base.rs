@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use doorward_certs::vault::Vault;
-use doorward_config::GatewayConfig;
 
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
 use crate::account_centre::AccountCentre;
 use crate::address_change::AddressChange;
 use crate::administration::Administration;
+use crate::appeal::Appeals;
 use crate::audit::Audit;
 use crate::authenticator::webauthn::Keys;
 use crate::certificate::CertificateSessions;
@@ -28,7 +28,7 @@ use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::AccountStore;
+use crate::store::{AccountStore, AppealStore};
 use crate::stuffing::Stuffing;
 
 /// What stands on others of these.
@@ -54,6 +54,7 @@ impl Base {
         &self,
         assertions: Arc<Assertions>,
         vault: Arc<Vault>,
+        appeals: Arc<Appeals>,
     ) -> Administration {
         Administration {
             accounts: Arc::clone(&self.accounts),
@@ -67,6 +68,7 @@ impl Base {
             authenticators: Arc::clone(&self.second.authenticators),
             alerts: Arc::clone(&self.alerts),
             vault,
+            appeals,
             turn: Arc::clone(&self.turn),
         }
     }
@@ -107,13 +109,32 @@ impl Base {
         }
     }
 
-    /// What people change about themselves. `key` makes the masks of names that nobody has.
+    pub(super) fn appeals(
+        &self,
+        rules: &doorward_config::Appeal,
+        (store, vault): (Arc<dyn AppealStore>, Arc<Vault>),
+    ) -> Appeals {
+        Appeals {
+            rules: rules.clone(),
+            store,
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            authenticators: Arc::clone(&self.second.authenticators),
+            lockout: Arc::clone(&self.lockout),
+            vault,
+            alerts: Arc::clone(&self.alerts),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    /// What people change about themselves.
     pub(super) fn centre(
         &self,
         (approvals, administration, codes): Parts<'_>,
-        config: &GatewayConfig,
-        key: &[u8],
-    ) -> (AddressChange, AccountCentre, Recovery) {
+        per_phone: usize,
+    ) -> (AddressChange, AccountCentre) {
         let addresses = AddressChange {
             accounts: Arc::clone(&self.accounts),
             sessions: Arc::clone(&self.sessions),
@@ -122,7 +143,7 @@ impl Base {
             codes: Arc::clone(codes),
             audit: Arc::clone(&self.audit),
             alerts: Arc::clone(&self.alerts),
-            per_phone: config.accounts.accounts_per_phone,
+            per_phone,
             turn: Arc::clone(&self.turn),
         };
         let centre = AccountCentre {
@@ -132,10 +153,11 @@ impl Base {
             authenticators: Arc::clone(&self.second.authenticators),
             audit: Arc::clone(&self.audit),
         };
-        (addresses, centre, self.recovery((approvals, administration, codes), key))
+        (addresses, centre)
     }
 
-    fn recovery(&self, (_, administration, codes): Parts<'_>, key: &[u8]) -> Recovery {
+    /// `key` makes the masks of names that nobody has.
+    pub(super) fn recovery(&self, (_, administration, codes): Parts<'_>, key: &[u8]) -> Recovery {
         Recovery {
             accounts: Arc::clone(&self.accounts),
             second: Arc::clone(&self.second),

@@ -1,24 +1,24 @@
 //! What outlives requests, opened once: accounts, sessions, signing keys.
 
 mod base;
+mod ground;
 mod lock;
-mod parts;
 
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
-use doorward_certs::vault::Vault;
 use doorward_config::GatewayConfig;
 use tokio::time::MissedTickBehavior;
 
-use crate::account::password::{HashError, PasswordHasher};
+use crate::account::password::HashError;
 use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
 use crate::account_centre::AccountCentre;
 use crate::address_change::AddressChange;
 use crate::administration::Administration;
+use crate::appeal::Appeals;
 use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
@@ -41,11 +41,9 @@ use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, SqliteStore, StoreError};
+use crate::store::{AccountStore, AppealStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
-use base::Base;
-use lock::lock_store;
-use parts::{Messages, lockout, second_factors, store_failed};
+use ground::{Ground, store_failed};
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -84,6 +82,8 @@ pub struct Services {
     pub holds: Arc<Holds>,
     /// Changes people's own second factors.
     pub factor_change: FactorChange,
+    /// Takes appeals of people who have lost every second factor.
+    pub appeals: Arc<Appeals>,
     /// Changes people's own phones and e-mail addresses.
     pub address_change: AddressChange,
     /// Changes what people say about themselves, and owners about their accounts.
@@ -146,71 +146,57 @@ impl Services {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
-        let lock = lock_store(&config)?;
-        let failed = |error| store_failed(&config, error);
-        let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
-        let accounts: Arc<dyn AccountStore> = store.clone();
-        let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store)
-            .await
-            .map_err(failed)?;
-        let assertions = Arc::new(Assertions::open(&config, clock.clone())?);
-        let password_rules = Arc::new(PasswordRules::open(&config)?);
-        let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
-        let lockout = lockout(&config, &store, &clock).await?;
-        let captcha =
-            Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
-        let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
-        let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
-        let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
-        let counts = (&lockout, &audit);
-        let (second, keys) = second_factors(&config, &store, &vault, &clock, counts, &messages)?;
-        let base = Base {
-            accounts,
-            second: Arc::clone(&second),
-            sessions: Arc::clone(&sessions),
-            hasher: PasswordHasher::new(&config.accounts.hashing)?,
-            password_rules: Arc::clone(&password_rules),
-            lockout: Arc::clone(&lockout),
-            audit: Arc::clone(&audit),
-            alerts: Arc::clone(&messages.alerts),
-            risk: Arc::clone(&messages.risk),
-            clock: clock.clone(),
-            turn: Arc::default(),
-        };
+        let ground = Ground::open(&config, &clock).await?;
+        let base = ground.base(&clock);
+        let Ground { lock, store, assertions, captcha, rate_limits, vault, messages, keys, .. } =
+            ground;
+        let form_key = secret(&*store, "form-key").await;
+        let form_key = form_key.map_err(|error| store_failed(&config, error))?;
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = Arc::new(base.administration(Arc::clone(&assertions), vault));
+        let sealed = (store.clone() as Arc<dyn AppealStore>, Arc::clone(&vault));
+        let appeals = Arc::new(base.appeals(&config.appeal, sealed));
+        let administration =
+            base.administration(Arc::clone(&assertions), vault, Arc::clone(&appeals));
+        let administration = Arc::new(administration);
+        let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
+        let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
+        let factor_change = base.factor_change(Arc::clone(&approvals));
         let parts = (&approvals, &administration, &messages.codes);
-        let (address_change, account_centre, recovery) = base.centre(parts, &config, &form_key);
+        let per_phone = config.accounts.accounts_per_phone;
+        let (address_change, account_centre) = base.centre(parts, per_phone);
+        let recovery = base.recovery(parts, &form_key);
+        let password_change = base.password_change(Arc::clone(&check));
+        let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         Ok(Self {
-            clock: clock.clone(),
-            sessions,
+            config,
+            clock,
+            sessions: Arc::clone(&base.sessions),
             assertions,
-            audit,
-            lockout,
+            audit: Arc::clone(&base.audit),
+            lockout: Arc::clone(&base.lockout),
             rate_limits,
             captcha,
-            password_rules,
-            passkey_sign_in: base.passkey_sign_in(keys.as_ref()),
+            password_rules: Arc::clone(&base.password_rules),
+            second: Arc::clone(&base.second),
+            sign_in: base.sign_in(check),
             keys,
-            second,
-            holds: Arc::new(Holds::new(&config.second_factor, store.clone(), clock)),
-            factor_change: base.factor_change(Arc::clone(&approvals)),
+            passkey_sign_in,
             approvals,
+            holds,
+            factor_change,
+            appeals,
             address_change,
             account_centre,
             recovery,
-            password_change: base.password_change(Arc::clone(&check)),
-            certificates: Arc::new(base.certificates()),
-            sign_in: base.sign_in(check),
+            password_change,
+            certificates,
             notify: messages.notify,
             codes: messages.codes,
             alerts: messages.alerts,
             risk: messages.risk,
             administration,
             form_key,
-            config,
             store,
             _lock: lock,
         })
@@ -270,6 +256,9 @@ impl Services {
             if let Err(error) = swept {
                 tracing::error!(event = "store_write_failed", %error, "what is over stays in the store");
             }
+        }
+        if let Err(error) = self.appeals.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "granted appeals wait");
         }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));

@@ -341,8 +341,8 @@ impl Approvals {
             return Err(StepUpError::Over);
         }
         let demanded = challenge.state.clone();
-        let (token, stepped) = self.sessions.step_up(session, &[proven]).await?;
         let factor = proven.method.as_str();
+        // Before the session's token: whoever is told of a failure still has the one they have.
         if let Some(digest) = &demanded.digest {
             let (approval, place) =
                 (Approval { factor: factor.to_owned() }, place(session, digest));
@@ -350,6 +350,7 @@ impl Approvals {
             let principal = &challenge.principal_id;
             self.second.challenges.begin(principal, &place, approval, life).await?;
         }
+        let (token, stepped) = self.sessions.step_up(session, &[proven]).await?;
         let kind = match demanded.digest {
             Some(_) => EventKind::OperationApproved,
             None => EventKind::StepUpSuccess,

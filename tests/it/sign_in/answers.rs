@@ -106,6 +106,9 @@ async fn k04_k06_k07_d13_every_answer_of_the_gate_is_fenced_in() {
     }
 }
 
+/// The one script that the sign-in page has: a file of the gate's own.
+const KEYS: &str = "<script type=\"module\" src=\"/.doorward/webauthn.js\"></script>";
+
 #[tokio::test]
 async fn k04_k11_no_page_has_anything_inline_or_from_elsewhere() {
     let (_upstream, gate) = gate().await;
@@ -115,7 +118,7 @@ async fn k04_k11_no_page_has_anything_inline_or_from_elsewhere() {
             continue;
         }
         pages += 1;
-        let text = answer.text();
+        let text = answer.text().replace(KEYS, "");
         for forbidden in [
             "<script",
             "<style",
@@ -200,6 +203,7 @@ async fn k08_nothing_that_somebody_sends_becomes_part_of_a_page() {
     assert!(account.contains("&#60;script&#62;"), "the device is listed, escaped: {account}");
     texts.push(account);
     for text in texts {
+        let text = text.replace(KEYS, "");
         assert!(!text.contains("<script"), "{text}");
     }
 }

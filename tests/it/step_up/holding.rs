@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use doorward_plugins::administration::AccountChange;
-use doorward_tests::{Answer, App, Browser, PASSWORD};
+use doorward_tests::{Answer, App, Browser, PASSWORD, Setup, TestGate, Upstream};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::{approve, start};
+use super::{ROUTES, approve, start};
 
 /// Sends the form of the page that a browser was sent to.
 async fn submit(browser: &mut Browser, page: &str, app: &App) -> Answer {
@@ -59,6 +59,24 @@ async fn i10_a_form_goes_on_once_after_the_approval_with_all_that_was_typed() {
     assert!(again.text().contains("gone on already"), "{}", again.text());
     assert_eq!(upstream.count(), 1);
     assert!(upstream.requests().iter().all(|request| !request.line().contains("doorward")));
+}
+
+#[tokio::test]
+async fn i10_over_http2_where_the_host_stands_in_the_target_it_goes_on_as_well() {
+    let upstream = Upstream::start().await;
+    let setup = Setup { tls: true, tables: ROUTES, ..Setup::default() };
+    let gate = TestGate::start(&upstream, setup).await;
+    let mut browser = gate.signed_in().await.over_http2().navigating();
+    let app = gate.app_of("alice").await;
+    app.wait();
+    let origin = format!("https://{}", browser.host);
+    browser.fields.push(("origin".into(), origin));
+    browser.fields.push(("sec-fetch-site".into(), "same-origin".into()));
+    let sent = browser.post_form("/keys/new", &[("name", "x")]).await;
+    let page = sent.location().to_owned();
+    let approved = submit(&mut browser, &page, &app).await;
+    let done = follow(&mut browser, &approved).await;
+    assert_eq!((done.status, upstream.count()), (StatusCode::OK, 1), "{}", done.text());
 }
 
 #[tokio::test]

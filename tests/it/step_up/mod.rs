@@ -2,6 +2,7 @@
 //! which was interrupted goes on once.
 
 mod holding;
+mod model;
 
 use std::time::Duration;
 

@@ -37,5 +37,7 @@ async fn guard_alice(gate: &TestGate) {
 async fn held(gate: &TestGate) -> Vec<AuthenticatorRecord> {
     let found = gate.ask(Request::AccountShow { name: "alice".into() }).await.unwrap();
     let doorward_plugins::administration::Reply::Account(record) = found else { panic!() };
-    gate.services().second.authenticators.list(&record.id).await.unwrap()
+    gate.within(|services| async move { services.second.authenticators.list(&record.id).await })
+        .await
+        .unwrap()
 }

@@ -2,6 +2,7 @@
 
 use doorward_tests::webdriver::Chromium;
 use doorward_tests::{PASSWORD, PUBLIC_HOST, TestGate, Upstream, eventually};
+use serde_json::json;
 
 use super::{gate, guard_alice, held};
 
@@ -50,10 +51,9 @@ impl House {
     }
 
     async fn sign_out(&mut self) {
-        let done = self.browser.evaluate("fetch('/.doorward/sign-out', {method: 'POST'})").await;
-        drop(done);
-        let gate = &self.gate;
-        eventually("the end of the session", async || gate.services().sessions.count() == 0).await;
+        self.go("/.doorward/sign-out").await;
+        self.browser.click("form button").await;
+        self.arrive("/.doorward/sign-in?notice=signed-out").await;
     }
 
     async fn use_passkey(&mut self) {
@@ -70,14 +70,14 @@ impl House {
         self.go("/.doorward/session").await;
         let text = self.browser.evaluate("document.body.innerText").await;
         let said: serde_json::Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
-        serde_json::json!([said["acr"], said["amr"]])
+        json!([said["acr"], said["amr"]])
     }
 }
 
 #[tokio::test]
 async fn h17_a_key_is_bound_asked_for_at_sign_in_and_worth_nothing_once_it_is_removed() {
     let mut house = House::open().await;
-    house.browser.plug_in_passkey().await;
+    house.browser.plug_in_key().await;
     house.bind("My laptop").await;
     let bound = held(&house.gate).await;
     assert_eq!(bound.len(), 1);
@@ -91,15 +91,18 @@ async fn h17_a_key_is_bound_asked_for_at_sign_in_and_worth_nothing_once_it_is_re
     assert_eq!(house.gate.services().sessions.count(), 0, "a password alone was enough");
     house.browser.click("form button[type=submit]").await;
     house.arrive("/").await;
-    let expected = serde_json::json!(["aal2", ["pwd", "pop", "mfa"]]);
+    let expected = json!(["aal2", ["pwd", "pop", "mfa"]]);
     assert_eq!(house.assurance().await, expected);
 
     // A page that was open when the key went: it is told, and nobody gets in.
     house.sign_out().await;
     house.give_password().await;
     house.arrive("/.doorward/sign-in/verify").await;
-    let authenticators = &house.gate.services().second.authenticators;
-    assert!(authenticators.unbind(&bound[0].id, &bound[0].principal_id).await.unwrap());
+    let key = bound[0].clone();
+    let unbound = house.gate.within(|services| async move {
+        services.second.authenticators.unbind(&key.id, &key.principal_id).await
+    });
+    assert!(unbound.await.unwrap());
     house.browser.click("form button[type=submit]").await;
     house
         .browser
@@ -112,16 +115,30 @@ async fn h17_a_key_is_bound_asked_for_at_sign_in_and_worth_nothing_once_it_is_re
 async fn h21_a_passkey_signs_in_alone_and_another_machine_has_none() {
     let mut house = House::open().await;
     let passkey = house.browser.plug_in_passkey().await;
+    // A browser that offers nothing in fields has the button.
+    let source = "PublicKeyCredential.isConditionalMediationAvailable = async () => false";
+    let (add, remove) =
+        ["Page.addScriptToEvaluateOnNewDocument", "Page.removeScriptToEvaluateOnNewDocument"]
+            .into();
+    let added = house.browser.devtools(add, json!({"source": source})).await;
     house.bind("My phone").await;
     house.sign_out().await;
     house.use_passkey().await;
     house.arrive("/orders").await;
-    assert_eq!(house.assurance().await, serde_json::json!(["aal2", ["pop", "mfa"]]));
+    let expected = json!(["aal2", ["pop", "mfa"]]);
+    assert_eq!(house.assurance().await, expected);
+    house.sign_out().await;
+
+    // In others the field of the name offers it, and it is chosen.
+    house.browser.devtools(remove, added).await;
+    house.go("/.doorward/sign-in?return_to=%2Forders").await;
+    house.arrive("/orders").await;
+    assert_eq!(house.assurance().await, expected);
 
     // A machine without the passkey is told so, and the password goes on working.
-    house.sign_out().await;
     house.browser.unplug(&passkey).await;
     house.browser.plug_in_passkey().await;
+    house.sign_out().await;
     house.use_passkey().await;
     eventually("being told", async || !house.browser.text("#webauthn-status").await.is_empty())
         .await;
@@ -133,13 +150,18 @@ async fn h21_a_passkey_signs_in_alone_and_another_machine_has_none() {
 }
 
 #[tokio::test]
-async fn a_key_approves_a_sensitive_operation() {
+async fn h17_a_key_approves_a_sensitive_operation_and_its_own_removal() {
     let mut house = House::open().await;
-    house.browser.plug_in_passkey().await;
+    house.browser.plug_in_key().await;
     house.bind("My laptop").await;
     house.go("/safe").await;
     house.browser.arrive("the approval", |at| at.contains("/.doorward/step-up?challenge=")).await;
     house.browser.click("form button[type=submit]").await;
     house.arrive("/safe").await;
     assert_eq!(house.browser.text("h1").await, "Console");
+
+    house.go("/.doorward/account/authenticators").await;
+    house.browser.click("form[action$=unbind] button").await;
+    let gate = &house.gate;
+    eventually("the removal", async || held(gate).await.is_empty()).await;
 }

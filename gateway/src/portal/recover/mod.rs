@@ -365,7 +365,7 @@ async fn show_next(
     };
     let mut response = with_cookie(desk, (told.status, &page), &form);
     if key.is_some() {
-        response.extensions_mut().insert(Policy::own());
+        response.extensions_mut().insert(Policy::keys());
     }
     response
 }

@@ -39,6 +39,8 @@ pub(crate) struct FactorTexts {
     pub(crate) first_code: &'static str,
     pub(crate) second_code: &'static str,
     pub(crate) device_name: &'static str,
+    /// What an app is called whose owner gave no name.
+    pub(crate) app: &'static str,
     pub(crate) bind: &'static str,
     pub(crate) bind_wrong: &'static str,
     pub(crate) full: &'static str,
@@ -49,6 +51,8 @@ pub(crate) struct FactorTexts {
     pub(crate) key_bind: &'static str,
     pub(crate) key_bind_hint: &'static str,
     pub(crate) key_name: &'static str,
+    /// What a key is called whose owner gave no name.
+    pub(crate) key: &'static str,
     pub(crate) key_bound_already: &'static str,
     pub(crate) authenticators: &'static str,
     pub(crate) none_bound: &'static str,
@@ -66,6 +70,8 @@ pub(crate) struct FactorTexts {
     pub(crate) none_accepted: &'static str,
     pub(crate) go_on_title: &'static str,
     pub(crate) go_on_hint: &'static str,
+    /// On the sign-in page that comes before.
+    pub(crate) go_on_later: &'static str,
     pub(crate) go_on: &'static str,
     pub(crate) discard: &'static str,
     pub(crate) send_code: &'static str,
@@ -78,6 +84,15 @@ pub(crate) struct FactorTexts {
     pub(crate) saved: &'static str,
     pub(crate) last_one: &'static str,
     pub(crate) bind_a_key: &'static str,
+    pub(crate) trusted: &'static str,
+    pub(crate) bind_token: &'static str,
+    pub(crate) token_hint: &'static str,
+    pub(crate) serial: &'static str,
+    pub(crate) token_wrong: &'static str,
+    pub(crate) resync: &'static str,
+    pub(crate) resync_hint: &'static str,
+    pub(crate) resynced: &'static str,
+    pub(crate) distrust: &'static str,
 }
 
 const ENGLISH: FactorTexts = FactorTexts {
@@ -112,6 +127,7 @@ const ENGLISH: FactorTexts = FactorTexts {
     first_code: "First code",
     second_code: "Second code, 30 seconds later",
     device_name: "Name of the device",
+    app: "Authenticator app",
     bind: "Bind",
     bind_wrong: "These are not two codes in a row from this app. Wait for a new code and enter it and the next one. Is the clock of your phone right?",
     full: "You have bound as many as there may be. Remove one first.",
@@ -121,6 +137,7 @@ const ENGLISH: FactorTexts = FactorTexts {
     key_bind: "Bind a security key or passkey",
     key_bind_hint: "A key cannot be copied from you by a false page. Your browser asks for it when you continue.",
     key_name: "Name of the key",
+    key: "Security key or passkey",
     key_bound_already: "This key is bound already.",
     authenticators: "Second factors",
     none_bound: "Nothing is bound yet.",
@@ -138,6 +155,7 @@ const ENGLISH: FactorTexts = FactorTexts {
     none_accepted: "Your account has nothing that is accepted for this. Bind a second factor first; nothing was done.",
     go_on_title: "Send what you had begun?",
     go_on_hint: "Your session had ended when you sent this, so it was kept. Nothing was done yet.",
+    go_on_later: "Your session had ended. What you sent is kept: sign in, and you can send it on.",
     go_on: "Send it now",
     discard: "Do not send it",
     send_code: "Send me a code",
@@ -150,6 +168,15 @@ const ENGLISH: FactorTexts = FactorTexts {
     saved: "Your changes are saved.",
     last_one: "This is your last second factor, and your sign-in needs one. Bind another one first.",
     bind_a_key: "Bind a security key or passkey",
+    bind_token: "Bind a hardware token",
+    token_hint: "Your organisation has handed you a token with a display. Its serial number is printed on it.",
+    serial: "Serial number",
+    token_wrong: "There is no such token that is free, or these are not two of its codes in a row.",
+    resync: "Set its clock",
+    resync_hint: "If the codes of an app or token are refused, its clock may be wrong. Enter two codes that follow each other.",
+    resynced: "Its clock is followed from now on.",
+    trusted: "Browsers that are not asked at sign-in",
+    distrust: "Ask in all of them again",
 };
 
 const CHINESE: FactorTexts = FactorTexts {
@@ -184,6 +211,7 @@ const CHINESE: FactorTexts = FactorTexts {
     first_code: "第一个验证码",
     second_code: "第二个验证码（30 秒之后）",
     device_name: "设备名称",
+    app: "验证器应用",
     bind: "绑定",
     bind_wrong: "这不是该应用的两个连续验证码。请等待新的验证码，依次输入它和下一个。手机的时间是否准确？",
     full: "绑定数量已达上限，请先移除一个。",
@@ -193,6 +221,7 @@ const CHINESE: FactorTexts = FactorTexts {
     key_bind: "绑定安全密钥或通行密钥",
     key_bind_hint: "假冒的页面无法骗取密钥。继续后浏览器会请求验证。",
     key_name: "密钥名称",
+    key: "安全密钥或通行密钥",
     key_bound_already: "此密钥已被绑定。",
     authenticators: "二次验证方式",
     none_bound: "尚未绑定。",
@@ -210,6 +239,7 @@ const CHINESE: FactorTexts = FactorTexts {
     none_accepted: "您的账号没有可用于此操作的验证方式，请先绑定。操作未执行。",
     go_on_title: "是否发送之前提交的内容？",
     go_on_hint: "您提交时会话已结束，内容已暂存，尚未执行。",
+    go_on_later: "会话已结束。您提交的内容已暂存，登录后即可继续发送。",
     go_on: "立即发送",
     discard: "不发送",
     send_code: "发送验证码",
@@ -222,6 +252,15 @@ const CHINESE: FactorTexts = FactorTexts {
     saved: "修改已保存。",
     last_one: "这是您最后一个二次验证方式，而登录需要它。请先绑定另一个。",
     bind_a_key: "绑定安全密钥或通行密钥",
+    bind_token: "绑定硬件令牌",
+    token_hint: "请使用您所在组织发放的带显示屏的令牌，序列号印在令牌上。",
+    serial: "序列号",
+    token_wrong: "没有该序列号的可用令牌，或这不是它的两个连续验证码。",
+    resync: "校准时间",
+    resync_hint: "如果应用或令牌的验证码不被接受，可能是其时间不准。请输入两个连续的验证码。",
+    resynced: "已按其时间校准。",
+    trusted: "登录时免二次验证的浏览器",
+    distrust: "全部恢复二次验证",
 };
 
 impl FactorTexts {
@@ -231,6 +270,11 @@ impl FactorTexts {
             Language::Chinese => &CHINESE,
             Language::English => &ENGLISH,
         }
+    }
+
+    /// The name that somebody has typed, or else this one.
+    pub(crate) fn named<'a>(typed: &'a str, otherwise: &'a str) -> &'a str {
+        if typed.trim().is_empty() { otherwise } else { typed }
     }
 
     /// What a way is called in a link.
@@ -257,6 +301,14 @@ impl FactorTexts {
             (Way::TextMessage, Language::Chinese) => "短信中的 6 位验证码",
             (Way::TextMessage, Language::English) => "Six-digit code from the text message",
             (Way::Totp | Way::Webauthn, _) => self.code,
+        }
+    }
+
+    /// Beside the box that trusts a browser.
+    pub(crate) fn trust(&self, days: &u64) -> String {
+        match self.language {
+            Language::Chinese => format!("{days} 天内在此浏览器登录时不再要求二次验证"),
+            Language::English => format!("Do not ask in this browser for {days} days"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The words of the pages, one table a language.
 
+mod appeals;
 mod centre;
 mod explain;
 mod factors;
@@ -12,6 +13,7 @@ use doorward_plugins::account::rules::Weakness;
 
 use super::language::Language;
 
+pub(crate) use appeals::AppealTexts;
 pub(crate) use centre::CentreTexts;
 pub(crate) use explain::explain;
 pub(crate) use factors::FactorTexts;

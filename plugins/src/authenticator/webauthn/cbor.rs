@@ -39,8 +39,8 @@ pub(super) fn attestation(octets: &[u8]) -> Result<Attestation<'_>, WebauthnErro
     let pairs = rest.map(0)?;
     rest.verify_empty()?;
     let part = |name: &str| {
-        let found = pairs.iter().find(|(key, _)| as_string(key, TEXT) == Some(name.as_bytes()));
-        found.map(|(_, value)| *value).ok_or(WebauthnError::Malformed)
+        let found = pairs.iter().find(|pair| as_string(pair.key, TEXT) == Some(name.as_bytes()));
+        found.map(|pair| pair.value).ok_or(WebauthnError::Malformed)
     };
     let format = as_string(part("fmt")?, TEXT).ok_or(WebauthnError::Malformed)?;
     Ok(Attestation {
@@ -96,6 +96,12 @@ fn as_string(item: &[u8], kind: u8) -> Option<&[u8]> {
     let (found, length) = rest.head().ok()?;
     let content = rest.take(usize::try_from(length).ok()?).ok()?;
     (found == kind).then_some(content)
+}
+
+/// A pair of a map, as it is encoded.
+struct Pair<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
 }
 
 /// What has not been looked at yet.
@@ -164,7 +170,7 @@ impl<'a> Input<'a> {
     }
 
     /// Goes past a map, and gives its pairs as they are encoded. No key stands twice.
-    fn map(&mut self, depth: usize) -> Result<Vec<(&'a [u8], &'a [u8])>, WebauthnError> {
+    fn map(&mut self, depth: usize) -> Result<Vec<Pair<'a>>, WebauthnError> {
         let (kind, count) = self.head()?;
         if kind != MAP || depth >= DEPTH_MAX || count > PAIRS_MAX as u64 {
             return Err(WebauthnError::Malformed);
@@ -172,10 +178,10 @@ impl<'a> Input<'a> {
         let mut pairs = Vec::new();
         for _ in 0..count {
             let key = self.item(depth + 1)?;
-            if pairs.iter().any(|(known, _)| *known == key) {
+            if pairs.iter().any(|known: &Pair<'_>| known.key == key) {
                 return Err(WebauthnError::Malformed);
             }
-            pairs.push((key, self.item(depth + 1)?));
+            pairs.push(Pair { key, value: self.item(depth + 1)? });
         }
         Ok(pairs)
     }
