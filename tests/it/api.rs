@@ -99,6 +99,43 @@ async fn ask(browser: &mut Browser, method: &str, path: &str, body: &Value) -> A
     browser.send(method, &format!("{ROOT}{path}"), &kind, body.to_string().into()).await
 }
 
+/// Calls what people do about their own account, and who has forgotten a password.
+async fn call_centre(
+    browser: &mut Browser,
+    written: &Description,
+    called: &mut std::collections::BTreeSet<(String, String)>,
+) {
+    let address = json!({"what": "phone", "address": "nonsense"});
+    let recover = json!({"account": "alice"});
+    let (send, verify) =
+        (json!({"ticket": "x", "channel": "email"}), json!({"ticket": "x", "code": "1"}));
+    let factor = json!({"recovery": "x", "way": "totp", "code": "1"});
+    let reset = json!({"recovery": "x", "new_password": PASSWORD});
+    let script: [(&str, &str, &str, &Value, u16); 15] = [
+        ("GET", "/profile", "/profile", &Value::Null, 200),
+        ("POST", "/profile", "/profile", &json!({"language": "en"}), 200),
+        ("GET", "/sign-ins", "/sign-ins", &Value::Null, 200),
+        ("GET", "/addresses", "/addresses", &Value::Null, 200),
+        ("POST", "/addresses", "/addresses", &address, 400),
+        ("POST", "/addresses/changes/{id}", "/addresses/changes/x", &json!({"code": "1"}), 410),
+        ("POST", "/addresses/changes/{id}/send", "/addresses/changes/x/send", &json!({}), 410),
+        ("POST", "/recover", "/recover", &recover, 403),
+        ("POST", "/recover/send", "/recover/send", &send, 410),
+        ("POST", "/recover/verify", "/recover/verify", &verify, 410),
+        ("POST", "/recover/second-factor", "/recover/second-factor", &factor, 410),
+        ("POST", "/recover/password", "/recover/password", &reset, 410),
+        ("POST", "/recover/name", "/recover/name", &json!({"address": "x"}), 403),
+        ("POST", "/recover/names", "/recover/names", &verify, 410),
+        ("POST", "/recover/names", "/recover/names", &json!({}), 400),
+    ];
+    for (method, path, target, body, status) in script {
+        let answer = ask(browser, method, target, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {target}: {}", answer.text());
+        written.holds(method, path, &answer);
+        called.insert((method.to_owned(), path.to_owned()));
+    }
+}
+
 /// Whatever changes something refuses what the page of another site sends.
 async fn refuses_other_sites(
     written: &Description,
@@ -129,6 +166,7 @@ async fn every_documented_operation_answers_as_it_is_written() {
     let mut browser = gate.browser();
     let other = gate.signed_in().await.get("/.doorward/session").await.json()["session"].clone();
     let third = gate.signed_in().await;
+    call_centre(&mut third.clone(), &written, &mut called).await;
     let one = format!("/sessions/{}", other.as_str().unwrap());
     let key = json!({"challenge": "nothing", "credential": {}});
     let code = json!({"way": "totp", "code": "000000"});
