@@ -116,9 +116,7 @@ pub(super) async fn sign_out(
     if let Err(refusal) = page::end(&desk, &visit).await {
         return visit.refuse(&refusal);
     }
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    add_cookie(response.headers_mut(), &desk.cookies.forget_session());
-    response
+    page::forget(&desk, StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn session(
