@@ -23,7 +23,7 @@ use super::account::end_own;
 use super::password::{self, Unchanged};
 use super::second_step;
 use super::sign_in::{attempt, give_cookies};
-use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
+use super::{Desk, Visit, json as answer, sign_out as page};
 
 /// What a program sends to sign in.
 #[derive(Deserialize)]
