@@ -1,5 +1,5 @@
 //! The keys that secrets in the store are encrypted with, apart from the store: whoever has only a
-//! copy of the store reads no seed of an authenticator and no kept request.
+//! copy of the store reads no seed of an authenticator, no appeal and no message.
 //!
 //! AES-256-GCM with a random nonce. What is sealed for one place cannot be opened as another's: the
 //! place is authenticated with it. The newest key seals; older ones open until everything that they

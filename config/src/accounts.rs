@@ -13,6 +13,12 @@ use crate::text::some_text;
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Passwords and their hashing.",
     keys: &[
+        default(
+            "accounts_per_phone",
+            Kind::Integer { least: 1, most: 100 },
+            "10",
+            "How many accounts may have one phone.",
+        ),
         optional(
             "breach_api",
             Kind::Text(verify_service_url),
@@ -82,6 +88,8 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 /// Passwords and their hashing.
 #[derive(Clone, Debug)]
 pub struct Accounts {
+    /// How many accounts may have one phone.
+    pub accounts_per_phone: usize,
     /// Fewest characters of a new password.
     pub password_length_min: usize,
     /// Service that knows breached passwords.
@@ -135,6 +143,7 @@ impl Accounts {
             pepper: read_secret(reader, "pepper_file", "pepper_env", 16),
         };
         Self {
+            accounts_per_phone: number("accounts_per_phone") as usize,
             password_length_min: number("password_length_min") as usize,
             breach_api: read_breach_api(reader),
             breach_list: reader.readable_file("breach_list"),

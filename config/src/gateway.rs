@@ -12,11 +12,11 @@ use crate::public_url::{PublicUrl, verify_public_url};
 use crate::reader::Reader;
 use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
-    Accounts, Alerts, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener, Lockout,
-    Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing, Upstream,
-    WebAuthn, accounts, alerts, audit, captcha, codes, identity, limits, listener, lockout, notify,
-    operations, rate_limit, risk, route, second_factor, session, store, stuffing, upstream,
-    webauthn,
+    Accounts, Alerts, Appeal, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener,
+    Lockout, Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing,
+    Upstream, WebAuthn, accounts, alerts, appeal, audit, captcha, codes, identity, limits,
+    listener, lockout, notify, operations, rate_limit, risk, route, second_factor, session, store,
+    stuffing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -79,6 +79,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "Codes that are sent to a phone or an address.",
         ),
         optional("alerts", Kind::Table(&alerts::SPEC), "Of what owners and operators are told."),
+        optional(
+            "appeal",
+            Kind::Table(&appeal::SPEC),
+            "What somebody can do who has lost every second factor.",
+        ),
         optional(
             "webauthn",
             Kind::Table(&webauthn::SPEC),
@@ -147,6 +152,8 @@ pub struct GatewayConfig {
     pub alerts: Alerts,
     /// What looks unusual about a sign-in.
     pub risk: Risk,
+    /// What somebody can do who has lost every second factor.
+    pub appeal: Appeal,
     /// Security keys and passkeys; `None`: there are none here.
     pub webauthn: Option<WebAuthn>,
     /// Who has to prove more than a password.
@@ -246,6 +253,7 @@ impl GatewayConfig {
             alerts: Alerts::read(&root.table("alerts")),
             risk: Risk::read(&root.table("risk")),
             webauthn,
+            appeal: Appeal::read(&root.table("appeal")),
             second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
             limits,

@@ -10,6 +10,7 @@
 
 mod accounts;
 mod alerts;
+mod appeal;
 mod audit;
 mod captcha;
 mod client_certificates;
@@ -47,6 +48,7 @@ mod webauthn;
 
 pub use accounts::{Accounts, BreachApi, PasswordHashing};
 pub use alerts::{ALERTS, Alerts};
+pub use appeal::Appeal;
 pub use audit::Audit;
 pub use captcha::{Captcha, CaptchaMode, CaptchaProvider, ProviderKind, WhenDown};
 pub use client_certificates::{AccountPart, ClientCertificates};

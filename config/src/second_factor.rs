@@ -86,7 +86,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
         optional(
             "key_file",
             Kind::Text(some_text),
-            "File with the keys that seeds and kept requests are encrypted with, made when missing; beside the store, with the ending .vault, when left out. Keep a copy: without it nobody's authenticator works.",
+            "File with the keys that authenticators, appeals and messages in the store are encrypted with, made when missing; beside the store, with the ending .vault, when left out. Keep a copy: without it nobody's authenticator works.",
         ),
     ],
 };

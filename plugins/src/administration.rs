@@ -6,6 +6,7 @@
 //!
 //! Not here: who may ask (the socket's mode, or the store's), and how replies are printed.
 
+mod appeals;
 mod change;
 mod factors;
 mod new_password;
@@ -21,13 +22,16 @@ use crate::account::name::Name;
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
 use crate::account::{PrincipalRecord, Protection, State, Verification, fresh_id};
+use crate::appeal::{Appeals, Statement};
 use crate::audit::{Audit, AuditQuestion, Event, EventKind, Record, Report};
 use crate::authenticator::{AuthenticatorSummary, Authenticators};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Assertions;
 use crate::lockout::{Lockout, TallySummary};
+use crate::notify::alerts::Alerts;
 use crate::session::{LiveSession, Sessions, assurance};
 use crate::store::{AccountStore, StoreError};
+pub use appeals::AppealSummary;
 pub use change::AccountChange;
 use new_password::NewPassword;
 
@@ -59,6 +63,11 @@ pub enum Request {
     LockLift { name: String },
     FactorList { name: String },
     FactorReset { name: String },
+    TokenImport { text: String },
+    AppealList { all: bool },
+    AppealShow { id: String },
+    AppealDecide { id: String, grant: bool },
+    AppealStop { id: String },
     VaultRotate,
 }
 
@@ -101,6 +110,23 @@ pub enum Reply {
     Factors {
         /// Oldest first.
         factors: Vec<AuthenticatorSummary>,
+    },
+    /// Appeals, without what they say.
+    Appeals {
+        /// Oldest first.
+        appeals: Vec<AppealSummary>,
+    },
+    /// One appeal, and what it says.
+    Appeal {
+        /// The appeal.
+        appeal: AppealSummary,
+        /// What it says.
+        statement: Statement,
+    },
+    /// How many tokens were imported.
+    Imported {
+        /// The count.
+        imported: usize,
     },
     /// How many secrets were encrypted anew.
     Sealed {
@@ -187,7 +213,9 @@ pub struct Administration {
     pub(crate) audit: Arc<Audit>,
     pub(crate) lockout: Arc<Lockout>,
     pub(crate) authenticators: Arc<Authenticators>,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) vault: Arc<Vault>,
+    pub(crate) appeals: Arc<Appeals>,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -238,6 +266,11 @@ impl Administration {
             Request::LockLift { name } => self.lift(&name).await,
             Request::FactorList { name } => self.list_factors(&name).await,
             Request::FactorReset { name } => self.reset_factors(&name).await,
+            Request::TokenImport { text } => self.import_tokens(&text).await,
+            Request::AppealList { all } => self.list_appeals(all).await,
+            Request::AppealShow { id } => self.show_appeal(&id).await,
+            Request::AppealDecide { id, grant } => self.decide_appeal(&id, grant).await,
+            Request::AppealStop { id } => self.stop_appeal(&id).await,
             Request::VaultRotate => self.rotate_vault().await,
         }
     }
@@ -288,6 +321,17 @@ impl Administration {
     }
 
     async fn set(&self, name: &str, change: &AccountChange) -> Result<Reply, AdminError> {
+        let record = self.change(name, change).await?;
+        self.note(EventKind::UserUpdated, &record);
+        Ok(Reply::Account(Box::new(record)))
+    }
+
+    /// Writes a change, which holds for live sessions at once. Whoever asks notes it.
+    pub(crate) async fn change(
+        &self,
+        name: &str,
+        change: &AccountChange,
+    ) -> Result<PrincipalRecord, AdminError> {
         let _turn = self.turn.lock().await;
         let mut record = self.find(name).await?;
         change.apply(&mut record, self.sessions.rules())?;
@@ -300,8 +344,7 @@ impl Administration {
         for member in self.accounts.list_account(&record.account_id).await? {
             self.sessions.refresh(&member);
         }
-        self.note(EventKind::UserUpdated, &record);
-        Ok(Reply::Account(Box::new(record)))
+        Ok(record)
     }
 
     async fn switch(&self, name: &str, state: State) -> Result<Reply, AdminError> {
@@ -415,7 +458,7 @@ impl Administration {
     }
 
     /// Ends what somebody has from earlier sign-ins: their sessions, and the trust in their browsers.
-    async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
+    pub(crate) async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
         self.lockout.forget_devices(principal_id).await?;
         let sessions = self.sessions.list(principal_id, self.clock.now());
         self.sessions.end(&sessions).await?;

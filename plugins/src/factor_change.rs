@@ -1,7 +1,8 @@
 //! What people change about their own second factors, and what their account asks for.
 //!
-//! All of it needs a session that proved lately who it is (`Approvals::may_change_account`), asked
-//! here and not only by the pages; and the owner is told of all of it.
+//! What weakens or widens what guards an account needs a session that proved lately who it is
+//! (`Approvals::may_change_account`), asked here and not only by the pages; and the owner is told of
+//! it. A name, a clock that is followed by two codes, and trusting no browser any more need none.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::binding::{self, BindTotp, BindTotpError};
 use crate::authenticator::{AuthenticatorRecord, BindError, Kind};
 use crate::challenge::Challenge;
-use crate::lockout::Guess;
+use crate::lockout::{Guess, TrustedDevice};
 use crate::notify::alerts::{Alert, Alerts};
 use crate::password_check::Guesser;
 use crate::second_factor::{ProveError, SecondFactors, Way};
@@ -92,6 +93,8 @@ pub struct Overview {
     pub bound: Vec<AuthenticatorRecord>,
     /// How many recovery codes are left; `None`: none were ever made.
     pub recovery_codes: Option<usize>,
+    /// Browsers that are not asked at sign-in.
+    pub trusted: Vec<TrustedDevice>,
     /// In which ways a second factor can be given.
     pub ways: Vec<Way>,
     /// A second factor is asked for at sign-in whatever the account says.
@@ -122,7 +125,8 @@ impl FactorChange {
         let ways = self.second.ways_of(&record, &held)?;
         let bound = held.into_iter().filter(|one| one.kind != Kind::Recovery).collect();
         let is_required = self.second.rules().requires(&record.groups);
-        Ok(Overview { record, bound, recovery_codes, ways, is_required })
+        let trusted = self.second.trusted(&record).await?;
+        Ok(Overview { record, bound, recovery_codes, trusted, ways, is_required })
     }
 
     /// The person of this session, if it has proven lately enough who it is.
@@ -130,11 +134,7 @@ impl FactorChange {
     /// # Errors
     /// [`FactorChangeError::Stale`] when it has not.
     pub async fn fresh(&self, session: &LiveSession) -> Result<PrincipalRecord, FactorChangeError> {
-        let record = self.record(session).await?;
-        match self.approvals.may_change_account(session, &record).await? {
-            true => Ok(record),
-            false => Err(FactorChangeError::Stale),
-        }
+        self.approvals.fresh(session).await?.ok_or(FactorChangeError::Stale)
     }
 
     /// Shows a seed that an app can be bound with.
@@ -169,6 +169,58 @@ impl FactorChange {
         second.forgive_all(&record.id, Guess::Totp).await;
         self.tell_added(session, &record, &bound, guesser).await;
         Ok(bound)
+    }
+
+    /// Binds a hardware token that an administrator has imported, by its serial number and two codes
+    /// in a row. Counted as guesses at codes are: numbers and codes can be guessed.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; nothing is bound then.
+    pub async fn bind_token(
+        &self,
+        session: &LiveSession,
+        (serial, name): (&str, &str),
+        codes: [&str; 2],
+        guesser: Guesser<'_>,
+    ) -> Result<AuthenticatorRecord, FactorChangeError> {
+        let record = self.fresh(session).await?;
+        let authenticators = &self.second.authenticators;
+        let attempt = self.second.count_guess(&record, guesser).await?;
+        let seed = authenticators.free_token(serial.trim()).await?;
+        let found = seed.and_then(|seed| {
+            let step = authenticators.verify_two(&seed, codes, true)?;
+            Some((seed, step))
+        });
+        let Some((seed, step)) = found.filter(|_| attempt.is_some()) else {
+            return Err(FactorChangeError::Wrong);
+        };
+        let named = (serial.trim(), name);
+        let bound = authenticators.bind_token(&record.id, named, &seed, step).await?;
+        self.second.forgive_all(&record.id, Guess::Totp).await;
+        self.tell_added(session, &record, &bound, guesser).await;
+        Ok(bound)
+    }
+
+    /// Follows the clock of an app or token that has gone astray, by two codes in a row.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`]; everything is as before then.
+    pub async fn resynchronise(
+        &self,
+        session: &LiveSession,
+        (id, codes): (&str, [&str; 2]),
+        guesser: Guesser<'_>,
+    ) -> Result<(), FactorChangeError> {
+        let record = self.record(session).await?;
+        let held = self.second.authenticators.list(&record.id).await?;
+        let found = held.iter().find(|one| one.id == id && one.kind == Kind::Totp);
+        let found = found.ok_or(FactorChangeError::Unknown)?;
+        let admitted = self.second.count_guess(&record, guesser).await?.is_some();
+        if !admitted || !self.second.authenticators.resynchronise(found, codes).await? {
+            return Err(FactorChangeError::Wrong);
+        }
+        self.second.forgive_all(&record.id, Guess::Totp).await;
+        Ok(())
     }
 
     /// Notes that something was bound, and tells its owner.
@@ -277,6 +329,23 @@ impl FactorChange {
         }
         let event = Event::new(EventKind::ProtectionChanged).with("login", protection.login);
         let event = event.with("operations", protection.operations);
+        self.note(session, &record, event, guesser);
+        Ok(())
+    }
+
+    /// From now on every browser is asked for a second factor again. It takes no freshness to be
+    /// more careful.
+    ///
+    /// # Errors
+    /// [`FactorChangeError`].
+    pub async fn distrust(
+        &self,
+        session: &LiveSession,
+        guesser: Guesser<'_>,
+    ) -> Result<(), FactorChangeError> {
+        let record = self.record(session).await?;
+        self.second.distrust(&record).await?;
+        let event = Event::new(EventKind::ProtectionChanged).with("trusted_browsers", 0);
         self.note(session, &record, event, guesser);
         Ok(())
     }

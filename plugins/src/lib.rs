@@ -8,7 +8,10 @@
 
 pub mod access;
 pub mod account;
+pub mod account_centre;
+pub mod address_change;
 pub mod administration;
+pub mod appeal;
 pub mod audit;
 pub mod authenticator;
 pub mod captcha;
@@ -33,6 +36,7 @@ pub mod password_check;
 pub mod priority;
 mod private_place;
 pub mod rate_limit;
+pub mod recovery;
 mod refusal;
 pub mod risk;
 pub mod second_factor;

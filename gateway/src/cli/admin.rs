@@ -95,6 +95,14 @@ pub(super) fn factor(command: Factor) -> Result<(), Failure> {
     let (gate, request) = match command {
         Factor::List { name, gate } => (gate, Request::FactorList { name }),
         Factor::Reset { name, gate } => (gate, Request::FactorReset { name }),
+        Factor::Import { file, gate } => {
+            let text = match file.as_os_str() == "-" {
+                true => std::io::read_to_string(std::io::stdin())?,
+                false => std::fs::read_to_string(&file)
+                    .map_err(|error| Failure::Io(format!("{}: {error}", file.display())))?,
+            };
+            (gate, Request::TokenImport { text })
+        }
     };
     run(&gate, request)
 }
@@ -241,12 +249,13 @@ impl Change {
             })?),
         };
         let Self { display_name, email, security_email, phone, roles, groups, .. } = self;
-        let Self { login_protection, operation_protection, .. } = self;
+        let Self { login_protection, operation_protection, language, .. } = self;
         Ok(AccountChange {
             display_name,
             email,
             security_email,
             phone,
+            language,
             roles,
             groups,
             idle_secs,
@@ -260,6 +269,8 @@ impl Change {
 fn print(reply: &Reply) {
     match reply {
         Reply::Account(record) => print_account(record),
+        // `doorward appeal` prints these itself.
+        Reply::Appeals { .. } | Reply::Appeal { .. } => {}
         Reply::Accounts { accounts } => accounts.iter().for_each(print_account_line),
         Reply::Sessions { sessions } => sessions.iter().for_each(print_session),
         Reply::Keys { keys } => {
@@ -283,6 +294,7 @@ fn print(reply: &Reply) {
             }
         }
         Reply::Sealed { sealed } => say(&format!("{sealed} secrets are encrypted anew")),
+        Reply::Imported { imported } => say(&format!("{imported} tokens were imported")),
         Reply::Ended { ended } => {
             say(&format!("{ended} session{} ended", if *ended == 1 { "" } else { "s" }))
         }
@@ -295,15 +307,25 @@ fn print_account(record: &PrincipalRecord) {
     let idle = record.idle_secs.map_or("the configuration's".to_owned(), |secs| {
         format_duration(std::time::Duration::from_secs(secs))
     });
+    let protection = match (record.protection.login, record.protection.operations) {
+        (true, true) => "sign-in and operations",
+        (true, false) => "sign-in",
+        (false, true) => "operations",
+        (false, false) => "-",
+    };
+    let protection = protection.to_owned();
     for (label, value) in [
         ("name", record.name.to_string()),
         ("id", record.id.clone()),
         ("state", state(record).to_owned()),
         ("display name", record.display_name.clone().unwrap_or_else(none)),
         ("e-mail", record.email.clone().unwrap_or_else(none)),
+        ("safety e-mail", record.security_email.clone().unwrap_or_else(none)),
+        ("phone", record.phone.clone().unwrap_or_else(none)),
         ("roles", list(&record.roles)),
         ("groups", list(&record.groups)),
         ("idle time", idle),
+        ("protection", protection),
         ("verification", record.verification.as_str().to_owned()),
     ] {
         say(&format!("{label:13} {}", tame(&value)));
@@ -350,10 +372,11 @@ fn print_lock(lock: &TallySummary) {
         _ => format!(", for {} more", format_duration(std::time::Duration::from_secs(left))),
     };
     say(&format!(
-        "{:32} {:9} {} wrong{until}; {} in a row; {}",
+        "{:32} {:9} {} wrong at the {}{until}; {} in a row; {}",
         lock.account,
         lock.state.as_str(),
         lock.in_window,
+        lock.kind.as_str(),
         lock.in_row,
         if lock.known_device { "one known browser" } else { "everybody else" },
     ));

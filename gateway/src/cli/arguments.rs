@@ -48,6 +48,9 @@ pub(super) enum Command {
     /// Second factors.
     #[command(subcommand)]
     Factor(Factor),
+    /// Appeals of people who have lost every second factor.
+    #[command(subcommand)]
+    Appeal(Appeal),
     /// Ask a running gate whether it is ready; exit 0 if it is.
     Health {
         /// The configuration of the gate.
@@ -219,6 +222,9 @@ pub(super) struct Change {
     /// Does it before sensitive operations?
     #[arg(long, value_name = "YES/NO", value_parser = parse_switch)]
     pub(super) operation_protection: Option<bool>,
+    /// Language in which it is written to: en or zh-CN; empty: none.
+    #[arg(long, value_name = "TAG")]
+    pub(super) language: Option<String>,
     /// Real-name status: unverified, personal or enterprise.
     #[arg(long, value_name = "STATUS")]
     pub(super) verification: Option<String>,
@@ -343,11 +349,62 @@ fn parse_switch(text: &str) -> Result<bool, String> {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Appeal {
+    /// List appeals that are not over.
+    List {
+        /// Those that are over as well.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Show one: its reason and contact.
+    Show {
+        /// The appeal.
+        id: String,
+        /// Write the documents that came with it into this folder.
+        #[arg(long, value_name = "DIR")]
+        documents: Option<PathBuf>,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Grant one: all second factors go after the waiting time.
+    Grant {
+        /// The appeal.
+        id: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Refuse one.
+    Refuse {
+        /// The appeal.
+        id: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Stop one, granted or not.
+    Stop {
+        /// The appeal.
+        id: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Factor {
     /// List what one has bound.
     List {
         /// ACCOUNT or ACCOUNT/SUB_USER.
         name: String,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Take in hardware tokens from a file of CSV (serial,seed[,algorithm[,digits]]; seeds in
+    /// hexadecimal or base 32) or PSKC (RFC 6030). People bind theirs by serial number and two codes.
+    Import {
+        /// The file; "-" reads standard input.
+        file: PathBuf,
         #[command(flatten)]
         gate: Gate,
     },

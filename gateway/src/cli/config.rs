@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use doorward_config::{
     Access, FieldEdits, FieldLine, GatewayConfig, LoadError, Route, RouteLimit, SecurityHeaders,
-    json_schema,
+    format_duration, json_schema,
 };
 use doorward_plugins::access::decide;
 use doorward_plugins::account::rules::PasswordRules;
@@ -173,6 +173,14 @@ fn demands(route: &Route) -> String {
             text
         }
     };
+    if let Some(step_up) = &route.step_up {
+        let factors: Vec<_> = step_up.factors.iter().map(|factor| factor.as_str()).collect();
+        let for_what = match step_up.for_one_request {
+            true => "for this request alone".to_owned(),
+            false => format!("given within {}", format_duration(step_up.max_age)),
+        };
+        text.push_str(&format!(", a second factor ({}) {for_what}", factors.join(" or ")));
+    }
     for RouteLimit { rate, by } in &route.rate_limits {
         let by: Vec<_> = by.iter().map(|by| by.as_str()).collect();
         let whose =

@@ -4,6 +4,7 @@
 //! 70 internal, 74 input or output (a port is taken, the store cannot be used).
 
 mod admin;
+mod appeal;
 mod arguments;
 mod audit;
 mod breach_list;
@@ -93,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Lock(command) => admin::lock(command),
         Command::Factor(command) => admin::factor(command),
+        Command::Appeal(command) => appeal::run(command),
         Command::Health { config } => health::run(&config),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::pages::{AccountPage, SessionRow, render};
-use super::text::{FactorTexts, Texts};
+use super::text::{CentreTexts, FactorTexts, Texts};
 use super::{Desk, Visit, add_cookie, device};
 
 const PURPOSE: &str = "end-session";
@@ -72,6 +72,8 @@ pub(super) async fn page(
     let page = AccountPage {
         t,
         f: FactorTexts::of(visit.language),
+        c: CentreTexts::of(visit.language),
+        owns_account: principal.name.sub_user().is_none(),
         name: &principal.name.to_string(),
         notice: if link.notice == "password" { t.password_changed } else { "" },
         idle: &t.span(principal.idle.unwrap_or(desk.services.config.session.idle)),
@@ -96,6 +98,23 @@ pub(super) async fn end_session(
         return visit.refuse(&Refusal::new(Problem::CrossSite));
     }
     match end_own(&desk, &visit, |session, id| session == id, &fields.id).await {
+        Ok(_) => Redirect::to("/.doorward/account").into_response(),
+        Err(refusal) => visit.refuse(&refusal),
+    }
+}
+
+pub(super) async fn end_others(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Response {
+    let Form(fields) = fields.unwrap_or_default();
+    if desk.guard.verify(&visit, PURPOSE, &fields.code).is_none() {
+        desk.note(&visit, EventKind::CsrfRefused);
+        return visit.refuse(&Refusal::new(Problem::CrossSite));
+    }
+    let current = visit.session.as_ref().map(|session| session.id.to_string()).unwrap_or_default();
+    match end_own(&desk, &visit, |session, current| session != current, &current).await {
         Ok(_) => Redirect::to("/.doorward/account").into_response(),
         Err(refusal) => visit.refuse(&refusal),
     }

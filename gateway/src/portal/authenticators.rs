@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Form, Json};
 use doorward_config::Secret;
 use doorward_plugins::account::Protection;
-use doorward_plugins::audit::EventKind;
 use doorward_plugins::authenticator::{AuthenticatorSummary, Kind};
 use doorward_plugins::factor_change::{FactorChangeError, Overview};
 use doorward_plugins::session::LiveSession;
@@ -21,22 +20,23 @@ use serde_json::json;
 use super::account::to_sign_in;
 use super::api::read;
 use super::captcha::Solved;
+use super::form::own_form;
 use super::pages::{AuthenticatorsPage, BindPage, BoundRow, RecoveryCodesPage, qr_code, render};
 use super::step_up::prove_first;
-use super::text::{FactorTexts, Texts};
+use super::text::{AppealTexts, FactorTexts, Texts};
 use super::text_code::Told;
-use super::{Desk, Visit, add_cookie, json as answer};
+use super::{Desk, Visit, add_cookie, device, json as answer};
 
-const PURPOSE: &str = "authenticators";
+pub(super) const PURPOSE: &str = "authenticators";
 const BIND: &str = "bind-app";
-const PAGE: &str = "/.doorward/account/authenticators";
+pub(super) const PAGE: &str = "/.doorward/account/authenticators";
 const BIND_PAGE: &str = "/.doorward/account/authenticators/bind";
 
 /// What a link to the page may carry.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Link {
-    /// `bound`, `unbound` or `saved`.
+    /// What has just gone well.
     notice: String,
 }
 
@@ -61,17 +61,8 @@ fn form<'v>(
     purpose: &str,
     fields: Result<Form<Fields>, FormRejection>,
 ) -> Result<(&'v Arc<LiveSession>, Fields), Box<Response>> {
-    let Ok(Form(fields)) = fields else {
-        return Err(Box::new(visit.refuse(&Refusal::new(Problem::BadRequest))));
-    };
-    let Some(session) = &visit.session else {
-        return Err(Box::new(to_sign_in(visit, "%2F.doorward%2Faccount%2Fauthenticators")));
-    };
-    if desk.guard.verify(visit, purpose, &fields.code).is_none() {
-        desk.note(visit, EventKind::CsrfRefused);
-        return Err(Box::new(visit.refuse(&Refusal::new(Problem::CrossSite))));
-    }
-    Ok((session, fields))
+    let place = "%2F.doorward%2Faccount%2Fauthenticators";
+    own_form((desk, visit), (purpose, place), fields, |fields| &fields.code)
 }
 
 pub(super) async fn page(
@@ -87,7 +78,9 @@ pub(super) async fn page(
     let notice = match link.notice.as_str() {
         "bound" => f.bound,
         "unbound" => f.unbound,
+        "resynced" => f.resynced,
         "saved" => f.saved,
+        "stopped" => AppealTexts::of(visit.language).stopped,
         _ => "",
     };
     show(&desk, &visit, session, Told { notice: notice.to_owned(), ..Told::default() }).await
@@ -99,7 +92,8 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
         Err(error) => return refuse(desk, visit, session, &error, PAGE).await,
     };
     let (t, f) = (Texts::of(visit.language), FactorTexts::of(visit.language));
-    let Overview { record, bound, recovery_codes, ways, is_required } = overview;
+    let Overview { record, bound, recovery_codes, trusted, ways, is_required } = overview;
+    let trusted: Vec<_> = trusted.iter().map(|one| device::name(&one.name)).collect();
     let rows = bound.into_iter().map(|one| BoundRow {
         id: one.id,
         name: one.name,
@@ -108,16 +102,24 @@ async fn show(desk: &Desk, visit: &Visit, session: &LiveSession, told: Told) -> 
             .used
             .map_or_else(|| f.never_used.to_owned(), |used| t.activity(visit.now.since(used))),
     });
+    let appeal = match desk.services.appeals.open_of(&record.id).await {
+        Ok(appeal) => appeal.map(|appeal| appeal.id),
+        Err(error) => return refuse(desk, visit, session, &error.into(), PAGE).await,
+    };
     let form = desk.guard.issue(visit, [PURPOSE]);
     let [code] = &form.codes;
     let page = AuthenticatorsPage {
         t,
         f,
+        a: AppealTexts::of(visit.language),
+        appeal: appeal.as_deref(),
+        appeals: desk.services.config.appeal.enabled,
         notice: &told.notice,
         error: &told.error,
         code,
         bound: &rows.collect::<Vec<_>>(),
         keys: desk.services.keys.is_some(),
+        trusted: &trusted,
         recovery_codes,
         has_factors: !ways.is_empty(),
         protection: record.name.sub_user().is_none().then_some(record.protection),
@@ -144,7 +146,7 @@ async fn refuse(
     }
 }
 
-fn problem_of(error: &FactorChangeError) -> Problem {
+pub(super) fn problem_of(error: &FactorChangeError) -> Problem {
     match error {
         FactorChangeError::Busy => Problem::Busy,
         FactorChangeError::Stale => Problem::FreshnessRequired,
@@ -215,6 +217,21 @@ pub(super) async fn protect(
         Protection { login: !fields.login.is_empty(), operations: !fields.operations.is_empty() };
     let change = &desk.services.factor_change;
     match change.protect(session, protection, visit.guesser(Solved::No)).await {
+        Ok(()) => Redirect::to("/.doorward/account/authenticators?notice=saved").into_response(),
+        Err(error) => refuse(&desk, &visit, session, &error, PAGE).await,
+    }
+}
+
+pub(super) async fn distrust(
+    State(desk): State<Arc<Desk>>,
+    Extension(visit): Extension<Arc<Visit>>,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Response {
+    let (session, _) = match form(&desk, &visit, PURPOSE, fields) {
+        Ok(form) => form,
+        Err(response) => return *response,
+    };
+    match desk.services.factor_change.distrust(session, visit.guesser(Solved::No)).await {
         Ok(()) => Redirect::to("/.doorward/account/authenticators?notice=saved").into_response(),
         Err(error) => refuse(&desk, &visit, session, &error, PAGE).await,
     }

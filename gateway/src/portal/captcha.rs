@@ -25,7 +25,8 @@ use super::{Desk, Visit, json as answer};
 pub(crate) const CHALLENGE: &str = "/.doorward/captcha?purpose=";
 
 /// What a captcha can be for.
-const PURPOSES: [&str; 2] = [super::sign_in::PURPOSE, super::password::PURPOSE];
+const PURPOSES: [&str; 3] =
+    [super::sign_in::PURPOSE, super::password::PURPOSE, super::recover::PURPOSE];
 
 /// What a request for a challenge says.
 #[derive(Default, Deserialize)]

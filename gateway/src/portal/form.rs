@@ -7,13 +7,24 @@
 //!
 //! Source: the signed double-submit pattern of OWASP's CSRF cheat sheet; ASVS 5.0, 3.5.1.
 
+use std::sync::Arc;
+
+use askama::Template;
 use aws_lc_rs::hmac;
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorward_plugins::Timestamp;
 use doorward_plugins::account::fresh_id;
+use doorward_plugins::audit::EventKind;
+use doorward_plugins::session::LiveSession;
+use doorward_plugins::{Problem, Refusal, Timestamp};
+use http::StatusCode;
 
-use super::Visit;
+use super::account::to_sign_in;
+use super::pages::render;
+use super::{Desk, Visit, add_cookie};
 
 /// Makes and verifies codes.
 pub(super) struct FormGuard {
@@ -59,6 +70,38 @@ impl FormGuard {
         hmac::verify(&self.key, &message(cookie, visit, purpose, shown), &tag).ok()?;
         shown.parse().ok().map(Timestamp)
     }
+}
+
+/// What the form of a person's own page sends, by whom; or the answer to one that is not to be done.
+/// `code` finds the form's code among its fields, and `place` is the page, encoded.
+pub(super) fn own_form<'v, T>(
+    (desk, visit): (&Desk, &'v Visit),
+    (purpose, place): (&str, &str),
+    fields: Result<Form<T>, FormRejection>,
+    code: impl FnOnce(&T) -> &str,
+) -> Result<(&'v Arc<LiveSession>, T), Box<Response>> {
+    let Ok(Form(fields)) = fields else {
+        return Err(Box::new(visit.refuse(&Refusal::new(Problem::BadRequest))));
+    };
+    let Some(session) = &visit.session else { return Err(Box::new(to_sign_in(visit, place))) };
+    if desk.guard.verify(visit, purpose, code(&fields)).is_none() {
+        desk.note(visit, EventKind::CsrfRefused);
+        return Err(Box::new(visit.refuse(&Refusal::new(Problem::CrossSite))));
+    }
+    Ok((session, fields))
+}
+
+/// A page with the cookie that its forms need.
+pub(super) fn show<const N: usize>(
+    desk: &Desk,
+    (status, page): (StatusCode, &impl Template),
+    form: &FormCodes<N>,
+) -> Response {
+    let mut response = render(status, page);
+    if let Some(cookie) = &form.fresh_cookie {
+        add_cookie(response.headers_mut(), &desk.cookies.set_form(cookie));
+    }
+    response
 }
 
 fn message(cookie: &str, visit: &Visit, purpose: &str, shown: &str) -> Vec<u8> {

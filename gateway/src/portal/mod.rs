@@ -12,7 +12,9 @@
 //! Not here: rules about sessions and passwords (`doorward-plugins`).
 
 mod account;
+mod addresses;
 mod api;
+mod appeal;
 mod authenticators;
 pub(crate) mod captcha;
 mod device;
@@ -21,13 +23,17 @@ mod key_binding;
 pub use doorward_plugins::language;
 pub(crate) mod pages;
 mod password;
+mod profile;
+mod recover;
 pub mod return_to;
 mod second_step;
 mod sign_in;
 mod sign_out;
 mod step_up;
+mod sub_users;
 mod text;
 mod text_code;
+mod tokens;
 mod webauthn;
 
 use std::net::IpAddr;
@@ -167,6 +173,8 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         services,
     });
     let router = key_routes()
+        .merge(centre())
+        .merge(recovery())
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
         .route("/.doorward/sign-in/verify", get(second_step::page).post(second_step::submit))
         .route("/.doorward/sign-in/bind", get(second_step::bind_page).post(second_step::bind))
@@ -180,6 +188,17 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
             get(authenticators::bind_page).post(authenticators::bind),
         )
         .route("/.doorward/account/authenticators/unbind", post(authenticators::unbind))
+        .route("/.doorward/account/authenticators/distrust", post(authenticators::distrust))
+        .route("/.doorward/account/authenticators/token", get(tokens::page).post(tokens::submit))
+        .route("/.doorward/account/authenticators/stop-appeal", post(appeal::stop))
+        .route(
+            appeal::PAGE,
+            get(appeal::page)
+                .post(appeal::submit)
+                // What comes in is bounded where it is read.
+                .layer(axum::extract::DefaultBodyLimit::disable()),
+        )
+        .route("/.doorward/appeal/progress", get(appeal::progress))
         .route("/.doorward/account/authenticators/protection", post(authenticators::protect))
         .route(
             "/.doorward/account/authenticators/recovery-codes",
@@ -242,6 +261,54 @@ fn key_routes() -> axum::Router<Arc<Desk>> {
         .route("/.doorward/api/v1/webauthn/options", post(webauthn::second_factor_options))
 }
 
+/// The pages on which people look after their account, and the same for programs.
+fn centre() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
+        .route("/.doorward/account/addresses", get(addresses::page).post(addresses::remove))
+        .route(
+            "/.doorward/account/addresses/change",
+            get(addresses::change_page).post(addresses::change),
+        )
+        .route(
+            "/.doorward/account/addresses/confirm",
+            get(addresses::confirm_page).post(addresses::confirm),
+        )
+        .route("/.doorward/account/profile", get(profile::page).post(profile::submit))
+        .route("/.doorward/account/sign-ins", get(profile::sign_ins))
+        .route("/.doorward/account/end-others", post(account::end_others))
+        .route("/.doorward/account/sub-users", get(sub_users::page))
+        .route("/.doorward/account/sub-users/idle", post(sub_users::set_idle))
+        .route("/.doorward/account/sub-users/reset", post(sub_users::reset_factors))
+        .route("/.doorward/api/v1/addresses", get(addresses::api_list).post(addresses::api_begin))
+        .route("/.doorward/api/v1/addresses/changes/{id}", post(addresses::api_confirm))
+        .route("/.doorward/api/v1/addresses/changes/{id}/send", post(addresses::api_send))
+        .route(
+            "/.doorward/api/v1/profile",
+            get(profile::api_profile).post(profile::api_set_profile),
+        )
+        .route("/.doorward/api/v1/sign-ins", get(profile::api_sign_ins))
+}
+
+/// The pages for who has forgotten a password or a name, and the same for programs.
+fn recovery() -> axum::Router<Arc<Desk>> {
+    use recover::api as program;
+    axum::Router::new()
+        .route("/.doorward/recover", get(recover::page).post(recover::begin))
+        .route("/.doorward/recover/send", post(recover::send))
+        .route("/.doorward/recover/verify", post(recover::verify))
+        .route("/.doorward/recover/factor", post(recover::factor))
+        .route("/.doorward/recover/password", post(recover::password))
+        .route("/.doorward/recover/name", get(recover::names::page).post(recover::names::find))
+        .route("/.doorward/recover/names", post(recover::names::names))
+        .route("/.doorward/api/v1/recover", post(program::begin))
+        .route("/.doorward/api/v1/recover/send", post(program::send))
+        .route("/.doorward/api/v1/recover/verify", post(program::verify))
+        .route("/.doorward/api/v1/recover/second-factor", post(program::factor))
+        .route("/.doorward/api/v1/recover/password", post(program::password))
+        .route("/.doorward/api/v1/recover/name", post(program::find_names))
+        .route("/.doorward/api/v1/recover/names", post(program::names))
+}
+
 /// Carries a request to the portal, which answers on the office.
 pub(crate) async fn visit(
     worker: &Rc<Worker>,
@@ -258,7 +325,11 @@ pub(crate) async fn visit(
         tokio::time::sleep(BUSY_PAUSE).await;
         return Err(refusal);
     }
-    let body = body.read(BODY_BYTES_MAX, worker).await.map_err(Refusal::new)?;
+    let bytes_max = match cx.path() == appeal::PAGE && cx.head.method == Method::POST {
+        true => appeal_bytes_max(gate, cx).await,
+        false => BODY_BYTES_MAX,
+    };
+    let body = body.read(bytes_max, worker).await.map_err(Refusal::new)?;
     let head = take_head(cx);
     let domain = gate.services.config.session.cookie_domain.as_deref();
     let visit = Visit {
@@ -288,6 +359,16 @@ pub(crate) async fn visit(
     // A handler that panicked has answered nothing; the person may try again.
     let Ok(Ok(response)) = answered else { return Err(Refusal::new(Problem::Internal)) };
     Ok(response.map(Source::Portal))
+}
+
+/// How much of an appeal is read.
+async fn appeal_bytes_max(gate: &crate::gate::Shared, cx: &RequestContext) -> u64 {
+    let (services, token) = (Arc::clone(&gate.services), cx.cookies.pending.clone());
+    let is_signed_in = cx.session.is_some();
+    let asked = async move {
+        appeal::bytes_max(&services, (is_signed_in, token.as_deref()), BODY_BYTES_MAX).await
+    };
+    gate.office.spawn(asked).await.unwrap_or(BODY_BYTES_MAX)
 }
 
 /// Is there time for a program's sign-in?

@@ -6,6 +6,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use doorward_plugins::Problem;
 use doorward_plugins::account::Protection;
+use doorward_plugins::account::address::AddressKind;
+use doorward_plugins::address_change::Awaited;
+use doorward_plugins::appeal::AppealState;
 use doorward_plugins::second_factor::Way;
 use fast_qr::ECL;
 use fast_qr::convert::Builder as _;
@@ -16,7 +19,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::captcha::CaptchaPart;
 use super::language::Language;
-use super::text::{FactorTexts, Texts, explain};
+use super::text::{AppealTexts, CentreTexts, FactorTexts, Texts, explain};
 use super::webauthn::KeyPart;
 
 /// The sign-in form, main or sub-user's.
@@ -24,6 +27,8 @@ use super::webauthn::KeyPart;
 #[template(path = "sign_in.html")]
 pub(super) struct SignInPage<'a> {
     pub(super) t: &'static Texts,
+    /// Leads to a new password.
+    pub(super) forgotten: &'static str,
     pub(super) sub_user_form: bool,
     pub(super) account: &'a str,
     pub(super) sub_user: &'a str,
@@ -54,9 +59,12 @@ pub(super) struct SignOutPage {
 pub(super) struct AccountPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
+    pub(super) c: &'static CentreTexts,
     pub(super) name: &'a str,
     /// Something that went well.
     pub(super) notice: &'a str,
+    /// The account's settings are this person's.
+    pub(super) owns_account: bool,
     pub(super) idle: &'a str,
     pub(super) sessions: &'a [SessionRow],
     pub(super) end_code: &'a str,
@@ -85,6 +93,9 @@ pub(super) struct SecondStepPage<'a> {
     pub(super) f: &'static FactorTexts,
     pub(super) name: &'a str,
     pub(super) notice: &'a str,
+    pub(super) a: &'static AppealTexts,
+    /// May somebody appeal who has lost them all?
+    pub(super) appeals: bool,
     pub(super) error: &'a str,
     pub(super) code: &'a str,
     pub(super) way: Option<Way>,
@@ -93,6 +104,8 @@ pub(super) struct SecondStepPage<'a> {
     pub(super) others: &'a [&'a Way],
     /// What links of the page carry on.
     pub(super) query: &'a str,
+    /// For so many days the browser can be trusted; zero: it cannot.
+    pub(super) trust_days: u64,
     pub(super) return_to: &'a str,
 }
 
@@ -164,11 +177,18 @@ pub(super) struct AuthenticatorsPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
     pub(super) notice: &'a str,
+    pub(super) a: &'static AppealTexts,
+    /// Somebody has asked to have these removed.
+    pub(super) appeal: Option<&'a str>,
+    /// May somebody appeal who has lost them all?
+    pub(super) appeals: bool,
     pub(super) error: &'a str,
     pub(super) code: &'a str,
     pub(super) bound: &'a [BoundRow],
     /// Keys can be bound here.
     pub(super) keys: bool,
+    /// Browsers that are not asked at sign-in, in words.
+    pub(super) trusted: &'a [String],
     /// How many recovery codes are left.
     pub(super) recovery_codes: Option<usize>,
     /// There is a factor that recovery codes could stand in for.
@@ -177,6 +197,20 @@ pub(super) struct AuthenticatorsPage<'a> {
     pub(super) protection: Option<Protection>,
     /// A second factor is asked for at sign-in whatever the account says.
     pub(super) is_required: bool,
+}
+
+/// How a hardware token is bound, or its clock followed.
+#[derive(Template)]
+#[template(path = "bind_token.html")]
+pub(super) struct BindTokenPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) f: &'static FactorTexts,
+    pub(super) title: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    /// The token whose clock is followed; empty: one is bound.
+    pub(super) id: &'a str,
+    pub(super) serial: &'a str,
 }
 
 /// One authenticator in a list.
@@ -196,6 +230,129 @@ pub(super) struct RecoveryCodesPage<'a> {
     pub(super) t: &'static Texts,
     pub(super) f: &'static FactorTexts,
     pub(super) codes: &'a [zeroize::Zeroizing<String>],
+}
+
+/// The form of an appeal.
+#[derive(Template)]
+#[template(path = "appeal.html")]
+pub(super) struct AppealPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) a: &'static AppealTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) contact: &'a str,
+    /// How many documents may come with it, and how large they may be.
+    pub(super) documents: usize,
+    pub(super) document_bytes: usize,
+    pub(super) wait: std::time::Duration,
+}
+
+/// How far an appeal is.
+#[derive(Template)]
+#[template(path = "appeal_progress.html")]
+pub(super) struct AppealProgressPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) a: &'static AppealTexts,
+    pub(super) id: &'a str,
+    pub(super) state: AppealState,
+    pub(super) created: &'a str,
+    pub(super) effective: Option<&'a str>,
+}
+
+/// The addresses that reach somebody.
+#[derive(Template)]
+#[template(path = "addresses.html")]
+pub(super) struct AddressesPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) rows: &'a [AddressRow<'a>],
+}
+
+/// One of them.
+pub(super) struct AddressRow<'a> {
+    pub(super) kind: &'a AddressKind,
+    pub(super) address: Option<&'a str>,
+}
+
+/// The form for another address.
+#[derive(Template)]
+#[template(path = "address_change.html")]
+pub(super) struct AddressChangePage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) kind: &'a AddressKind,
+    pub(super) address: &'a str,
+}
+
+/// The form for the code that an address is proved by.
+#[derive(Template)]
+#[template(path = "address_confirm.html")]
+pub(super) struct AddressConfirmPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    /// Names the change that is under way.
+    pub(super) change: &'a str,
+    pub(super) awaited: &'a Awaited,
+}
+
+/// What somebody is called, and their language.
+#[derive(Template)]
+#[template(path = "profile.html")]
+pub(super) struct ProfilePage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) display_name: &'a str,
+    pub(super) language: &'a str,
+}
+
+/// Sign-ins that were.
+#[derive(Template)]
+#[template(path = "sign_ins.html")]
+pub(super) struct SignInsPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) rows: &'a [SignInRow],
+}
+
+/// One of them, in words.
+pub(super) struct SignInRow {
+    pub(super) machine: String,
+    pub(super) time: String,
+    pub(super) place: String,
+    pub(super) result: String,
+}
+
+/// What the main principal decides about an account.
+#[derive(Template)]
+#[template(path = "sub_users.html")]
+pub(super) struct SubUsersPage<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) c: &'static CentreTexts,
+    pub(super) notice: &'a str,
+    pub(super) error: &'a str,
+    pub(super) code: &'a str,
+    pub(super) hours: &'a str,
+    pub(super) minutes: &'a str,
+    pub(super) rows: &'a [SubUserRow],
+}
+
+/// One sub-user.
+pub(super) struct SubUserRow {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) factors: usize,
 }
 
 /// A QR code as SVG; nothing if the text does not fit one.

@@ -18,7 +18,7 @@ use super::api::{describe, read};
 use super::captcha::{Policy, Solved};
 use super::pages::{BindPage, SecondStepPage, qr_code, render};
 use super::sign_in::give_cookies;
-use super::text::{FactorTexts, Texts};
+use super::text::{AppealTexts, FactorTexts, Texts};
 use super::text_code::{self, Told};
 use super::webauthn::KeyPart;
 use super::{Desk, Visit, add_cookie, json as answer, return_to};
@@ -47,6 +47,8 @@ pub(super) struct Fields {
     second: String,
     /// Anything: a code is to be sent.
     send: String,
+    /// Anything: the browser is not to be asked next time.
+    trust: String,
 }
 
 /// Sends a browser to the second step.
@@ -109,7 +111,8 @@ pub(super) async fn submit(
         let place = (fields.return_to.as_str(), Way::TextMessage.as_str());
         return show(&desk, &visit, place, text_code::told(&sent, t)).await;
     }
-    match complete(&desk, &visit, &fields.way, Secret::new(fields.answer)).await {
+    let trusts = !fields.trust.is_empty();
+    match complete(&desk, &visit, &fields.way, Secret::new(fields.answer), trusts).await {
         Ok(signed_in) => enter(&desk, &signed_in, &fields.return_to),
         Err(Problem::ChallengeOver) => begin_again(&desk, &visit, &fields.return_to),
         Err(problem) => {
@@ -154,11 +157,12 @@ async fn complete(
     visit: &Visit,
     way: &str,
     code: Secret,
+    trusts: bool,
 ) -> Result<SignedIn, Problem> {
     let way = Way::parse(way).ok_or(Problem::WrongCode)?;
     let token = visit.cookies.pending.as_deref().ok_or(Problem::ChallengeOver)?;
     let sign_in = &desk.services.sign_in;
-    let completed = sign_in.complete_by_code(token, (way, &code), &visit.origin()).await;
+    let completed = sign_in.complete_by_code(token, (way, &code), (&visit.origin(), trusts)).await;
     completed.map_err(|error| problem_of(&error))
 }
 
@@ -207,6 +211,8 @@ async fn show(desk: &Desk, visit: &Visit, (place, way): (&str, &str), told: Told
     let page = SecondStepPage {
         t: Texts::of(visit.language),
         f: FactorTexts::of(visit.language),
+        a: AppealTexts::of(visit.language),
+        appeals: desk.services.config.appeal.enabled,
         error: &told.error,
         notice: &told.notice,
         code,
@@ -216,6 +222,7 @@ async fn show(desk: &Desk, visit: &Visit, (place, way): (&str, &str), told: Told
         others: &others,
         query: &format!("&return_to={}", return_to::encode(place)),
         return_to: place,
+        trust_days: desk.services.config.second_factor.trust_device_for.as_secs() / 86_400,
     };
     let mut response = render(told.status, &page);
     if key.is_some() {
@@ -310,6 +317,9 @@ async fn show_binding(
 pub(super) struct Answer {
     way: String,
     code: String,
+    /// Do not ask this browser next time.
+    #[serde(default)]
+    trust: bool,
 }
 
 pub(super) async fn api(
@@ -317,11 +327,11 @@ pub(super) async fn api(
     Extension(visit): Extension<Arc<Visit>>,
     body: Result<Json<Answer>, JsonRejection>,
 ) -> Response {
-    let Answer { way, code } = match read(body) {
+    let Answer { way, code, trust } = match read(body) {
         Ok(body) => body,
         Err(problem) => return visit.refuse(&Refusal::new(problem)),
     };
-    match complete(&desk, &visit, &way, Secret::new(code)).await {
+    match complete(&desk, &visit, &way, Secret::new(code), trust).await {
         Ok(signed_in) => {
             let mut response = answer(&describe(&desk, &signed_in.session));
             finish(&desk, &signed_in, response.headers_mut());

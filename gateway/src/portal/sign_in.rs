@@ -19,7 +19,7 @@ use crate::refusal::add_fields;
 use super::captcha::{self, CaptchaPart, Solved};
 use super::pages::{SignInPage, render};
 use super::second_step;
-use super::text::{FactorTexts, Texts};
+use super::text::{FactorTexts, RecoverTexts, Texts};
 use super::{Desk, Visit, add_cookie, return_to, webauthn};
 
 pub(super) const PURPOSE: &str = "sign-in";
@@ -78,6 +78,7 @@ pub(super) async fn page(
     let t = Texts::of(visit.language);
     let notice = match link.notice.as_str() {
         "signed-out" => t.signed_out,
+        "recovered" => RecoverTexts::of(visit.language).done,
         "begin-again" => FactorTexts::of(visit.language).begin_again,
         _ if link.return_to.starts_with(CONTINUE) => FactorTexts::of(visit.language).go_on_later,
         _ => "",
@@ -228,6 +229,7 @@ fn show(
     let place = return_to::verify(&fields.return_to);
     let page = SignInPage {
         t: Texts::of(visit.language),
+        forgotten: RecoverTexts::of(visit.language).forgotten,
         sub_user_form: fields.form == "sub-user",
         account: &fields.account,
         sub_user: &fields.sub_user,

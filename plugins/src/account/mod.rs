@@ -4,12 +4,14 @@
 //! in, account or sub-user, is a *principal* with an id, a password, roles and groups. Names are
 //! never handed out again: a deleted account keeps its row and its name.
 //!
+//! - [`address`]: what reaches a person.
 //! - [`name`]: how a name is written, and when two names are one.
 //! - [`password`]: Argon2id, with a bounded queue.
 //! - [`rules`]: what may be a new password.
 //!
 //! Not here: sessions, and the rows themselves (`store`).
 
+pub mod address;
 pub mod name;
 pub mod password;
 pub mod rules;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AdminError;
 use crate::account::{PrincipalRecord, Verification, is_email, is_phone};
+use crate::language::Language;
 
 /// The most characters that a display name, a role or a group may have.
 const LABEL_CHARS_MAX: usize = 128;
@@ -23,6 +24,8 @@ pub struct AccountChange {
     pub security_email: Option<String>,
     /// A telephone number in the form of E.164; empty: none.
     pub phone: Option<String>,
+    /// Tag of the language in which it wants to be written to; empty: none.
+    pub language: Option<String>,
     /// All roles.
     pub roles: Option<Vec<String>>,
     /// All groups.
@@ -48,6 +51,14 @@ impl AccountChange {
             record.display_name = label(name)?;
         }
         self.apply_addresses(record)?;
+        match self.language.as_deref().map(|tag| (tag, Language::of_tag(tag))) {
+            None => {}
+            Some((_, Some(language))) => record.language = Some(language.code().to_owned()),
+            Some(("", None)) => record.language = None,
+            Some((tag, None)) => {
+                return Err(AdminError::Refuse(format!("{tag:?} is not a language: en or zh-CN")));
+            }
+        }
         for (names, slot) in [(&self.roles, &mut record.roles), (&self.groups, &mut record.groups)]
         {
             if let Some(names) = names {

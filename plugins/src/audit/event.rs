@@ -161,6 +161,7 @@ impl EventKind {
             Self::LoginFail
             | Self::LoginUnavailable
             | Self::SecondFactorFail
+            | Self::RecoveryFail
             | Self::CaptchaFail
             | Self::CsrfRefused
             | Self::RateLimitExceeded
@@ -181,6 +182,7 @@ impl EventKind {
             | Self::AuthorizationFail
             | Self::CertificateRefused
             | Self::UpstreamTlsFail
+            | Self::RecoveryAsked
             | Self::CredentialStuffing => CHEAP_PER_MINUTE,
             // What the log says of itself.
             Self::AuditCheckpoint
@@ -243,12 +245,26 @@ kinds! {
     ApprovalUsed = "authz_approval_used", Info;
     /// An authenticator was bound.
     FactorAdded = "authn_factor_added", Warning;
+    /// Somebody appealed who has lost every second factor.
+    AppealLodged = "authn_appeal_lodged", Warning;
+    /// An appeal was granted, refused or stopped.
+    AppealDecided = "authn_appeal_decided", Warning;
+    /// Hardware tokens were imported.
+    TokensImported = "authn_tokens_imported", Info;
     /// An authenticator was removed.
     FactorRemoved = "authn_factor_removed", Warning;
     /// Recovery codes were made anew, or one was used.
     RecoveryCodes = "authn_recovery_codes", Warning;
+    /// A browser is not asked for a second factor at sign-in for some time.
+    DeviceTrusted = "authn_device_trusted", Warning;
     /// What an account asks of its sign-ins and operations was changed.
     ProtectionChanged = "authn_protection_changed", Warning;
+    /// A phone or e-mail address was set or removed.
+    AddressChanged = "user_address_changed", Warning;
+    /// Somebody asked for a new password, or for forgotten names.
+    RecoveryAsked = "authn_recovery_asked", Info;
+    /// A code that should have led to a new password was wrong.
+    RecoveryFail = "authn_recovery_fail", Warning;
     /// A password was changed.
     PasswordChange = "authn_password_change", Info;
     /// A captcha was not solved, or its solution was used before.

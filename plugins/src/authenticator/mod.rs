@@ -12,6 +12,8 @@
 
 pub mod binding;
 pub mod recovery;
+mod token;
+pub mod token_file;
 pub mod totp;
 pub mod webauthn;
 
@@ -158,9 +160,7 @@ impl Authenticators {
     /// # Errors
     /// [`StoreError::Corrupt`] when it cannot be opened, or is something else.
     pub fn open<S: DeserializeOwned>(&self, record: &AuthenticatorRecord) -> Result<S, StoreError> {
-        let opened = self.vault.unseal(&place(&record.id), &record.secret);
-        let secret = opened.ok().and_then(|text| serde_json::from_slice(&text).ok());
-        secret.ok_or(StoreError::Corrupt("authenticator"))
+        self.unseal_at(&place(&record.id), &record.secret)
     }
 
     /// Binds an authenticator with this secret.
@@ -343,9 +343,19 @@ impl Authenticators {
     }
 
     fn seal<S: Serialize>(&self, id: &str, secret: &S) -> Result<Vec<u8>, StoreError> {
+        self.seal_at(&place(id), secret)
+    }
+
+    fn seal_at<S: Serialize>(&self, place: &str, secret: &S) -> Result<Vec<u8>, StoreError> {
         let text = serde_json::to_vec(secret).map(Zeroizing::new);
         let text = text.map_err(|error| StoreError::Failed(Box::new(error)))?;
-        self.vault.seal(&place(id), &text).map_err(|error| StoreError::Failed(Box::new(error)))
+        self.vault.seal(place, &text).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
+    fn unseal_at<S: DeserializeOwned>(&self, place: &str, sealed: &[u8]) -> Result<S, StoreError> {
+        let secret = self.vault.unseal(place, sealed).ok();
+        let secret = secret.and_then(|text| serde_json::from_slice(&text).ok());
+        secret.ok_or(StoreError::Corrupt("authenticator"))
     }
 }
 

@@ -267,7 +267,31 @@ impl Codes {
         destination: &Destination,
         request: Request<'_>,
     ) -> Result<Duration, IssueError> {
-        let Request { purpose, bound_to, language, address, request_id } = request;
+        self.admit(request.address, request.request_id)?;
+        self.send(destination, request).await
+    }
+
+    /// Counts a request for a code by this client. Whoever must not show whether a code is sent
+    /// counts first, and sends behind the answer.
+    ///
+    /// # Errors
+    /// [`IssueError::TooOften`].
+    pub fn admit(&self, address: IpAddr, request_id: &str) -> Result<(), IssueError> {
+        self.limits.code(address, request_id).map_err(|refusal| {
+            IssueError::TooOften(refusal.retry_after.unwrap_or(self.rules.interval))
+        })
+    }
+
+    /// The same as [`Self::issue`] for a client that was counted.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub async fn send(
+        &self,
+        destination: &Destination,
+        request: Request<'_>,
+    ) -> Result<Duration, IssueError> {
+        let Request { purpose, bound_to, language, .. } = request;
         let channel = destination.channel();
         if purpose.is_factor() && channel == Channel::Email {
             return Err(IssueError::Unfit);
@@ -279,9 +303,6 @@ impl Codes {
         if self.store.code_tries(&binding, now).await? >= self.rules.tries {
             return Err(IssueError::Spent);
         }
-        self.limits.code(address, request_id).map_err(|refusal| {
-            IssueError::TooOften(refusal.retry_after.unwrap_or(self.rules.interval))
-        })?;
         let place = self.hash(&["destination", &destination.key()]);
         let place = URL_SAFE_NO_PAD.encode(place);
         match self.store.count_sending(&place, now, &self.rules).await? {
@@ -348,7 +369,8 @@ impl Codes {
         self.store.prune_codes(now, Timestamp(now.0.saturating_sub(day))).await
     }
 
-    fn life(&self, purpose: Purpose, channel: Channel) -> Duration {
+    /// How long a code for this purpose is good.
+    pub fn life(&self, purpose: Purpose, channel: Channel) -> Duration {
         let life = match channel {
             Channel::Email => self.rules.email_life,
             Channel::TextMessage | Channel::Webhook => self.rules.life,

@@ -12,6 +12,8 @@
 //! Not here: what a captcha is (`captcha`), how fast one client may ask (`rate_limit`).
 
 mod device;
+mod devices;
+mod summary;
 mod tally;
 
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::{GuessStore, StoreError};
 
 pub use device::DeviceId;
+pub use devices::TrustedDevice;
+pub use summary::{LockState, TallySummary};
 pub use tally::{Admission, Tally};
 
 use device::DeviceCookies;
@@ -100,51 +104,6 @@ pub struct SignedInDevice<'a> {
     pub active: Timestamp,
     /// When it is forgotten.
     pub expires: Timestamp,
-}
-
-/// A tally as it is told to administrators.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TallySummary {
-    /// Whose.
-    pub account: String,
-    /// At what.
-    pub kind: Guess,
-    /// Did one known browser make these guesses? If not all others did, together.
-    pub known_device: bool,
-    /// Guesses counted in the window; zero if it is over.
-    pub in_window: u32,
-    /// Guesses in a row.
-    pub in_row: u32,
-    /// When the window ends, and the lock with it.
-    pub until: Timestamp,
-    /// What follows for the next guess.
-    pub state: LockState,
-}
-
-/// What follows for the next guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LockState {
-    /// It is checked if a captcha was solved.
-    Captcha,
-    /// It is wrong until the lock is lifted or the password set.
-    Disabled,
-    /// It is wrong until the window ends.
-    Locked,
-    /// It is checked.
-    Open,
-}
-
-impl LockState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Captcha => "captcha",
-            Self::Disabled => "disabled",
-            Self::Locked => "locked",
-            Self::Open => "open",
-        }
-    }
 }
 
 /// Why a guess is not looked at.
@@ -362,24 +321,6 @@ impl Lockout {
         self.store.succeed(&TallyKey { subject, known: true, kind, device: None }, None).await
     }
 
-    /// What is counted for a principal, by everybody.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn show(&self, record: &PrincipalRecord) -> Result<Vec<TallySummary>, StoreError> {
-        let tallies = self.store.tallies(&record.id).await?;
-        let account = record.name.to_string();
-        Ok(tallies.iter().map(|(key, tally)| self.summary(&account, key, tally)).collect())
-    }
-
-    /// Ids of principals for whom something is counted.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn subjects(&self) -> Result<Vec<String>, StoreError> {
-        self.store.guessed_at().await
-    }
-
     /// Forgets all that is counted for a principal, by everybody. Gives how many tallies it was.
     ///
     /// # Errors
@@ -407,14 +348,6 @@ impl Lockout {
         }
     }
 
-    /// From now on no browser is known to have signed in as this principal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError> {
-        self.store.forget_devices(principal_id).await
-    }
-
     /// Forgets what has no consequence any more, and what does not fit.
     ///
     /// # Errors
@@ -440,30 +373,6 @@ impl Lockout {
     /// by how many guesses they are good for until a captcha is needed. So everybody needs one.
     fn is_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
-    }
-
-    fn summary(&self, account: &str, key: &TallyKey, tally: &Tally) -> TallySummary {
-        let now = self.clock.now();
-        let until = tally.until(&self.rules);
-        let in_window = if now < until { tally.in_window } else { 0 };
-        let state = if tally.is_disabled(&self.rules) {
-            LockState::Disabled
-        } else if tally.is_locked(&self.rules, now) {
-            LockState::Locked
-        } else if in_window >= self.rules.captcha_after {
-            LockState::Captcha
-        } else {
-            LockState::Open
-        };
-        TallySummary {
-            account: account.to_owned(),
-            kind: key.kind,
-            known_device: key.device.is_some(),
-            in_window,
-            in_row: tally.in_row,
-            until,
-            state,
-        }
     }
 
     fn refuse_without_captcha(&self) -> Result<(), GuessError> {

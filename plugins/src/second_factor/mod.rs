@@ -19,7 +19,7 @@ use crate::challenge::{Challenge, Challenges, Purpose};
 use crate::clock::{Clock, Timestamp};
 use crate::code::{Codes, Destination, IssueError, Request};
 use crate::language::Language;
-use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout};
+use crate::lockout::{Admission, Attempt, Guess, GuessError, Lockout, TrustedDevice};
 use crate::notify::Channel;
 use crate::notify::alerts::{Alert, Alerts, Occasion};
 use crate::password_check::Guesser;
@@ -281,6 +281,19 @@ impl SecondFactors {
         }
     }
 
+    /// Counts a guess at codes that is looked at elsewhere; `None`: it must not be looked at.
+    pub(crate) async fn count_guess(
+        &self,
+        record: &PrincipalRecord,
+        guesser: Guesser<'_>,
+    ) -> Result<Option<()>, ProveError> {
+        let (name, cookie) = (record.name.key(), guesser.device_cookie);
+        let turn = self.lockout.turn(Guess::Totp, &name, Some(record), cookie, true).await?;
+        let attempt = self.lockout.count(turn, true).await?;
+        self.note_locked(&attempt, Guess::Totp, guesser);
+        Ok((attempt.admission == Admission::Check).then_some(()))
+    }
+
     /// Looks at a code without a challenge: whoever gives it is signed in, and unbinds what made it.
     /// Counted at the account like any other.
     ///
@@ -308,15 +321,68 @@ impl SecondFactors {
     }
 
     /// What was proven signs somebody in. Gives the value of the browser's new device cookie and how
-    /// long that holds, if browsers are to be known.
-    pub async fn settle(&self, proven: Proven, guesser: Guesser<'_>) -> Option<(String, Duration)> {
-        match self.lockout.succeed(proven.attempt?, guesser.device_cookie).await {
-            Ok(cookie) => cookie,
-            Err(error) => {
-                tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
-                None
+    /// long that holds, if browsers are to be known. `trusted`: what the browser says it is that is
+    /// not to be asked next time.
+    pub async fn settle(
+        &self,
+        proven: Proven,
+        record: &PrincipalRecord,
+        (guesser, trusted): (Guesser<'_>, Option<&str>),
+    ) -> Option<(String, Duration)> {
+        let known = match proven.attempt {
+            Some(attempt) => self.lockout.succeed(attempt, guesser.device_cookie).await,
+            None => self.lockout.know(&record.id, guesser.device_cookie).await,
+        };
+        let settled = async {
+            let cookie = known?;
+            let life = self.rules.trust_device_for;
+            if let (Some((value, _)), Some(name), false) = (&cookie, trusted, life.is_zero()) {
+                let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+                self.lockout.trust(&record.id, value, (&name, life)).await?;
+                let event = Event::new(EventKind::DeviceTrusted).principal(&record.id);
+                let event = event.account(&record.name);
+                self.audit.record(&event.from_request(guesser.address, guesser.request_id));
             }
+            Ok::<_, StoreError>(cookie)
+        };
+        settled.await.unwrap_or_else(|error| {
+            tracing::error!(event = "store_write_failed", %error, "wrong codes stay counted");
+            None
+        })
+    }
+
+    /// Browsers that are not asked for this principal's second factor.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trusted(
+        &self,
+        record: &PrincipalRecord,
+    ) -> Result<Vec<TrustedDevice>, StoreError> {
+        self.lockout.trusted(&record.id).await
+    }
+
+    /// From now on all are asked again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn distrust(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
+        self.lockout.distrust(&record.id).await
+    }
+
+    /// Need somebody who is to give a second factor at sign-in not give it in this browser?
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trusts(
+        &self,
+        record: &PrincipalRecord,
+        guesser: Guesser<'_>,
+    ) -> Result<bool, StoreError> {
+        if self.rules.trust_device_for.is_zero() {
+            return Ok(false);
         }
+        self.lockout.trusts(&record.id, guesser.device_cookie).await
     }
 
     /// What was proven is for somebody who is signed in already.

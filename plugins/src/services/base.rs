@@ -6,11 +6,15 @@ use doorward_certs::vault::Vault;
 
 use crate::account::password::PasswordHasher;
 use crate::account::rules::PasswordRules;
+use crate::account_centre::AccountCentre;
+use crate::address_change::AddressChange;
 use crate::administration::Administration;
+use crate::appeal::Appeals;
 use crate::audit::Audit;
 use crate::authenticator::webauthn::Keys;
 use crate::certificate::CertificateSessions;
 use crate::clock::Clock;
+use crate::code::Codes;
 use crate::factor_change::FactorChange;
 use crate::identity::Assertions;
 use crate::lockout::Lockout;
@@ -18,13 +22,17 @@ use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
+use crate::recovery::{Masks, Recovery, SENDING_MAX};
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::AccountStore;
+use crate::store::{AccountStore, AppealStore};
 use crate::stuffing::Stuffing;
+
+/// What stands on others of these.
+type Parts<'a> = (&'a Arc<Approvals>, &'a Arc<Administration>, &'a Arc<Codes>);
 
 /// What the ways in, and administration, have in common.
 pub(super) struct Base {
@@ -46,6 +54,7 @@ impl Base {
         &self,
         assertions: Arc<Assertions>,
         vault: Arc<Vault>,
+        appeals: Arc<Appeals>,
     ) -> Administration {
         Administration {
             accounts: Arc::clone(&self.accounts),
@@ -57,7 +66,9 @@ impl Base {
             audit: Arc::clone(&self.audit),
             lockout: Arc::clone(&self.lockout),
             authenticators: Arc::clone(&self.second.authenticators),
+            alerts: Arc::clone(&self.alerts),
             vault,
+            appeals,
             turn: Arc::clone(&self.turn),
         }
     }
@@ -94,6 +105,71 @@ impl Base {
             approvals,
             audit: Arc::clone(&self.audit),
             alerts: Arc::clone(&self.alerts),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    pub(super) fn appeals(
+        &self,
+        rules: &doorward_config::Appeal,
+        (store, vault): (Arc<dyn AppealStore>, Arc<Vault>),
+    ) -> Appeals {
+        Appeals {
+            rules: rules.clone(),
+            store,
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            authenticators: Arc::clone(&self.second.authenticators),
+            lockout: Arc::clone(&self.lockout),
+            vault,
+            alerts: Arc::clone(&self.alerts),
+            audit: Arc::clone(&self.audit),
+            clock: self.clock.clone(),
+            turn: Arc::clone(&self.turn),
+        }
+    }
+
+    /// What people change about themselves.
+    pub(super) fn centre(
+        &self,
+        (approvals, administration, codes): Parts<'_>,
+        per_phone: usize,
+    ) -> (AddressChange, AccountCentre) {
+        let addresses = AddressChange {
+            accounts: Arc::clone(&self.accounts),
+            sessions: Arc::clone(&self.sessions),
+            second: Arc::clone(&self.second),
+            approvals: Arc::clone(approvals),
+            codes: Arc::clone(codes),
+            audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.alerts),
+            per_phone,
+            turn: Arc::clone(&self.turn),
+        };
+        let centre = AccountCentre {
+            accounts: Arc::clone(&self.accounts),
+            administration: Arc::clone(administration),
+            approvals: Arc::clone(approvals),
+            authenticators: Arc::clone(&self.second.authenticators),
+            audit: Arc::clone(&self.audit),
+        };
+        (addresses, centre)
+    }
+
+    /// `key` makes the masks of names that nobody has.
+    pub(super) fn recovery(&self, (_, administration, codes): Parts<'_>, key: &[u8]) -> Recovery {
+        Recovery {
+            accounts: Arc::clone(&self.accounts),
+            second: Arc::clone(&self.second),
+            codes: Arc::clone(codes),
+            administration: Arc::clone(administration),
+            rules: Arc::clone(&self.password_rules),
+            hasher: Arc::clone(&self.hasher),
+            lockout: Arc::clone(&self.lockout),
+            audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.alerts),
+            masks: Masks::new(key),
+            places: Arc::new(tokio::sync::Semaphore::new(SENDING_MAX)),
             turn: Arc::clone(&self.turn),
         }
     }

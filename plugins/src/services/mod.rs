@@ -16,7 +16,10 @@ use tokio::time::MissedTickBehavior;
 use crate::account::password::{HashError, PasswordHasher};
 use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
+use crate::account_centre::AccountCentre;
+use crate::address_change::AddressChange;
 use crate::administration::Administration;
+use crate::appeal::Appeals;
 use crate::audit::{Audit, Event, EventKind};
 use crate::authenticator::webauthn::{Keys, WebauthnError};
 use crate::captcha::Captcha;
@@ -32,13 +35,14 @@ use crate::notify::alerts::Alerts;
 use crate::passkey_sign_in::PasskeySignIn;
 use crate::password_change::PasswordChange;
 use crate::rate_limit::RateLimits;
+use crate::recovery::Recovery;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, SqliteStore, StoreError};
+use crate::store::{AccountStore, AppealStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
 use base::Base;
 use lock::lock_store;
@@ -81,6 +85,14 @@ pub struct Services {
     pub holds: Arc<Holds>,
     /// Changes people's own second factors.
     pub factor_change: FactorChange,
+    /// Takes appeals of people who have lost every second factor.
+    pub appeals: Arc<Appeals>,
+    /// Changes people's own phones and e-mail addresses.
+    pub address_change: AddressChange,
+    /// Changes what people say about themselves, and owners about their accounts.
+    pub account_centre: AccountCentre,
+    /// Gives new passwords for forgotten ones.
+    pub recovery: Recovery,
     /// Changes passwords.
     pub password_change: PasswordChange,
     /// Turns client certificates into sessions.
@@ -94,7 +106,7 @@ pub struct Services {
     /// Recent sign-ins, and what is unusual about a new one.
     pub risk: Arc<Risk>,
     /// What operators may ask.
-    pub administration: Administration,
+    pub administration: Arc<Administration>,
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
     store: Arc<SqliteStore>,
@@ -149,11 +161,12 @@ impl Services {
         let password_rules = Arc::new(PasswordRules::open(&config)?);
         let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
         let lockout = lockout(&config, &store, &clock).await?;
-        let captcha =
-            Captcha::new(&config.captcha, clock.clone()).map_err(|_| HashError::Failed)?;
+        let captcha = Captcha::new(&config.captcha, clock.clone());
+        let captcha = captcha.map_err(|_| HashError::Failed)?;
         let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
+        verify_vault(&*accounts, &vault).await.map_err(failed)?;
         let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
         let counts = (&lockout, &audit);
         let (second, keys) = second_factors(&config, &store, &vault, &clock, counts, &messages)?;
@@ -171,11 +184,19 @@ impl Services {
             turn: Arc::default(),
         };
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let administration = base.administration(Arc::clone(&assertions), vault);
+        let sealed = (store.clone() as Arc<dyn AppealStore>, Arc::clone(&vault));
+        let appeals = Arc::new(base.appeals(&config.appeal, sealed));
+        let administration =
+            base.administration(Arc::clone(&assertions), vault, Arc::clone(&appeals));
+        let administration = Arc::new(administration);
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
         let factor_change = base.factor_change(Arc::clone(&approvals));
+        let parts = (&approvals, &administration, &messages.codes);
+        let per_phone = config.accounts.accounts_per_phone;
+        let (address_change, account_centre) = base.centre(parts, per_phone);
+        let recovery = base.recovery(parts, &form_key);
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
         let sign_in = base.sign_in(check);
@@ -196,6 +217,10 @@ impl Services {
             approvals,
             holds,
             factor_change,
+            appeals,
+            address_change,
+            account_centre,
+            recovery,
             password_change,
             certificates,
             notify: messages.notify,
@@ -264,6 +289,9 @@ impl Services {
                 tracing::error!(event = "store_write_failed", %error, "what is over stays in the store");
             }
         }
+        if let Err(error) = self.appeals.sweep().await {
+            tracing::error!(event = "store_write_failed", %error, "granted appeals wait");
+        }
         self.certificates.sweep();
         let (assertions, sessions) = (Arc::clone(&self.assertions), Arc::clone(&self.sessions));
         let maintain = move || {
@@ -286,6 +314,23 @@ impl Services {
         self.audit.close().await;
         self.store.close().await;
     }
+}
+
+/// Says so if the vault is not the one that this store's secrets were encrypted with. The gate goes
+/// on: who needs none of them is not to be locked out.
+async fn verify_vault(accounts: &dyn AccountStore, vault: &Vault) -> Result<(), StoreError> {
+    const PLACE: &str = "vault check";
+    let sealed = vault.seal(PLACE, b"the vault of this store");
+    let sealed = sealed.map_err(|error| StoreError::Failed(Box::new(error)))?;
+    let kept = accounts.secret("vault-check", &sealed).await?;
+    if vault.unseal(PLACE, &kept).is_err() {
+        tracing::error!(
+            event = "vault_lost",
+            "second_factor.key_file is not the one of this store: nobody's authenticator works. \
+             Put the right file back, or remove factors by `doorward factor reset`"
+        );
+    }
+    Ok(())
 }
 
 /// The secret of this name: 32 random bytes, made when it is first asked for.

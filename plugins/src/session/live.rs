@@ -116,7 +116,7 @@ impl Sessions {
                 }
             })
             .await?;
-        let mut stale = Vec::new();
+        let (mut stale, mut expired) = (Vec::new(), Vec::new());
         sessions
             .store
             .each(&mut |record| {
@@ -131,10 +131,12 @@ impl Sessions {
                 let session = sessions.insert(record, None, || Arc::clone(owner));
                 if !session.observe(now, rules, false) {
                     sessions.remove(&session);
-                    stale.push(session.token_hash);
+                    expired.push(session);
                 }
             })
             .await?;
+        sessions.note_expired(&expired).await?;
+        stale.extend(expired.iter().map(|session| session.token_hash));
         sessions.forget(stale).await?;
         Ok(Arc::new(sessions))
     }

@@ -242,7 +242,9 @@ impl SignIn {
             record.password_hash = hash;
         }
         let evidence = vec![Evidence { method: Method::Password, at: self.clock.now() }];
-        if self.second.is_required(&record) || self.is_suspect(&record, origin).await? {
+        let asks = self.second.is_required(&record)
+            && !self.second.trusts(&record, origin.guesser).await?;
+        if asks || self.is_suspect(&record, origin).await? {
             return Ok(Begun::Waits(self.wait(&record, evidence).await?));
         }
         let (token, session) = self.begin_session(&record, evidence, origin).await?;

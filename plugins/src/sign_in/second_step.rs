@@ -159,7 +159,8 @@ impl SignIn {
         Ok(self.second.send_code(&challenge, &record, (language, guesser)).await?)
     }
 
-    /// Completes a sign-in by a code.
+    /// Completes a sign-in by a code. If the person `trusts` their browser, it is not asked for one
+    /// next time, where the configuration lets them.
     ///
     /// # Errors
     /// [`SecondStepError`]; no session has begun then.
@@ -167,14 +168,15 @@ impl SignIn {
         &self,
         token: &str,
         answer: (Way, &Secret),
-        origin: &Origin<'_>,
+        (origin, trusts): (&Origin<'_>, bool),
     ) -> Result<SignedIn, SecondStepError> {
         let (challenge, record) = self.waiting(token).await?;
         let guesser = origin.guesser;
         let asked = (guesser, origin.device);
         let proven = self.second.prove(&challenge, &record, answer, asked).await?;
         let mut signed_in = self.complete(&challenge, proven.evidence, origin).await?;
-        signed_in.device_cookie = self.second.settle(proven, guesser).await;
+        let trusted = trusts.then_some(origin.device);
+        signed_in.device_cookie = self.second.settle(proven, &record, (guesser, trusted)).await;
         Ok(signed_in)
     }
 

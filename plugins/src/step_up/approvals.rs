@@ -311,6 +311,20 @@ impl Approvals {
         Ok(is_fresh(&session.evidence, accepts, self.second.rules().fresh, self.clock.now()))
     }
 
+    /// The person of this session, if it may change what guards their account.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fresh(
+        &self,
+        session: &LiveSession,
+    ) -> Result<Option<PrincipalRecord>, StoreError> {
+        let found = self.accounts.find_id(&session.principal().id).await?;
+        let Some(record) = found.filter(PrincipalRecord::is_active) else { return Ok(None) };
+        let may = self.may_change_account(session, &record).await?;
+        Ok(may.then_some(record))
+    }
+
     /// Approves by what was proven. Of several that try, one does.
     ///
     /// # Errors
@@ -327,8 +341,8 @@ impl Approvals {
             return Err(StepUpError::Over);
         }
         let demanded = challenge.state.clone();
-        let (token, stepped) = self.sessions.step_up(session, &[proven]).await?;
         let factor = proven.method.as_str();
+        // Before the session's token: whoever is told of a failure still has the one they have.
         if let Some(digest) = &demanded.digest {
             let (approval, place) =
                 (Approval { factor: factor.to_owned() }, place(session, digest));
@@ -336,6 +350,7 @@ impl Approvals {
             let principal = &challenge.principal_id;
             self.second.challenges.begin(principal, &place, approval, life).await?;
         }
+        let (token, stepped) = self.sessions.step_up(session, &[proven]).await?;
         let kind = match demanded.digest {
             Some(_) => EventKind::OperationApproved,
             None => EventKind::StepUpSuccess,

@@ -18,12 +18,13 @@ use doorward_config::Lockout as Rules;
 
 use crate::account::name::NameKey;
 use crate::account::{PrincipalRecord, State};
+use crate::appeal::{AppealRecord, AppealState};
 use crate::audit::Record;
 use crate::authenticator::{AuthenticatorRecord, Kind};
 use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::hold::{HoldLimits, HoldRecord};
-use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey};
+use crate::lockout::{Admission, DeviceId, SignedInDevice, Tally, TallyKey, TrustedDevice};
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
@@ -40,7 +41,7 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be read; nothing was changed.
-    #[error("the store holds a {0} that cannot be read")]
+    #[error("the store holds something that cannot be read: {0}")]
     Corrupt(&'static str),
     /// The store did not answer in time.
     #[error("the store did not answer in time")]
@@ -71,6 +72,10 @@ pub trait AccountStore: Send + Sync {
 
     /// All principals of an account that are not deleted.
     async fn list_account(&self, account_id: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
+
+    /// All that are not deleted and have this phone or e-mail address, however it is capitalised;
+    /// main accounts first, and no more than a few hundred.
+    async fn find_address(&self, address: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
 
     /// Writes everything of the principal but its id, names and switches; and the account's idle
     /// time and verification.
@@ -200,6 +205,25 @@ pub trait GuessStore: Send + Sync {
     /// Has this browser signed in as this principal?
     async fn knows_device(&self, id: &DeviceId, principal_id: &str) -> Result<bool, StoreError>;
 
+    /// This browser, if it is known for this principal, is not asked for a second factor at sign-in
+    /// until then. Its name is what the client says it is.
+    async fn trust_device(
+        &self,
+        id: &DeviceId,
+        principal_id: &str,
+        named: (&str, Timestamp),
+    ) -> Result<(), StoreError>;
+
+    /// The browsers that are trusted at `now`, last used first.
+    async fn trusted_devices(
+        &self,
+        principal_id: &str,
+        now: Timestamp,
+    ) -> Result<Vec<TrustedDevice>, StoreError>;
+
+    /// From now on no browser is trusted for this principal.
+    async fn distrust_devices(&self, principal_id: &str) -> Result<(), StoreError>;
+
     /// Forgets all browsers of a principal.
     async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError>;
 
@@ -248,6 +272,27 @@ pub trait AuthenticatorStore: Send + Sync {
         new: &[u8],
         counter: u64,
         used: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
+
+    /// Adds tokens that are nobody's yet, all or none: each is a serial number and its secret.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when one of them is there already.
+    async fn add_tokens(
+        &self,
+        tokens: &[(String, Vec<u8>)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The secret of a token that is nobody's yet.
+    async fn token(&self, serial: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Makes a token somebody's, unless it is already, or they have `most` of its kind: `false`.
+    async fn bind_token(
+        &self,
+        serial: &str,
+        record: &AuthenticatorRecord,
+        most: usize,
     ) -> Result<bool, StoreError>;
 
     /// Gives it another name; `false`: this principal has no such.
@@ -325,4 +370,38 @@ pub trait HoldStore: Send + Sync {
 
     /// Forgets those whose time is over.
     async fn prune_held(&self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Records: appeals of people who have lost every second factor.
+#[async_trait]
+pub trait AppealStore: Send + Sync {
+    /// Adds an appeal, unless `open_max` wait for a decision: `false`.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the principal has one that is not over.
+    async fn lodge(&self, record: &AppealRecord, open_max: u32) -> Result<bool, StoreError>;
+
+    /// The appeal of this id.
+    async fn appeal(&self, id: &str) -> Result<Option<AppealRecord>, StoreError>;
+
+    /// The first thousand, oldest first, without what they say: all, or those that are not over.
+    async fn appeals(&self, open_only: bool) -> Result<Vec<AppealRecord>, StoreError>;
+
+    /// The one of a principal that is not over.
+    async fn open_appeal(&self, principal_id: &str) -> Result<Option<AppealRecord>, StoreError>;
+
+    /// Moves an appeal from one state to another; `false`: it is in another. Exactly one caller
+    /// gets `true`.
+    async fn decide(
+        &self,
+        id: &str,
+        step: (AppealState, AppealState),
+        at: (Timestamp, Option<Timestamp>),
+    ) -> Result<bool, StoreError>;
+
+    /// Some of those that were granted and take effect by `now`.
+    async fn due_appeals(&self, now: Timestamp) -> Result<Vec<AppealRecord>, StoreError>;
+
+    /// Forgets those that were decided before this time and are over.
+    async fn prune_appeals(&self, decided_before: Timestamp) -> Result<(), StoreError>;
 }

@@ -1,6 +1,8 @@
 //! What people do about their own second factors: bind, use, lose, remove; and what that asks for.
 
+mod appeals;
 pub(crate) mod recovery;
+mod tokens;
 
 use std::process::Command;
 use std::time::Duration;

@@ -84,6 +84,15 @@ pub(crate) struct FactorTexts {
     pub(crate) saved: &'static str,
     pub(crate) last_one: &'static str,
     pub(crate) bind_a_key: &'static str,
+    pub(crate) trusted: &'static str,
+    pub(crate) bind_token: &'static str,
+    pub(crate) token_hint: &'static str,
+    pub(crate) serial: &'static str,
+    pub(crate) token_wrong: &'static str,
+    pub(crate) resync: &'static str,
+    pub(crate) resync_hint: &'static str,
+    pub(crate) resynced: &'static str,
+    pub(crate) distrust: &'static str,
 }
 
 const ENGLISH: FactorTexts = FactorTexts {
@@ -159,6 +168,15 @@ const ENGLISH: FactorTexts = FactorTexts {
     saved: "Your changes are saved.",
     last_one: "This is your last second factor, and your sign-in needs one. Bind another one first.",
     bind_a_key: "Bind a security key or passkey",
+    bind_token: "Bind a hardware token",
+    token_hint: "Your organisation has handed you a token with a display. Its serial number is printed on it.",
+    serial: "Serial number",
+    token_wrong: "There is no such token that is free, or these are not two of its codes in a row.",
+    resync: "Set its clock",
+    resync_hint: "If the codes of an app or token are refused, its clock may be wrong. Enter two codes that follow each other.",
+    resynced: "Its clock is followed from now on.",
+    trusted: "Browsers that are not asked at sign-in",
+    distrust: "Ask in all of them again",
 };
 
 const CHINESE: FactorTexts = FactorTexts {
@@ -234,6 +252,15 @@ const CHINESE: FactorTexts = FactorTexts {
     saved: "修改已保存。",
     last_one: "这是您最后一个二次验证方式，而登录需要它。请先绑定另一个。",
     bind_a_key: "绑定安全密钥或通行密钥",
+    bind_token: "绑定硬件令牌",
+    token_hint: "请使用您所在组织发放的带显示屏的令牌，序列号印在令牌上。",
+    serial: "序列号",
+    token_wrong: "没有该序列号的可用令牌，或这不是它的两个连续验证码。",
+    resync: "校准时间",
+    resync_hint: "如果应用或令牌的验证码不被接受，可能是其时间不准。请输入两个连续的验证码。",
+    resynced: "已按其时间校准。",
+    trusted: "登录时免二次验证的浏览器",
+    distrust: "全部恢复二次验证",
 };
 
 impl FactorTexts {
@@ -274,6 +301,14 @@ impl FactorTexts {
             (Way::TextMessage, Language::Chinese) => "短信中的 6 位验证码",
             (Way::TextMessage, Language::English) => "Six-digit code from the text message",
             (Way::Totp | Way::Webauthn, _) => self.code,
+        }
+    }
+
+    /// Beside the box that trusts a browser.
+    pub(crate) fn trust(&self, days: &u64) -> String {
+        match self.language {
+            Language::Chinese => format!("{days} 天内在此浏览器登录时不再要求二次验证"),
+            Language::English => format!("Do not ask in this browser for {days} days"),
         }
     }
 

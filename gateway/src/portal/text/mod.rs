@@ -1,7 +1,10 @@
 //! The words of the pages, one table a language.
 
+mod appeals;
+mod centre;
 mod explain;
 mod factors;
+mod recover;
 
 use std::time::Duration;
 
@@ -10,8 +13,11 @@ use doorward_plugins::account::rules::Weakness;
 
 use super::language::Language;
 
+pub(crate) use appeals::AppealTexts;
+pub(crate) use centre::CentreTexts;
 pub(crate) use explain::explain;
 pub(crate) use factors::FactorTexts;
+pub(crate) use recover::RecoverTexts;
 
 /// Every text of the pages that does not depend on a problem.
 pub(crate) struct Texts {

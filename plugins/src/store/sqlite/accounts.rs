@@ -92,6 +92,16 @@ impl AccountStore for SqliteStore {
         .await
     }
 
+    async fn find_address(&self, address: &str) -> Result<Vec<PrincipalRecord>, StoreError> {
+        // Each part has an index of its own.
+        let sql = "WHERE p.rowid IN (SELECT rowid FROM principal WHERE phone = ? \
+                   UNION SELECT rowid FROM principal WHERE lower(email) = lower(?) AND email IS NOT NULL \
+                   UNION SELECT rowid FROM principal WHERE lower(security_email) = lower(?) AND security_email IS NOT NULL) \
+                   AND p.state <> 'deleted' AND a.state <> 'deleted' \
+                   ORDER BY p.sub_user IS NOT NULL, a.name_key, p.sub_user_key LIMIT 500";
+        self.many(sql, &[address, address, address]).await
+    }
+
     async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
         let (roles, groups) = (encode(&record.roles)?, encode(&record.groups)?);
         self.write(async |writer| {

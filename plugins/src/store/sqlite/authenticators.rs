@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::{SqliteStore, failed, in_time, signed, time};
 use crate::authenticator::{AuthenticatorRecord, Kind};
@@ -12,24 +12,48 @@ use crate::store::{AuthenticatorStore, StoreError};
 #[async_trait]
 impl AuthenticatorStore for SqliteStore {
     async fn bind(&self, record: &AuthenticatorRecord, most: usize) -> Result<bool, StoreError> {
+        self.write(async |writer| insert(writer, record, most).await).await
+    }
+
+    async fn add_tokens(
+        &self,
+        tokens: &[(String, Vec<u8>)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(async |writer| {
-            let done = sqlx::query("INSERT INTO authenticator (id, principal_id, kind, name, secret, lookup, counter, created_ms, used_ms) \
-                 SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT COUNT(*) FROM authenticator WHERE principal_id = ? AND kind = ?) < ?")
-                .bind(&record.id)
-                .bind(&record.principal_id)
-                .bind(record.kind.as_str())
-                .bind(&record.name)
-                .bind(&record.secret)
-                .bind(&record.lookup)
-                .bind(signed(record.counter))
-                .bind(signed(record.created.0))
-                .bind(record.used.map(|used| signed(used.0)))
-                .bind(&record.principal_id)
-                .bind(record.kind.as_str())
-                .bind(i64::try_from(most).unwrap_or(i64::MAX))
-                .execute(writer)
-                .await?;
-            Ok(done.rows_affected() == 1)
+            for (serial, secret) in tokens {
+                sqlx::query("INSERT INTO token (serial, secret, imported_ms) VALUES (?, ?, ?)")
+                    .bind(serial)
+                    .bind(secret)
+                    .bind(signed(now.0))
+                    .execute(&mut *writer)
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn token(&self, serial: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query_scalar("SELECT secret FROM token WHERE serial = ?");
+        in_time(query.bind(serial.to_owned()).fetch_optional(&self.readers)).await
+    }
+
+    async fn bind_token(
+        &self,
+        serial: &str,
+        record: &AuthenticatorRecord,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        self.write(async |writer| {
+            let sql = "SELECT COUNT(*) FROM token WHERE serial = ?";
+            let there: i64 = sqlx::query_scalar(sql).bind(serial).fetch_one(&mut *writer).await?;
+            if there == 0 || !insert(writer, record, most).await? {
+                return Ok(false);
+            }
+            let query = sqlx::query("DELETE FROM token WHERE serial = ?").bind(serial);
+            query.execute(writer).await?;
+            Ok(true)
         })
         .await
     }
@@ -118,6 +142,33 @@ impl AuthenticatorStore for SqliteStore {
         let sql = "SELECT rowid, * FROM authenticator WHERE rowid > ? ORDER BY rowid LIMIT ?";
         self.in_parts(sql, |row| authenticator(row).map(&mut *visit)).await
     }
+}
+
+/// Adds an authenticator unless its principal has `most` of its kind; says whether it did.
+async fn insert(
+    writer: &mut SqliteConnection,
+    record: &AuthenticatorRecord,
+    most: usize,
+) -> Result<bool, sqlx::Error> {
+    let sql = "INSERT INTO authenticator (id, principal_id, kind, name, secret, lookup, counter, \
+               created_ms, used_ms) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? \
+               WHERE (SELECT COUNT(*) FROM authenticator WHERE principal_id = ? AND kind = ?) < ?";
+    let done = sqlx::query(sql)
+        .bind(&record.id)
+        .bind(&record.principal_id)
+        .bind(record.kind.as_str())
+        .bind(&record.name)
+        .bind(&record.secret)
+        .bind(&record.lookup)
+        .bind(signed(record.counter))
+        .bind(signed(record.created.0))
+        .bind(record.used.map(|used| signed(used.0)))
+        .bind(&record.principal_id)
+        .bind(record.kind.as_str())
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .execute(writer)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 fn authenticator(row: &SqliteRow) -> Result<AuthenticatorRecord, StoreError> {

@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, failed, in_time, signed, time};
 use crate::clock::Timestamp;
-use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey};
+use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
 use crate::store::{GuessStore, StoreError};
 
 /// The most browsers that are known for one principal; those unused for longest are forgotten.
@@ -120,6 +120,47 @@ impl GuessStore for SqliteStore {
         let sql = "SELECT 1 FROM device WHERE id = ? AND principal_id = ?";
         let query = sqlx::query(sql).bind(id.as_str().to_owned()).bind(principal_id.to_owned());
         Ok(in_time(query.fetch_optional(&self.readers)).await?.is_some())
+    }
+
+    async fn trust_device(
+        &self,
+        id: &DeviceId,
+        principal_id: &str,
+        (name, until): (&str, Timestamp),
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE device SET trusted_ms = ?, name = ? WHERE id = ? AND principal_id = ?";
+        let query = sqlx::query(sql)
+            .bind(signed(until.0))
+            .bind(name.to_owned())
+            .bind(id.as_str().to_owned())
+            .bind(principal_id.to_owned());
+        self.write(async |writer| query.execute(writer).await.map(drop)).await
+    }
+
+    async fn trusted_devices(
+        &self,
+        principal_id: &str,
+        now: Timestamp,
+    ) -> Result<Vec<TrustedDevice>, StoreError> {
+        let sql = "SELECT id, name, trusted_ms FROM device WHERE principal_id = ? AND trusted_ms > ? \
+                   ORDER BY active_ms DESC";
+        let query = sqlx::query(sql).bind(principal_id.to_owned()).bind(signed(now.0));
+        let rows = in_time(query.fetch_all(&self.readers)).await?;
+        let device = |row: &SqliteRow| {
+            let id: String = row.try_get("id").map_err(failed)?;
+            Ok(TrustedDevice {
+                id: DeviceId::stored(id).ok_or(StoreError::Corrupt("device"))?,
+                name: row.try_get("name").map_err(failed)?,
+                until: time(row, "trusted_ms")?,
+            })
+        };
+        rows.iter().map(device).collect()
+    }
+
+    async fn distrust_devices(&self, principal_id: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE device SET trusted_ms = 0 WHERE principal_id = ?")
+            .bind(principal_id.to_owned());
+        self.write(async |writer| query.execute(writer).await.map(drop)).await
     }
 
     async fn forget_devices(&self, principal_id: &str) -> Result<(), StoreError> {

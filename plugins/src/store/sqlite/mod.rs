@@ -9,6 +9,7 @@
 //! would acknowledge writes that never become durable.
 
 mod accounts;
+mod appeals;
 mod audit;
 mod authenticators;
 mod challenges;
@@ -41,7 +42,7 @@ use crate::clock::Timestamp;
 /// How long one call may take. A disk that hangs must not hang a sign-in.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
     (2, "guesses and devices", include_str!("../migrations/0002_guesses_and_devices.sql")),
     (3, "audit", include_str!("../migrations/0003_audit.sql")),
@@ -49,6 +50,10 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "second factors", include_str!("../migrations/0005_second_factors.sql")),
     (6, "messages", include_str!("../migrations/0006_messages.sql")),
     (7, "held requests", include_str!("../migrations/0007_held_requests.sql")),
+    (8, "addresses", include_str!("../migrations/0008_addresses.sql")),
+    (9, "trusted devices", include_str!("../migrations/0009_trusted_devices.sql")),
+    (10, "tokens", include_str!("../migrations/0010_tokens.sql")),
+    (11, "appeals", include_str!("../migrations/0011_appeals.sql")),
 ];
 
 /// How many rows are in memory at once where all are read.
