@@ -135,7 +135,7 @@ impl Tour {
         self.house.give_code("000000").await;
         self.see("[role=alert]", "recover-code-wrong").await;
         self.house.gate.deliver().await;
-        let sent = crate::factors::recovery::texts(&self.house.gate, "code_recover");
+        let sent = crate::factors::recovery::texts(&self.house.gate, "code_reset_password");
         self.house.give_code(sent.last().unwrap()).await;
         self.see("button[name=other]", "recover-key").await;
         self.press("button[value=totp]").await;
