@@ -25,7 +25,7 @@ use crate::worker::Worker;
 /// What came of it.
 pub(crate) enum After {
     /// This is answered.
-    Answer(Response<Source>),
+    Answer(Box<Response<Source>>),
     /// It goes on, with this body.
     GoOn(Sent),
 }
@@ -56,7 +56,7 @@ pub(crate) async fn ask(
     match refusal.problem {
         Problem::SessionRequired => {
             let answer = sign_in_first(worker, cx, audience, sent, going_on).await;
-            answer.map(After::Answer).ok_or(refusal)
+            answer.map(|answer| After::Answer(Box::new(answer))).ok_or(refusal)
         }
         Problem::StepUpRequired => {
             let Some(demand) = cx.route.step_up.clone() else { return Err(refusal) };
@@ -157,7 +157,8 @@ async fn approve_first(
     let asking = worker.gate.office.spawn(ask_person(services, session, demanded));
     let Ok(asked) = asking.await else { return Err(Refusal::new(Problem::Internal)) };
     let (id, ways) = asked?;
-    answer(cx, audience, (&id, ways), kept, refusal).map(After::Answer)
+    let answered = answer(cx, audience, (&id, ways), kept, refusal)?;
+    Ok(After::Answer(Box::new(answered)))
 }
 
 /// Begins the challenge; gives its id, and whether the person could meet it.

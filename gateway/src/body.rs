@@ -52,7 +52,7 @@ pub(crate) enum RequestBody {
     #[default]
     Empty,
     /// All of it is here; `None`: it was sent.
-    Whole(Option<Bytes>),
+    Whole(Option<Box<Bytes>>),
     Stream(Box<StreamBody>),
 }
 
@@ -162,7 +162,7 @@ impl RequestBody {
         }
         let progress = Rc::<Progress>::default();
         progress.complete.set(true);
-        (Self::Whole(Some(bytes)), Some(progress))
+        (Self::Whole(Some(Box::new(bytes))), Some(progress))
     }
 
     /// There is no body, not even an empty one that was told piece by piece.
@@ -246,7 +246,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(*bytes)))),
             Self::Stream(stream) => stream.poll_data(cx),
         }
     }

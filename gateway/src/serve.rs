@@ -63,7 +63,7 @@ pub(crate) async fn serve(
                 let sent = Sent::of(body, kept.as_ref());
                 let asked = approval::ask(&worker, cx, &audience, sent, (kept.as_ref(), refusal));
                 match Box::pin(asked).await {
-                    Ok(After::Answer(answer)) => Ok(answer),
+                    Ok(After::Answer(answer)) => Ok(*answer),
                     Ok(After::GoOn(body)) => {
                         go_on(&worker, cx, (peer, version), &audience, (body, kept)).await
                     }

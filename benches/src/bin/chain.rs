@@ -10,6 +10,7 @@
 //! without a connection.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     reason = "a bench that cannot run should stop, and says why"
 )]

@@ -173,6 +173,7 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         services,
     });
     let router = key_routes()
+        .merge(factors())
         .merge(centre())
         .merge(recovery())
         .route("/.doorward/sign-in", get(sign_in::page).post(sign_in::submit))
@@ -182,6 +183,39 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
         .route("/.doorward/continue", get(step_up::continue_page).post(step_up::discard))
         .route("/.doorward/sign-out", get(sign_out::page).post(sign_out::submit))
         .route("/.doorward/account", get(account::page))
+        .route("/.doorward/account/end-session", post(account::end_session))
+        .route("/.doorward/account/password", get(password::page).post(password::submit))
+        .route("/.doorward/session", get(api::session))
+        .route("/.doorward/jwks.json", get(api::jwks))
+        .route("/.doorward/style.css", get(pages::style))
+        .route("/.doorward/captcha", get(captcha::challenge))
+        .route("/.doorward/captcha.js", get(captcha::loader))
+        .route("/.doorward/altcha.js", get(captcha::widget))
+        .route("/.doorward/altcha.css", get(captcha::style))
+        .route("/.doorward/altcha-worker.js", get(captcha::worker))
+        .route("/.doorward/api/openapi.json", get(api::openapi))
+        .route(API_SIGN_IN, post(api::sign_in))
+        .route("/.doorward/api/v1/captcha", get(captcha::challenge))
+        .route("/.doorward/api/v1/password", post(api::change_password))
+        .route("/.doorward/api/v1/sign-out", post(api::sign_out))
+        .route("/.doorward/api/v1/session", get(api::session))
+        .route("/.doorward/api/v1/sessions", get(api::sessions))
+        .route("/.doorward/api/v1/sessions/end-others", post(api::end_others))
+        .route("/.doorward/api/v1/sessions/{id}", delete(api::end_session))
+        .fallback(|visit: Extension<Arc<Visit>>| async move {
+            visit.refuse(&Refusal::new(Problem::NotFound))
+        })
+        .method_not_allowed_fallback(|visit: Extension<Arc<Visit>>| async move {
+            visit.refuse(&Refusal::new(Problem::MethodNotAllowed))
+        })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), protect))
+        .with_state(desk);
+    Portal(router)
+}
+
+/// Second factors and appeals, and the same for programs.
+fn factors() -> axum::Router<Arc<Desk>> {
+    axum::Router::new()
         .route("/.doorward/account/authenticators", get(authenticators::page))
         .route(
             "/.doorward/account/authenticators/bind",
@@ -204,18 +238,6 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
             "/.doorward/account/authenticators/recovery-codes",
             post(authenticators::recovery_codes),
         )
-        .route("/.doorward/account/end-session", post(account::end_session))
-        .route("/.doorward/account/password", get(password::page).post(password::submit))
-        .route("/.doorward/session", get(api::session))
-        .route("/.doorward/jwks.json", get(api::jwks))
-        .route("/.doorward/style.css", get(pages::style))
-        .route("/.doorward/captcha", get(captcha::challenge))
-        .route("/.doorward/captcha.js", get(captcha::loader))
-        .route("/.doorward/altcha.js", get(captcha::widget))
-        .route("/.doorward/altcha.css", get(captcha::style))
-        .route("/.doorward/altcha-worker.js", get(captcha::worker))
-        .route("/.doorward/api/openapi.json", get(api::openapi))
-        .route(API_SIGN_IN, post(api::sign_in))
         .route("/.doorward/api/v1/sign-in/second-factor", post(second_step::api))
         .route("/.doorward/api/v1/step-up/{id}", get(step_up::api_asked).post(step_up::api_approve))
         .route("/.doorward/api/v1/sign-in/second-factor/send", post(second_step::api_send))
@@ -230,22 +252,6 @@ pub(crate) fn build(services: Arc<Services>) -> Portal {
             "/.doorward/api/v1/authenticators/recovery-codes",
             post(authenticators::api_recovery_codes),
         )
-        .route("/.doorward/api/v1/captcha", get(captcha::challenge))
-        .route("/.doorward/api/v1/password", post(api::change_password))
-        .route("/.doorward/api/v1/sign-out", post(api::sign_out))
-        .route("/.doorward/api/v1/session", get(api::session))
-        .route("/.doorward/api/v1/sessions", get(api::sessions))
-        .route("/.doorward/api/v1/sessions/end-others", post(api::end_others))
-        .route("/.doorward/api/v1/sessions/{id}", delete(api::end_session))
-        .fallback(|visit: Extension<Arc<Visit>>| async move {
-            visit.refuse(&Refusal::new(Problem::NotFound))
-        })
-        .method_not_allowed_fallback(|visit: Extension<Arc<Visit>>| async move {
-            visit.refuse(&Refusal::new(Problem::MethodNotAllowed))
-        })
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), protect))
-        .with_state(desk);
-    Portal(router)
 }
 
 /// Security keys and passkeys, and the scripts that pages and consoles load.

@@ -63,7 +63,7 @@ fn csv(text: &str) -> Result<Vec<ImportedToken>, String> {
 
 /// A seed as it is typed.
 fn typed(seed: &str, algorithm: Algorithm, digits: u8) -> Option<Seed> {
-    let hexadecimal = seed.len() % 2 == 0
+    let hexadecimal = seed.len().is_multiple_of(2)
         && (32..=256).contains(&seed.len())
         && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !hexadecimal {

@@ -115,7 +115,7 @@ impl From<HashError> for RecoveryError {
     fn from(error: HashError) -> Self {
         match error {
             HashError::Busy => Self::Busy,
-            error => Self::Store(StoreError::Failed(Box::new(error))),
+            error @ HashError::Failed => Self::Store(StoreError::Failed(Box::new(error))),
         }
     }
 }

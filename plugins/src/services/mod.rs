@@ -1,19 +1,18 @@
 //! What outlives requests, opened once: accounts, sessions, signing keys.
 
 mod base;
+mod ground;
 mod lock;
-mod parts;
 
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
-use doorward_certs::vault::Vault;
 use doorward_config::GatewayConfig;
 use tokio::time::MissedTickBehavior;
 
-use crate::account::password::{HashError, PasswordHasher};
+use crate::account::password::HashError;
 use crate::account::rules::PasswordRules;
 use crate::account::rules::breach_list::BreachListError;
 use crate::account_centre::AccountCentre;
@@ -44,9 +43,7 @@ use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
 use crate::store::{AccountStore, AppealStore, SqliteStore, StoreError};
 use crate::stuffing::Stuffing;
-use base::Base;
-use lock::lock_store;
-use parts::{Messages, lockout, second_factors, store_failed};
+use ground::{Ground, store_failed};
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -149,40 +146,12 @@ impl Services {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
-        let lock = lock_store(&config)?;
-        let failed = |error| store_failed(&config, error);
-        let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
-        let accounts: Arc<dyn AccountStore> = store.clone();
-        let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store)
-            .await
-            .map_err(failed)?;
-        let assertions = Arc::new(Assertions::open(&config, clock.clone())?);
-        let hasher = PasswordHasher::new(&config.accounts.hashing)?;
-        let password_rules = Arc::new(PasswordRules::open(&config)?);
-        let form_key = secret(&*accounts, "form-key").await.map_err(failed)?;
-        let lockout = lockout(&config, &store, &clock).await?;
-        let captcha = Captcha::new(&config.captcha, clock.clone());
-        let captcha = captcha.map_err(|_| HashError::Failed)?;
-        let audit = Arc::new(Audit::open(&config, store.clone(), clock.clone()).await?);
-        let rate_limits = Arc::new(RateLimits::new(&config, &clock, Arc::clone(&audit)));
-        let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        verify_vault(&*accounts, &vault).await.map_err(failed)?;
-        let messages = Messages::open(&config, &store, &vault, &clock, &rate_limits).await?;
-        let counts = (&lockout, &audit);
-        let (second, keys) = second_factors(&config, &store, &vault, &clock, counts, &messages)?;
-        let base = Base {
-            accounts,
-            second: Arc::clone(&second),
-            sessions: Arc::clone(&sessions),
-            hasher,
-            password_rules: Arc::clone(&password_rules),
-            lockout: Arc::clone(&lockout),
-            audit: Arc::clone(&audit),
-            alerts: Arc::clone(&messages.alerts),
-            risk: Arc::clone(&messages.risk),
-            clock: clock.clone(),
-            turn: Arc::default(),
-        };
+        let ground = Ground::open(&config, &clock).await?;
+        let base = ground.base(&clock);
+        let Ground { lock, store, assertions, captcha, rate_limits, vault, messages, keys, .. } =
+            ground;
+        let form_key = secret(&*store, "form-key").await;
+        let form_key = form_key.map_err(|error| store_failed(&config, error))?;
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
         let sealed = (store.clone() as Arc<dyn AppealStore>, Arc::clone(&vault));
         let appeals = Arc::new(base.appeals(&config.appeal, sealed));
@@ -199,21 +168,20 @@ impl Services {
         let recovery = base.recovery(parts, &form_key);
         let password_change = base.password_change(Arc::clone(&check));
         let passkey_sign_in = base.passkey_sign_in(keys.as_ref());
-        let sign_in = base.sign_in(check);
         Ok(Self {
             config,
             clock,
-            sessions,
+            sessions: Arc::clone(&base.sessions),
             assertions,
-            audit,
-            lockout,
+            audit: Arc::clone(&base.audit),
+            lockout: Arc::clone(&base.lockout),
             rate_limits,
             captcha,
-            password_rules,
-            sign_in,
+            password_rules: Arc::clone(&base.password_rules),
+            second: Arc::clone(&base.second),
+            sign_in: base.sign_in(check),
             keys,
             passkey_sign_in,
-            second,
             approvals,
             holds,
             factor_change,
@@ -314,23 +282,6 @@ impl Services {
         self.audit.close().await;
         self.store.close().await;
     }
-}
-
-/// Says so if the vault is not the one that this store's secrets were encrypted with. The gate goes
-/// on: who needs none of them is not to be locked out.
-async fn verify_vault(accounts: &dyn AccountStore, vault: &Vault) -> Result<(), StoreError> {
-    const PLACE: &str = "vault check";
-    let sealed = vault.seal(PLACE, b"the vault of this store");
-    let sealed = sealed.map_err(|error| StoreError::Failed(Box::new(error)))?;
-    let kept = accounts.secret("vault-check", &sealed).await?;
-    if vault.unseal(PLACE, &kept).is_err() {
-        tracing::error!(
-            event = "vault_lost",
-            "second_factor.key_file is not the one of this store: nobody's authenticator works. \
-             Put the right file back, or remove factors by `doorward factor reset`"
-        );
-    }
-    Ok(())
 }
 
 /// The secret of this name: 32 random bytes, made when it is first asked for.

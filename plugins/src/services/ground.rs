@@ -1,0 +1,202 @@
+//! What the services stand on, in the order in which each needs what is before it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use doorward_certs::vault::Vault;
+use doorward_config::GatewayConfig;
+
+use super::base::Base;
+use super::lock::lock_store;
+use super::{OpenError, secret};
+use crate::account::password::{HashError, PasswordHasher};
+use crate::account::rules::PasswordRules;
+use crate::audit::Audit;
+use crate::authenticator::Authenticators;
+use crate::authenticator::webauthn::Keys;
+use crate::captcha::Captcha;
+use crate::challenge::Challenges;
+use crate::clock::Clock;
+use crate::code::Codes;
+use crate::identity::Assertions;
+use crate::lockout::Lockout;
+use crate::notify::Notify;
+use crate::notify::alerts::Alerts;
+use crate::rate_limit::RateLimits;
+use crate::risk::Risk;
+use crate::second_factor::SecondFactors;
+use crate::session::Sessions;
+use crate::store::{AccountStore, SqliteStore, StoreError};
+
+/// The store, and what is opened on it before anybody can be served.
+pub(super) struct Ground {
+    pub(super) lock: File,
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) assertions: Arc<Assertions>,
+    pub(super) captcha: Captcha,
+    pub(super) rate_limits: Arc<RateLimits>,
+    pub(super) vault: Arc<Vault>,
+    pub(super) messages: Messages,
+    pub(super) keys: Option<Arc<Keys>>,
+    sessions: Arc<Sessions>,
+    hasher: Arc<PasswordHasher>,
+    password_rules: Arc<PasswordRules>,
+    lockout: Arc<Lockout>,
+    audit: Arc<Audit>,
+    second: Arc<SecondFactors>,
+}
+
+impl Ground {
+    pub(super) async fn open(
+        config: &Arc<GatewayConfig>,
+        clock: &Clock,
+    ) -> Result<Self, OpenError> {
+        let lock = lock_store(config)?;
+        let failed = |error| store_failed(config, error);
+        let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
+        let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store);
+        let sessions = sessions.await.map_err(failed)?;
+        let assertions = Arc::new(Assertions::open(config, clock.clone())?);
+        let hasher = PasswordHasher::new(&config.accounts.hashing)?;
+        let password_rules = Arc::new(PasswordRules::open(config)?);
+        let lockout = lockout(config, &store, clock).await?;
+        let captcha = Captcha::new(&config.captcha, clock.clone());
+        let captcha = captcha.map_err(|_| HashError::Failed)?;
+        let audit = Arc::new(Audit::open(config, store.clone(), clock.clone()).await?);
+        let rate_limits = Arc::new(RateLimits::new(config, clock, Arc::clone(&audit)));
+        let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
+        verify_vault(&*store, &vault).await.map_err(failed)?;
+        let messages = Messages::open(config, &store, &vault, clock, &rate_limits).await?;
+        let counts = (&lockout, &audit);
+        let (second, keys) = second_factors(config, &store, &vault, clock, counts, &messages)?;
+        Ok(Self {
+            lock,
+            store,
+            assertions,
+            captcha,
+            rate_limits,
+            vault,
+            messages,
+            keys,
+            sessions,
+            hasher,
+            password_rules,
+            lockout,
+            audit,
+            second,
+        })
+    }
+
+    /// What the ways in, and administration, have in common.
+    pub(super) fn base(&self, clock: &Clock) -> Base {
+        Base {
+            accounts: self.store.clone(),
+            second: Arc::clone(&self.second),
+            sessions: Arc::clone(&self.sessions),
+            hasher: Arc::clone(&self.hasher),
+            password_rules: Arc::clone(&self.password_rules),
+            lockout: Arc::clone(&self.lockout),
+            audit: Arc::clone(&self.audit),
+            alerts: Arc::clone(&self.messages.alerts),
+            risk: Arc::clone(&self.messages.risk),
+            clock: clock.clone(),
+            turn: Arc::default(),
+        }
+    }
+}
+
+/// What leaves the gate, and why.
+pub(super) struct Messages {
+    pub(super) notify: Arc<Notify>,
+    pub(super) codes: Arc<Codes>,
+    pub(super) alerts: Arc<Alerts>,
+    pub(super) risk: Arc<Risk>,
+}
+
+impl Messages {
+    pub(super) async fn open(
+        config: &GatewayConfig,
+        store: &Arc<SqliteStore>,
+        vault: &Arc<Vault>,
+        clock: &Clock,
+        rate_limits: &Arc<RateLimits>,
+    ) -> Result<Self, OpenError> {
+        let key = secret(&**store, "code-key").await;
+        let key = key.map_err(|error| store_failed(config, error))?;
+        let vault = Arc::clone(vault);
+        let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
+        let codes = Codes::new(
+            config,
+            store.clone(),
+            Arc::clone(&notify),
+            clock.clone(),
+            (Arc::clone(rate_limits), &key),
+        );
+        let alerts = Alerts::new(config, Arc::clone(&notify), clock.clone());
+        let risk = Risk::open(&config.risk, store.clone(), clock.clone())?;
+        let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
+        Ok(Self { notify, codes, alerts, risk })
+    }
+}
+
+pub(super) fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {
+    OpenError::Store(config.store.path.display().to_string(), error)
+}
+
+pub(super) async fn lockout(
+    config: &GatewayConfig,
+    store: &Arc<SqliteStore>,
+    clock: &Clock,
+) -> Result<Arc<Lockout>, OpenError> {
+    let key = secret(&**store, "guess-key").await;
+    let key = key.map_err(|error| store_failed(config, error))?;
+    Ok(Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &key)))
+}
+
+/// Second factors, and the keys among them.
+pub(super) fn second_factors(
+    config: &GatewayConfig,
+    store: &Arc<SqliteStore>,
+    vault: &Arc<Vault>,
+    clock: &Clock,
+    (lockout, audit): (&Arc<Lockout>, &Arc<Audit>),
+    messages: &Messages,
+) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
+    let rules = &config.second_factor;
+    let authenticators =
+        Authenticators::new(rules, store.clone(), Arc::clone(vault), clock.clone());
+    let authenticators = Arc::new(authenticators);
+    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
+    let challenges = Arc::new(challenges);
+    let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
+    let keys = keys.map(Arc::new);
+    let second = SecondFactors {
+        rules: rules.clone(),
+        authenticators,
+        challenges,
+        keys: keys.clone(),
+        lockout: Arc::clone(lockout),
+        codes: Arc::clone(&messages.codes),
+        audit: Arc::clone(audit),
+        alerts: Arc::clone(&messages.alerts),
+        clock: clock.clone(),
+    };
+    Ok((Arc::new(second), keys))
+}
+
+/// Says so if the vault is not the one that this store's secrets were encrypted with. The gate goes
+/// on: who needs none of them is not to be locked out.
+async fn verify_vault(accounts: &dyn AccountStore, vault: &Vault) -> Result<(), StoreError> {
+    const PLACE: &str = "vault check";
+    let sealed = vault.seal(PLACE, b"the vault of this store");
+    let sealed = sealed.map_err(|error| StoreError::Failed(Box::new(error)))?;
+    let kept = accounts.secret("vault-check", &sealed).await?;
+    if vault.unseal(PLACE, &kept).is_err() {
+        tracing::error!(
+            event = "vault_lost",
+            "second_factor.key_file is not the one of this store: nobody's authenticator works. \
+             Put the right file back, or remove factors by `doorward factor reset`"
+        );
+    }
+    Ok(())
+}
