@@ -23,7 +23,7 @@ use super::account::end_own;
 use super::password::{self, Unchanged};
 use super::second_step;
 use super::sign_in::{attempt, give_cookies};
-use super::{Desk, Visit, add_cookie, json as answer, sign_out as page};
+use super::{Desk, Visit, json as answer, sign_out as page};
 
 /// What a program sends to sign in.
 #[derive(Deserialize)]
@@ -116,9 +116,7 @@ pub(super) async fn sign_out(
     if let Err(refusal) = page::end(&desk, &visit).await {
         return visit.refuse(&refusal);
     }
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    add_cookie(response.headers_mut(), &desk.cookies.forget_session());
-    response
+    page::forget(&desk, StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn session(

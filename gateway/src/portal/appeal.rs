@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::captcha::Solved;
-use super::pages::{AppealPage, AppealProgressPage, render};
+use super::pages::{AppealPage, AppealProgressPage, minute, render};
 use super::text::{AppealTexts, Texts};
 use super::{Desk, Visit, add_cookie};
 
@@ -185,13 +185,13 @@ pub(super) async fn progress(
     let Query(link) = link.unwrap_or_default();
     match desk.services.appeals.find(&link.id).await {
         Ok(Some(appeal)) => {
-            let effective = appeal.effective.map(|at| at.rfc3339());
+            let effective = appeal.effective.map(|at| format!("{} UTC", minute(at)));
             let page = AppealProgressPage {
                 t: Texts::of(visit.language),
                 a: AppealTexts::of(visit.language),
                 id: &appeal.id,
                 state: appeal.state,
-                created: &appeal.created.rfc3339(),
+                created: &format!("{} UTC", minute(appeal.created)),
                 effective: effective.as_deref(),
             };
             render(StatusCode::OK, &page)

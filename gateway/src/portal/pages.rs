@@ -4,12 +4,12 @@ use askama::Template;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use doorward_plugins::Problem;
 use doorward_plugins::account::Protection;
 use doorward_plugins::account::address::AddressKind;
 use doorward_plugins::address_change::Awaited;
 use doorward_plugins::appeal::AppealState;
 use doorward_plugins::second_factor::Way;
+use doorward_plugins::{Problem, Timestamp};
 use fast_qr::ECL;
 use fast_qr::convert::Builder as _;
 use fast_qr::convert::svg::SvgBuilder;
@@ -429,6 +429,12 @@ pub(crate) fn fence(headers: &mut HeaderMap) {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+}
+
+/// A time as people read it: to the minute, in UTC.
+pub(super) fn minute(at: Timestamp) -> String {
+    let text = at.rfc3339();
+    text.get(..16).unwrap_or(&text).replace('T', " ")
 }
 
 /// A page with a status.

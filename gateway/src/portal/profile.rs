@@ -20,7 +20,7 @@ use super::api::read;
 use super::captcha::Solved;
 use super::form::{own_form, show};
 use super::language::Language;
-use super::pages::{ProfilePage, SignInRow, SignInsPage, render};
+use super::pages::{ProfilePage, SignInRow, SignInsPage, minute, render};
 use super::text::{CentreTexts, Texts};
 use super::text_code::Told;
 use super::{Desk, Visit, add_cookie, json as answer};
@@ -165,7 +165,7 @@ pub(super) async fn sign_ins(
 
 fn row(one: PastSignIn, c: &CentreTexts) -> SignInRow {
     let machine = one.at.rfc3339();
-    let time = machine.get(..16).unwrap_or(&machine).replace('T', " ");
+    let time = minute(one.at);
     let parts = [one.device, one.region, one.address];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     SignInRow { time, machine, place: parts.join(" · "), result: c.result(&one.result) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use doorward_plugins::{Problem, Refusal};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::pages::{SignOutPage, render};
 use super::text::Texts;
@@ -25,8 +25,15 @@ pub(super) async fn submit(
     if let Err(refusal) = end(&desk, &visit).await {
         return visit.refuse(&refusal);
     }
-    let mut response = Redirect::to("/.doorward/sign-in?notice=signed-out").into_response();
-    add_cookie(response.headers_mut(), &desk.cookies.forget_session());
+    forget(&desk, Redirect::to("/.doorward/sign-in?notice=signed-out").into_response())
+}
+
+/// Has the browser forget the session, and the console's pages that it has kept: whoever sits down
+/// next and goes back sees none of them (Clear Site Data §3.1).
+pub(super) fn forget(desk: &Desk, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    add_cookie(headers, &desk.cookies.forget_session());
+    headers.insert("clear-site-data", HeaderValue::from_static("\"cache\""));
     response
 }
 

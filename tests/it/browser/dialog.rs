@@ -158,6 +158,43 @@ async fn h17_a_key_approves_in_the_dialog() {
 }
 
 #[tokio::test]
+async fn a_code_by_text_message_is_asked_for_in_the_dialog() {
+    let (mut house, _app) = House::at_the_console().await;
+    house.browser.click("#transfer button").await;
+    house.dialog("Approve this operation").await;
+    house.browser.click("doorward-step-up >>> form button:last-child").await;
+    house.is_told("doorward-step-up >>> label", "text message").await;
+    house.browser.click("doorward-step-up >>> form button:nth-of-type(2)").await;
+    house.is_told("doorward-step-up >>> [role=status]", "A code is on its way").await;
+    house.browser.click("doorward-step-up >>> form button:nth-of-type(2)").await;
+    house.is_told(ALERT, "Try again in a minute").await;
+    house.gate.deliver().await;
+    let codes = crate::factors::recovery::texts(&house.gate, "code_approve");
+    assert_eq!(codes.len(), 1);
+    house.browser.type_into(INPUT, "").await;
+    house.type_code(&codes[0]).await;
+    house.is_told("#result", "200 the console did POST /transfer").await;
+}
+
+#[tokio::test]
+async fn i06_too_many_wrong_codes_end_the_dialog_and_it_says_so() {
+    let (mut house, app) = House::at_the_console().await;
+    house.browser.click("#transfer button").await;
+    for _ in 0..5 {
+        house.type_code("000000").await;
+        house.is_told(ALERT, "not right").await;
+    }
+    house.type_code(&app.code()).await;
+    house.is_told(ALERT, "too many wrong codes").await;
+    assert!(!house.browser.has(INPUT).await, "there is nothing more to type");
+    // The focus is where one leaves.
+    house.browser.press(ENTER).await;
+    house.no_dialog().await;
+    house.is_told("#result", "401 ").await;
+    assert_eq!(house.posts().len(), 0);
+}
+
+#[tokio::test]
 async fn a_session_that_has_ended_is_begun_again_in_another_window() {
     let (mut house, app) = House::at_the_console().await;
     house.let_session_expire();

@@ -22,7 +22,7 @@ const WIDE: &str = "document.documentElement.scrollWidth > innerWidth\
 const DEVICES: [(&str, u32, u32); 2] = [("desktop", 1280, 900), ("phone", 390, 844)];
 
 /// What has been looked at, and what was wrong with it.
-pub(super) struct Examiner {
+pub(crate) struct Examiner {
     /// Ends the names of pictures.
     language: &'static str,
     checkers: PathBuf,
@@ -34,7 +34,7 @@ pub(super) struct Examiner {
 
 impl Examiner {
     /// One that looks at pages of this browser, from the next one on.
-    pub(super) async fn new(browser: &mut Chromium, language: &'static str) -> Self {
+    pub(crate) async fn new(browser: &mut Chromium, language: &'static str) -> Self {
         let checkers = prepared("DOORWARD_TEST_CHECKERS");
         let axe = std::fs::read_to_string(checkers.join("axe-core/axe.min.js")).unwrap();
         let source = json!({"source": axe});
@@ -45,14 +45,14 @@ impl Examiner {
     }
 
     /// Looks at the page that is shown, and has just come.
-    pub(super) async fn look(&mut self, browser: &mut Chromium, name: &str) {
+    pub(crate) async fn look(&mut self, browser: &mut Chromium, name: &str) {
         let html = browser.sent().await;
         std::fs::write(self.sent.path().join(format!("{name}.html")), html).unwrap();
         self.look_again(browser, name).await;
     }
 
     /// Looks at what has become of a page.
-    pub(super) async fn look_again(&mut self, browser: &mut Chromium, name: &str) {
+    pub(crate) async fn look_again(&mut self, browser: &mut Chromium, name: &str) {
         for scheme in ["light", "dark"] {
             let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
             browser.devtools("Emulation.setEmulatedMedia", media).await;
@@ -84,7 +84,7 @@ impl Examiner {
     }
 
     /// That nothing was wrong with anything.
-    pub(super) fn conclude(mut self) {
+    pub(crate) fn conclude(mut self) {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("pages/htmlvalidate.json");
         let checked = Command::new(self.checkers.join(".bin/html-validate"))
             .arg("--config")

@@ -2,7 +2,7 @@
 //! `doorward demo`: what people see, press and hear told, and what the console gets.
 
 mod dialog;
-mod examiner;
+pub(crate) mod examiner;
 mod form;
 mod keyboard;
 mod scripts_off;

@@ -12,10 +12,11 @@ async fn k09_the_back_button_shows_nothing_after_a_sign_out() {
     house.go("/.doorward/sign-out").await;
     house.browser.click("form button").await;
     house.arrive("/.doorward/sign-in?notice=signed-out").await;
-    for _ in 0..3 {
+    for _ in 0..4 {
         house.browser.back().await;
         let shown = house.browser.text("body").await;
         assert!(!shown.contains("alice") && !shown.contains("phone"), "{shown}");
+        assert!(!shown.contains("console"), "the console's page is still there: {shown}");
     }
     assert!(house.browser.url().await.contains("/.doorward/sign-in"));
 }

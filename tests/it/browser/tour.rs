@@ -105,6 +105,59 @@ impl Tour {
         app
     }
 
+    /// The user centre, right after the proof that its changes ask for.
+    async fn centre_pages(&mut self) {
+        self.visit("/.doorward/account/sub-users", "sub-users-none").await;
+        self.house.gate.add("alice/dev", AccountChange::default()).await;
+        self.house.gate.app_of("alice/dev").await;
+        for page in ["sub-users", "profile", "sign-ins", "addresses"] {
+            self.visit(&format!("/.doorward/account/{page}"), page).await;
+        }
+        self.visit(&format!("{FACTORS}/token"), "token").await;
+        self.visit("/.doorward/account/addresses/change?what=email", "address").await;
+        self.house.browser.type_into("#address", "nobody@nowhere").await;
+        self.press("form button[type=submit]").await;
+        self.see("[role=alert]", "address-wrong").await;
+        self.house.browser.evaluate("document.getElementById('address').value = ''").await;
+        self.house.browser.type_into("#address", "alice@example.com").await;
+        self.press("form button[type=submit]").await;
+        self.see("#answer", "address-confirm").await;
+    }
+
+    /// Nobody is signed in: the password is forgotten, and then the name.
+    async fn recovery_pages(&mut self, app: &App) {
+        self.visit("/.doorward/recover", "recover").await;
+        self.house.browser.type_into("#account", "alice").await;
+        self.press("form button[type=submit]").await;
+        self.see("[name=channel]", "recover-channel").await;
+        self.press("form button[type=submit]").await;
+        self.see("#answer", "recover-code").await;
+        self.house.give_code("000000").await;
+        self.see("[role=alert]", "recover-code-wrong").await;
+        self.house.gate.deliver().await;
+        let sent = crate::factors::recovery::texts(&self.house.gate, "code_reset_password");
+        self.house.give_code(sent.last().unwrap()).await;
+        self.see("button[name=other]", "recover-key").await;
+        self.press("button[value=totp]").await;
+        self.see("#answer", "recover-app").await;
+        app.wait();
+        self.house.give_code(&app.code()).await;
+        self.see("#new_password", "recover-password").await;
+        self.house.browser.type_into("#new_password", "console-alice-console").await;
+        self.press("form button[type=submit]").await;
+        self.see("[role=alert]", "recover-password-weak").await;
+        self.visit("/.doorward/recover/name", "recover-name").await;
+    }
+
+    /// Half signed in: nothing that is bound is at hand.
+    async fn appeal_pages(&mut self) {
+        self.visit("/.doorward/appeal", "appeal").await;
+        self.house.browser.type_into("#reason", "My phone was stolen.").await;
+        self.house.browser.type_into("#contact", "+86 138 0000 0000").await;
+        self.press("form button[type=submit]").await;
+        self.see("[role=status]", "appeal-progress").await;
+    }
+
     async fn approval_pages(&mut self, app: &App) {
         self.house.go("/app").await;
         self.house.send_form().await;
@@ -158,6 +211,7 @@ impl Tour {
             self.press(&format!(".ways a[href*={way}]")).await;
             self.see("#answer", &format!("second-step-{way}")).await;
         }
+        self.appeal_pages().await;
         let groups = Some(vec!["guarded".to_owned()]);
         self.house.gate.add("bob", AccountChange { groups, ..AccountChange::default() }).await;
         self.house.go("/.doorward/sign-in").await;
@@ -172,9 +226,11 @@ impl Tour {
         tour.sign_in_pages().await;
         tour.account_pages().await;
         let app = tour.binding_pages().await;
+        tour.centre_pages().await;
         tour.approval_pages(&app).await;
         tour.dialogs().await;
         tour.second_step_pages().await;
+        tour.recovery_pages(&app).await;
         tour.examiner.conclude();
     }
 }
