@@ -1,6 +1,7 @@
 //! Sensitive operations: who is asked for a second factor, what it is good for, and that a request
 //! which was interrupted goes on once.
 
+mod attacks;
 mod holding;
 mod model;
 
