@@ -26,7 +26,7 @@ async fn start() -> (TestGate, Upstream, Browser) {
 /// Gives a second factor where the gate asks for one on its way to `place`.
 async fn prove(browser: &mut Browser, answer: &Answer, (way, code): (&str, &str)) -> Answer {
     assert!(answer.location().starts_with("/.doorward/step-up?challenge="), "{}", answer.text());
-    let shown = browser.get(&answer.location().to_owned()).await;
+    let shown = browser.get(answer.location()).await;
     assert!(shown.text().contains("Confirm that it is you"), "{}", shown.text());
     let (form, challenge) = (shown.hidden("code"), shown.hidden("challenge"));
     let fields = [("code", &*form), ("challenge", &*challenge), ("way", way), ("answer", code)];

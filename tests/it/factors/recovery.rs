@@ -30,7 +30,7 @@ async fn start() -> (TestGate, Upstream, Browser, App) {
 /// Whoever has a phone proves themselves by it before they bind anything else.
 async fn bind_with_text(gate: &TestGate, browser: &mut Browser) -> App {
     let asked = browser.get(super::BIND).await;
-    let shown = browser.get(&asked.location().to_owned()).await;
+    let shown = browser.get(asked.location()).await;
     let (form, challenge) = (shown.hidden("code"), shown.hidden("challenge"));
     let fields =
         [("code", &*form), ("challenge", &*challenge), ("way", "text-message"), ("send", "1")];
