@@ -60,6 +60,15 @@ impl House {
         self.browser.click("form button").await;
     }
 
+    /// Waits until the page says aloud what is wrong.
+    async fn is_told(&mut self, words: &str) {
+        doorward_tests::eventually(words, async || {
+            let told = self.browser.seen("[role=alert]").await;
+            told.is_some_and(|told| told.contains(words))
+        })
+        .await;
+    }
+
     fn sessions(&self) -> usize {
         self.gate.services().sessions.count()
     }
@@ -161,11 +170,11 @@ async fn f17_f21_k12_a_password_is_changed_on_a_page_that_managers_of_passwords_
     let complete = house.browser.evaluate(complete).await;
     assert_eq!(complete, "username,current-password,new-password");
     house.change_password(PASSWORD, "console-alice-console").await;
-    assert!(house.browser.text("[role=alert]").await.contains("little more than"));
+    house.is_told("little more than").await;
     let described = "document.getElementById('new_password').getAttribute('aria-describedby')";
     assert_eq!(house.browser.evaluate(described).await, "hint error");
     house.change_password("not it", "violet tractor umbrella seven").await;
-    assert!(house.browser.text("[role=alert]").await.contains("current password is wrong"));
+    house.is_told("current password is wrong").await;
     house.browser.type_into("#current_password", PASSWORD).await;
     house.browser.type_into("#new_password", "violet tractor umbrella seven").await;
     house.browser.press(ENTER).await;

@@ -185,12 +185,27 @@ impl Chromium {
         self.find(selector).await.is_ok()
     }
 
-    /// The visible text of the first element of a CSS selector.
+    /// The visible text of the first element of a CSS selector, if there is one, and does not go
+    /// away meanwhile.
+    pub async fn seen(&mut self, selector: &str) -> Option<String> {
+        let element = self.find(selector).await.ok()?;
+        let path = format!("/element/{element}/text");
+        let text = self.command(Method::GET, &path, Value::Null).await.ok()?;
+        text.as_str().map(str::to_owned)
+    }
+
+    /// The same, which comes soon if it is not there.
+    ///
+    /// # Panics
+    /// When it does not come.
     pub async fn text(&mut self, selector: &str) -> String {
-        let element = self.find(selector).await.unwrap_or_else(|error| panic!("{error}"));
-        let text =
-            self.command(Method::GET, &format!("/element/{element}/text"), Value::Null).await;
-        text.unwrap().as_str().unwrap().to_owned()
+        let mut found = None;
+        let looking = async || {
+            found = self.seen(selector).await;
+            found.is_some()
+        };
+        happens(looking).await;
+        found.unwrap_or_else(|| panic!("nothing is at {selector}"))
     }
 
     /// Clicks it.

@@ -103,8 +103,7 @@ impl House {
     /// Waits until the page says this somewhere.
     async fn is_told(&mut self, selector: &str, words: &str) {
         let told = happens(async || {
-            let shown = self.browser.has(selector).await;
-            shown && self.browser.text(selector).await.contains(words)
+            self.browser.seen(selector).await.is_some_and(|shown| shown.contains(words))
         })
         .await;
         assert!(told, "no {words:?} at {selector}; {}", self.browser.shows().await);
