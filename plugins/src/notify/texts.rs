@@ -172,10 +172,8 @@ fn english(alert: &Alert<'_>) -> (&'static str, String) {
             return ("recovery code used", format!("A recovery code was used. {left} are left."));
         }
         Alert::FewRecoveryCodes { left } => {
-            return (
-                "few recovery codes",
-                format!("Only {left} recovery codes are left. Make new ones."),
-            );
+            let sentence = format!("Only {left} recovery codes are left. Make new ones.");
+            return ("few recovery codes", sentence);
         }
         Alert::ProtectionChanged => {
             ("protection changed", "It was changed when your account asks for a second factor.")

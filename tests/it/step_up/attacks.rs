@@ -138,12 +138,8 @@ async fn who_has_nothing_bound_binds_an_app_and_the_form_goes_on() {
     let app = App::new(key, &gate.clock);
     let (code, challenge) = (shown.hidden("code"), shown.hidden("challenge"));
     let (first, second) = (app.code(), app.code_after(1));
-    let fields = [
-        ("code", &*code),
-        ("challenge", &*challenge),
-        ("first", &*first),
-        ("second", &*second),
-    ];
+    let fields =
+        [("code", &*code), ("challenge", &*challenge), ("first", &*first), ("second", &*second)];
     let bound = browser.post_form("/.doorward/account/authenticators/bind", &fields).await;
     assert_eq!(bound.status, StatusCode::TEMPORARY_REDIRECT, "{}", bound.text());
     let done = browser.post_form(bound.location(), &[("first", "x")]).await;
