@@ -102,6 +102,7 @@ pub(super) async fn change_password(
     match changed.await {
         Ok(()) => response,
         Err(Unchanged::Refused(refusal)) => visit.refuse(&refusal),
+        Err(Unchanged::Unproven(response)) => *response,
         Err(Unchanged::Weak(why)) => {
             let refusal = Refusal::new(Problem::WeakPassword);
             visit.refuse(&Refusal { members: vec![("detail", why)], ..refusal })

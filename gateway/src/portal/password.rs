@@ -43,6 +43,8 @@ pub(super) struct Fields {
 pub(super) enum Unchanged {
     /// What every program can be told.
     Refused(Refusal),
+    /// Where they prove first that it is them.
+    Unproven(Box<Response>),
     /// What a person should know about the new password, in their language.
     Weak(String),
 }
@@ -93,6 +95,7 @@ pub(super) async fn submit(
             response.headers_mut().extend(headers);
             response
         }
+        Err(Unchanged::Unproven(response)) => *response,
         Err(Unchanged::Weak(why)) => {
             let mut response = show(&desk, &visit, &fields, &why, false);
             *response.status_mut() = Problem::WeakPassword.status();
@@ -104,10 +107,6 @@ pub(super) async fn submit(
             let error = match refusal.problem {
                 Problem::SignInFailed => t.wrong_password,
                 Problem::SessionRequired => return visit.refuse(&refusal),
-                Problem::FreshnessRequired => {
-                    let Some(session) = &visit.session else { return visit.refuse(&refusal) };
-                    return prove_first(&desk, &visit, session, PAGE).await;
-                }
                 Problem::CaptchaRequired if !too_soon.is_empty() => &too_soon,
                 problem => t.not_looked_at(problem),
             };
@@ -147,7 +146,7 @@ pub(super) async fn change(
             Err(Unchanged::Weak(Texts::of(visit.language).weakness(&weakness)))
         }
         Err(ChangeError::Stale) => {
-            Err(Unchanged::Refused(Refusal::new(Problem::FreshnessRequired)))
+            Err(Unchanged::Unproven(Box::new(prove_first(desk, visit, session, PAGE).await)))
         }
         Err(ChangeError::Check(error)) => {
             Err(Unchanged::Refused(refuse(desk, visit, PURPOSE, &error)))

@@ -111,6 +111,7 @@ mod tests {
             .header("set-cookie", "__HOST-doorward=stolen")
             .header("set-cookie", "lang=en");
         let (mut head, ()) = response.body(()).unwrap().into_parts();
+        cx.decided_by = "upstream";
         plugin.on_response(&cx, &mut head);
         let left: Vec<_> = head.headers.get_all("set-cookie").iter().collect();
         assert_eq!(left, ["sid=1", "lang=en"]);

@@ -26,7 +26,7 @@ async fn an_operator_sees_a_lock_and_lifts_it() {
     assert_eq!(code, Some(0));
     assert_eq!(listed.lines().count(), 1, "names that nobody has are not told: {listed}");
     assert!(listed.starts_with("alice ") && listed.contains("locked"), "{listed}");
-    assert!(listed.contains("10 wrong, for 23h59m"), "{listed}");
+    assert!(listed.contains("10 wrong at the password, for 23h59m"), "{listed}");
     assert_eq!(command(&["show", "alice"]).1, listed);
     let json: serde_json::Value = serde_json::from_str(&command(&["list", "--json"]).1).unwrap();
     assert_eq!(json["locks"][0]["state"], "locked");

@@ -45,7 +45,9 @@ impl Demo {
         let accounts = said.iter().skip_while(|line| !line.contains("password")).skip(1);
         let accounts = accounts
             .map_while(|line| {
-                line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().try_into().ok()
+                // The key of the app follows.
+                let words: Vec<_> = line.split_whitespace().take(3).map(str::to_owned).collect();
+                words.try_into().ok()
             })
             .collect();
         Self { child, address, accounts }
