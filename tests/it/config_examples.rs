@@ -2,9 +2,8 @@
 //! that is not ours.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use doorward_tests::process::{prepared, run};
+use doorward_tests::process::{python, run};
 use doorward_tests::{PUBLIC_HOST, Scratch};
 
 /// Validates the TOML files that it is given against the schema on its standard input.
@@ -21,16 +20,10 @@ for name in sys.argv[1:]:
 
 /// What the validator says against these files; empty if nothing.
 fn validate(files: &[&Path]) -> String {
-    use std::io::Write;
     let schema = run(&["config", "schema"], "");
     assert!(schema.status.success());
-    let mut command = Command::new(prepared("DOORWARD_TEST_PYTHON"));
-    command.args(["-c", VALIDATOR]).args(files).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&schema.stdout).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    let files: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
+    python(VALIDATOR, &files, &schema.stdout)
 }
 
 #[test]

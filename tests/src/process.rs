@@ -37,6 +37,20 @@ pub fn prepared(variable: &str) -> PathBuf {
     PathBuf::from(found)
 }
 
+/// What a Python program prints, with `input` on its standard input.
+///
+/// # Panics
+/// When it fails, or is not there.
+pub fn python(program: &str, arguments: &[&str], input: &[u8]) -> String {
+    let mut command = Command::new(prepared("DOORWARD_TEST_PYTHON"));
+    command.args(["-c", program]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Runs a command to its end, with `input` on its standard input.
 pub fn run(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(binary());

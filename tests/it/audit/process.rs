@@ -1,9 +1,8 @@
 //! The log of a gate that is a process of its own: killed, stopped and meddled with, short of disk.
 
 use std::path::Path;
-use std::process::Command;
 
-use doorward_tests::process::{Served, add_account, configure, prepared, run};
+use doorward_tests::process::{Served, add_account, configure, python, run};
 use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Upstream, eventually, metric};
 use http::StatusCode;
 
@@ -28,18 +27,6 @@ for line in lines[:-1]:
         print(error.json_path, error.message)
 print(len(lines) - 1)
 ";
-
-fn python(program: &str, arguments: &[&str], input: &[u8]) -> String {
-    use std::io::Write;
-    use std::process::Stdio;
-    let mut command = Command::new(prepared("DOORWARD_TEST_PYTHON"));
-    command.args(["-c", program]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// `doorward audit ...`: exit code and standard output.
 fn audit(arguments: &[&str], config: &Path) -> (i32, String) {

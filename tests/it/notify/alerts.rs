@@ -2,7 +2,8 @@
 
 use doorward_plugins::authenticator::Kind;
 use doorward_plugins::authenticator::totp::Seed;
-use doorward_tests::PASSWORD;
+use doorward_tests::process::python;
+use doorward_tests::{PASSWORD, Scratch};
 use http::StatusCode;
 use serde_json::json;
 
@@ -82,6 +83,45 @@ async fn f23_a_new_device_is_told_once_and_a_first_sign_in_is_not() {
     other.sign_in("alice").await;
     other.sign_in("alice").await;
     assert_eq!(told(&gate).await, ["alert_new_device"]);
+}
+
+/// Writes a MaxMind DB of two countries, by somebody else's writer.
+const REGIONS: &str = "
+import sys
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
+writer = MMDBWriter(6, 'GeoLite2-Country', ipv4_compatible=True)
+for network, code in [('198.51.100.0/24', 'DE'), ('203.0.113.0/24', 'CN'), ('2001:db8::/32', 'CN')]:
+    writer.insert_network(IPSet([network]), {'country': {'iso_code': code}})
+writer.to_db_file(sys.argv[1])
+";
+
+#[tokio::test]
+async fn a_new_region_is_told_once_and_an_unknown_one_is_none() {
+    let (upstream, scratch) = (Upstream::start().await, Scratch::new());
+    let file = scratch.path().join("regions.mmdb");
+    python(REGIONS, &[file.to_str().unwrap()], b"");
+    let tables = format!("{TABLES}[risk]\nregions_file = \"{}\"\n", file.display());
+    let listener = "trusted_proxies = [\"127.0.0.0/8\"]";
+    let setup = Setup { listener, tables: &tables, ..Setup::default() };
+    let gate = TestGate::start(&upstream, setup).await;
+    alice(&gate).await;
+    let mut browser = gate.browser();
+    let mut from = async |address: &str| {
+        browser.fields = vec![("x-forwarded-for".into(), address.into())];
+        browser.sign_in("alice").await;
+    };
+    for address in ["198.51.100.1", "192.0.2.1", "198.51.100.2"] {
+        from(address).await;
+        assert_eq!(told(&gate).await, Vec::<String>::new(), "{address}");
+    }
+    for address in ["203.0.113.1", "2001:db8::1"] {
+        from(address).await;
+        assert_eq!(told(&gate).await, ["alert_new_region"], "{address}");
+    }
+    let documents = documents(&gate);
+    let told = documents.iter().find(|document| document["channel"] == "email").unwrap();
+    assert!(told["message"]["text"].as_str().unwrap().contains("CN"), "{told}");
 }
 
 #[tokio::test]
