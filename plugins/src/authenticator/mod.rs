@@ -302,15 +302,21 @@ impl Authenticators {
     /// Makes new recovery codes instead of those that there were, and gives them, to be shown once.
     ///
     /// # Errors
-    /// [`BindError`]; there may be none then.
+    /// [`BindError`]; those that there were hold then.
     pub async fn make_recovery_codes(
         &self,
         principal_id: &str,
     ) -> Result<Vec<Zeroizing<String>>, BindError> {
         let fresh = RecoveryCodes::fresh();
         let (codes, kept) = fresh.map_err(|error| StoreError::Failed(Box::new(error)))?;
-        self.store.unbind_kind(principal_id, Kind::Recovery).await?;
-        self.bind(principal_id, Kind::Recovery, "", &kept, None, 0).await?;
+        // At one stroke: nobody is left without any by a gate that stops in between.
+        let held = self.list(principal_id).await?;
+        match held.iter().find(|record| record.kind == Kind::Recovery) {
+            Some(record) if self.replace(record, &kept, 0, false).await? => {}
+            // One was used meanwhile, or others were made.
+            Some(_) => return Err(StoreError::Taken.into()),
+            None => drop(self.bind(principal_id, Kind::Recovery, "", &kept, None, 0).await?),
+        }
         Ok(codes)
     }
 
@@ -329,17 +335,20 @@ impl Authenticators {
             .await?;
         let mut done = 0;
         for record in old {
-            let place = place(&record.id);
-            let secret = self.vault.unseal(&place, &record.secret);
-            let secret = secret.map_err(|_| StoreError::Corrupt("authenticator"))?;
-            let sealed = self.vault.seal(&place, &secret);
-            let sealed = sealed.map_err(|error| StoreError::Failed(Box::new(error)))?;
+            let sealed = self.reseal(&place(&record.id), &record.secret)?;
             // One that changed meanwhile was sealed with the newest key then.
             let counter = record.counter;
             self.store.replace_secret(&record.id, &record.secret, &sealed, counter, None).await?;
             done += 1;
         }
-        Ok(done)
+        Ok(done + self.seal_tokens_anew().await?)
+    }
+
+    /// The same, encrypted with the newest key.
+    fn reseal(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let secret = self.vault.unseal(place, sealed);
+        let secret = secret.map_err(|_| StoreError::Corrupt("authenticator"))?;
+        self.vault.seal(place, &secret).map_err(|error| StoreError::Failed(Box::new(error)))
     }
 
     fn seal<S: Serialize>(&self, id: &str, secret: &S) -> Result<Vec<u8>, StoreError> {

@@ -32,6 +32,26 @@ impl Authenticators {
         self.unseal_at(&place(serial), &sealed).map(Some)
     }
 
+    /// Encrypts tokens that are nobody's yet with the newest key; says how many there were.
+    pub(super) async fn seal_tokens_anew(&self) -> Result<usize, StoreError> {
+        let mut old = Vec::new();
+        self.store
+            .each_token(&mut |serial, secret| {
+                if !self.vault.is_current(&secret) {
+                    old.push((serial, secret));
+                }
+            })
+            .await?;
+        let mut done = 0;
+        for (serial, secret) in old {
+            let sealed = self.reseal(&place(&serial), &secret)?;
+            // One that is somebody's meanwhile was sealed with the newest key then.
+            self.store.replace_token(&serial, &secret, &sealed).await?;
+            done += 1;
+        }
+        Ok(done)
+    }
+
     /// Binds a token, whose second of two codes was that of `step`.
     ///
     /// # Errors

@@ -290,6 +290,15 @@ pub trait AuthenticatorStore: Send + Sync {
     /// The secret of a token that is nobody's yet.
     async fn token(&self, serial: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Shows the serial number and the secret of all tokens that are nobody's yet, in no order.
+    async fn each_token(
+        &self,
+        visit: &mut (dyn FnMut(String, Vec<u8>) + Send),
+    ) -> Result<(), StoreError>;
+
+    /// Replaces the secret of a token that is nobody's yet, unless that is not `old` any more.
+    async fn replace_token(&self, serial: &str, old: &[u8], new: &[u8]) -> Result<(), StoreError>;
+
     /// Makes a token somebody's, unless it is already, or they have `most` of its kind: `false`.
     async fn bind_token(
         &self,

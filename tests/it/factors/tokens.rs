@@ -21,6 +21,8 @@ async fn a_token_is_imported_bound_by_whoever_holds_it_and_followed_when_its_clo
     let (gate, _upstream, mut browser) = start().await;
     import(&gate, &format!("serial,seed\nT-1,{KEY}\n")).await.unwrap();
     assert!(import(&gate, &format!("T-2,{KEY}\nT-1,{KEY}")).await.is_err(), "all or none");
+    let sealed = gate.ask(Request::VaultRotate).await.unwrap();
+    assert!(matches!(sealed, Reply::Sealed { sealed: 1 }), "with the newest key: {sealed:?}");
     let token = App::new(KEY, &gate.clock);
     let send = async |browser: &mut doorward_tests::Browser, fields: &[(&str, &str)]| {
         let code = browser.get(TOKEN).await.hidden("code");

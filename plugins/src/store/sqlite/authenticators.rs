@@ -39,6 +39,24 @@ impl AuthenticatorStore for SqliteStore {
         in_time(query.bind(serial.to_owned()).fetch_optional(&self.readers)).await
     }
 
+    async fn each_token(
+        &self,
+        visit: &mut (dyn FnMut(String, Vec<u8>) + Send),
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT rowid, * FROM token WHERE rowid > ? ORDER BY rowid LIMIT ?";
+        self.in_parts(sql, |row| {
+            visit(row.try_get("serial").map_err(failed)?, row.try_get("secret").map_err(failed)?);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn replace_token(&self, serial: &str, old: &[u8], new: &[u8]) -> Result<(), StoreError> {
+        let sql = "UPDATE token SET secret = ? WHERE serial = ? AND secret = ?";
+        let query = sqlx::query(sql).bind(new.to_vec()).bind(serial.to_owned()).bind(old.to_vec());
+        self.write(async |writer| query.execute(writer).await).await.map(drop)
+    }
+
     async fn bind_token(
         &self,
         serial: &str,
