@@ -82,7 +82,7 @@ async fn sign_in_first(
         return None;
     }
     if let Some(going_on) = going_on {
-        return redirect(&sign_in_address(&going_on.held.id), None);
+        return redirect(&sign_in_address(&going_on.held.record.id), None);
     }
     let services = Arc::clone(&worker.gate.services);
     let most = services.config.second_factor.hold_expired;
@@ -148,7 +148,7 @@ async fn approve_first(
     // Nobody approves what they are not shown, where the operator says that they are.
     let fields = fields.ok_or_else(|| unreadable(demand))?;
     let kept = match (going_on, &body) {
-        (Some(going_on), _) => Kept { id: Some(going_on.held.id.clone()), cookie: None },
+        (Some(going_on), _) => Kept { id: Some(going_on.held.record.id.clone()), cookie: None },
         (None, Some(body)) if keeps => {
             let owner = session.principal().id.clone();
             keep(worker, cx, owner, body).await.unwrap_or_default()

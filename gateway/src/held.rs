@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use doorward_config::is_forwarding_field;
-use doorward_plugins::hold::{Held, HeldRequest};
+use doorward_plugins::hold::{Held, HeldRequest, HoldRecord};
 use doorward_plugins::session::cookie::CookieNames;
 use doorward_plugins::{Problem, Refusal, RequestContext};
 use http::header::{
@@ -90,7 +90,7 @@ async fn find(worker: &Rc<Worker>, head: &mut RequestHead) -> Result<GoesOn, Pro
 }
 
 /// Gives a kept request out, the last thing before it is forwarded: once, to whoever sent it, at the
-/// host that it was for.
+/// host that it was for. What it gives can be given back if nothing comes of it.
 ///
 /// # Errors
 /// Why it is not forwarded.
@@ -98,16 +98,27 @@ pub(crate) async fn give_out(
     worker: &Rc<Worker>,
     cx: &mut RequestContext,
     kept: GoesOn,
-) -> Result<(), Refusal> {
+) -> Result<Box<HoldRecord>, Refusal> {
     cx.decided_by = "held";
     verify_sender(cx, &kept)?;
-    let held = kept.held;
+    let record = Box::new(kept.held.record);
+    let id = record.id.clone();
     let services = Arc::clone(&worker.gate.services);
-    let taken = worker.gate.office.spawn(async move { services.holds.take(&held.id).await });
+    let taken = worker.gate.office.spawn(async move { services.holds.take(&id).await });
     match taken.await {
-        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(true)) => Ok(record),
         Ok(Ok(false)) => Err(Refusal::new(Problem::NotHeld)),
         _ => Err(Refusal::new(Problem::Undecided)),
+    }
+}
+
+/// Keeps again what was given out, and of which nothing was sent on: a console that is down costs
+/// nobody what they have typed.
+pub(crate) async fn give_back(worker: &Rc<Worker>, record: Box<HoldRecord>) {
+    let services = Arc::clone(&worker.gate.services);
+    let kept = worker.gate.office.spawn(async move { services.holds.give_back(&record).await });
+    if let Ok(Err(error)) = kept.await {
+        tracing::error!(event = "store_failed", %error, "a kept request is lost");
     }
 }
 
@@ -117,7 +128,7 @@ pub(crate) async fn give_out(
 /// That they may not.
 pub(crate) fn verify_sender(cx: &RequestContext, kept: &GoesOn) -> Result<(), Refusal> {
     let whose = cx.principal.as_ref().map(|principal| principal.id.as_str());
-    let same = whose == Some(&kept.held.principal_id) && *cx.host == *kept.held.request.host;
+    let same = whose == Some(&kept.held.record.principal_id) && *cx.host == *kept.held.request.host;
     if same { Ok(()) } else { Err(Refusal::new(Problem::Forbidden)) }
 }
 

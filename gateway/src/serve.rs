@@ -21,7 +21,7 @@ use crate::portal;
 use crate::refusal::{self, Audience};
 use crate::router::remove_hop_by_hop;
 use crate::trailers;
-use crate::upstream::{Answered, Call, Outgoing, UpstreamStream};
+use crate::upstream::{Answered, Call, Outgoing, Unanswered, UpstreamStream};
 use crate::worker::Worker;
 
 /// Carries one request through the six rooms: listener (behind us), router, plugins, upstream or
@@ -105,13 +105,18 @@ async fn go_on(
     audience: &Audience,
     (body, kept): (Sent, Option<GoesOn>),
 ) -> Result<Response<Source>, Refusal> {
-    if let Some(kept) = kept {
-        Box::pin(held::give_out(worker, cx, kept)).await?;
-    }
-    match cx.upstream {
+    let given_out = match kept {
+        Some(kept) => Some(Box::pin(held::give_out(worker, cx, kept)).await?),
+        None => None,
+    };
+    let answer = match cx.upstream {
         None => Box::pin(portal::visit(worker, cx, audience, body)).await,
         Some(upstream) => forward(worker, cx, (peer, version), upstream, body).await,
+    };
+    if let Some(record) = given_out.filter(|_| cx.nothing_sent) {
+        Box::pin(held::give_back(worker, record)).await;
     }
+    answer
 }
 
 /// Sends the request on and takes what belongs to the upstream's connection out of the answer.
@@ -156,7 +161,10 @@ async fn forward(
     let answered = pool.forward(call).await;
     cx.decided_by = "upstream";
     match answered {
-        Err(problem) => Err(Refusal::new(problem)),
+        Err(Unanswered { problem, sent }) => {
+            cx.nothing_sent = !sent;
+            Err(Refusal::new(problem))
+        }
         Ok(Answered::Switched(response, stream, first)) => {
             switch(worker, cx, peer, (&response, stream, first))
         }

@@ -69,6 +69,8 @@ pub struct RequestContext {
     /// Is the answer the upstream's own, and not a refusal on its behalf? Written by the room that
     /// asks the upstream.
     pub answered_by_upstream: bool,
+    /// Is it certain that nothing of the request was sent on? Written by the same room.
+    pub nothing_sent: bool,
 }
 
 impl RequestContext {
@@ -102,6 +104,7 @@ impl RequestContext {
             decided_by: "",
             answer_fields: Vec::new(),
             answered_by_upstream: false,
+            nothing_sent: false,
         }
     }
 

@@ -86,10 +86,8 @@ impl HeldRequest {
 /// A request that was found.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// Names it.
-    pub id: String,
-    /// Who sent it, and who alone may go on with it.
-    pub principal_id: String,
+    /// As it is stored. Who sent it alone may go on with it.
+    pub record: HoldRecord,
     /// The request.
     pub request: HeldRequest,
 }
@@ -141,11 +139,7 @@ impl Holds {
             sealed,
             expires: now + self.rules.lifetime,
         };
-        let limits = HoldLimits {
-            per_person: self.rules.hold_per_person,
-            total_bytes: self.rules.hold_total,
-        };
-        Ok(self.store.keep(&record, limits, now).await?.then_some((id, fresh)))
+        Ok(self.store.keep(&record, self.limits(), now).await?.then_some((id, fresh)))
     }
 
     /// What is kept under this id for the browser with this cookie.
@@ -160,8 +154,7 @@ impl Holds {
         let place = place(id, &record.principal_id);
         let text = unseal_with(&key(cookie, id), &place, &record.sealed).ok();
         let request = text.and_then(|text| serde_json::from_slice(&text).ok());
-        let HoldRecord { id, principal_id, .. } = record;
-        Ok(request.map(|request| Held { id, principal_id, request }))
+        Ok(request.map(|request| Held { record, request }))
     }
 
     /// Forgets it because it goes on, or is given up. Exactly one caller gets `true`.
@@ -170,6 +163,18 @@ impl Holds {
     /// [`StoreError`]; it must not go on then.
     pub async fn take(&self, id: &str) -> Result<bool, StoreError> {
         self.store.take_held(id).await
+    }
+
+    /// Keeps again what was taken and has not gone on, nor will.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is lost then.
+    pub async fn give_back(&self, record: &HoldRecord) -> Result<(), StoreError> {
+        self.store.keep(record, self.limits(), self.clock.now()).await.map(drop)
+    }
+
+    fn limits(&self) -> HoldLimits {
+        HoldLimits { per_person: self.rules.hold_per_person, total_bytes: self.rules.hold_total }
     }
 
     /// Forgets those whose time is over.

@@ -251,7 +251,7 @@ pub(super) async fn continue_page(
             return visit.refuse(&Refusal::new(Problem::Undecided));
         }
     };
-    if held.principal_id != session.principal().id || *held.request.host != *visit.host {
+    if held.record.principal_id != session.principal().id || *held.request.host != *visit.host {
         return visit.refuse(&Refusal::new(Problem::Forbidden));
     }
     let form = desk.guard.issue(&visit, [DISCARD]);
@@ -262,8 +262,8 @@ pub(super) async fn continue_page(
         f: FactorTexts::of(visit.language),
         method: &request.method,
         path: request.target.split('?').next().unwrap_or_default(),
-        address: &held::address(&request.target, &held.id),
-        hold: &held.id,
+        address: &held::address(&request.target, &held.record.id),
+        hold: &held.record.id,
         code,
     };
     let mut response = render(StatusCode::OK, &page);
@@ -288,8 +288,8 @@ pub(super) async fn discard(
     let cookie = visit.cookies.hold.as_deref().unwrap_or_default();
     let holds = &desk.services.holds;
     if let Ok(Some(held)) = holds.find(&fields.hold, cookie).await
-        && held.principal_id == session.principal().id
-        && let Err(error) = holds.take(&held.id).await
+        && held.record.principal_id == session.principal().id
+        && let Err(error) = holds.take(&held.record.id).await
     {
         tracing::error!(event = "store_write_failed", %error, "a request is kept until its time");
     }

@@ -114,6 +114,14 @@ pub(crate) enum Answered {
     Switched(Response<()>, UpstreamStream, Bytes),
 }
 
+/// Why there is no answer.
+pub(crate) struct Unanswered {
+    /// What to tell the client.
+    pub(crate) problem: Problem,
+    /// May an upstream have seen anything of the request?
+    pub(crate) sent: bool,
+}
+
 impl Pool {
     pub(crate) fn new(
         upstream: Arc<Upstream>,
@@ -128,10 +136,13 @@ impl Pool {
     /// Sends a request and gives the response as soon as its head is there.
     ///
     /// # Errors
-    /// The problem to tell the client.
-    pub(crate) async fn forward(self: &Rc<Self>, mut call: Call<'_>) -> Result<Answered, Problem> {
+    /// Why there is none.
+    pub(crate) async fn forward(
+        self: &Rc<Self>,
+        mut call: Call<'_>,
+    ) -> Result<Answered, Unanswered> {
         let mut tried = Vec::new();
-        let mut last = Problem::NoUpstream;
+        let mut last = Unanswered { problem: Problem::NoUpstream, sent: false };
         while let Some(lease) = self.upstream.choose(&tried, || self.clock.now()) {
             let address = lease.address();
             let failed = match self.send(&mut call, lease).await {
@@ -144,10 +155,10 @@ impl Pool {
             if failed.address_is_ill {
                 self.upstream.note_failure(address, self.clock.now());
             }
+            last = Unanswered { problem: failed.problem, sent: last.sent || failed.sent };
             if !failed.retry {
-                return Err(failed.problem);
+                return Err(last);
             }
-            last = failed.problem;
             tried.push(address);
         }
         Err(last)
@@ -189,7 +200,11 @@ impl Pool {
             let link = match pooled {
                 Some(link) => link,
                 // Rare and large: it must not make the future of every request larger.
-                None => Link::new(Box::pin(self.connect(&lease, call)).await?, call.announced),
+                None => {
+                    let connected = Box::pin(self.connect(&lease, call)).await;
+                    let connected = connected.map_err(|failed| Failed { sent: was_sent, ..failed });
+                    Link::new(connected?, call.announced)
+                }
             };
             let body = std::mem::take(&mut call.body);
             let mut exchange = Exchange::new(link, &self.outgoing(call, &lease), body);
@@ -207,8 +222,8 @@ impl Pool {
             call.body = body;
             let died = matches!(cause, Cause::Io(_)) && !answered;
             let safe = !sent || (call.body.is_empty() && call.outgoing.head.method.is_idempotent());
+            was_sent |= sent;
             if died && safe && !fresh {
-                was_sent |= sent;
                 continue;
             }
             if let Some(problem) =
@@ -219,6 +234,7 @@ impl Pool {
             let mut failed = self.failed(Problem::BadGateway, &cause.to_string());
             failed.retry = died && !sent;
             failed.address_is_ill = died;
+            failed.sent = was_sent;
             return Err(failed);
         }
     }
@@ -303,7 +319,7 @@ impl Pool {
             call.body = unsent.into_body();
             if fresh {
                 let mut failed = self.failed(Problem::BadGateway, &failure.error.to_string());
-                (failed.retry, failed.address_is_ill) = (true, true);
+                (failed.retry, failed.address_is_ill, failed.sent) = (true, true, false);
                 return Err(failed);
             }
         }
@@ -327,7 +343,7 @@ impl Pool {
         let stream = Box::pin(self.connect(lease, call)).await?;
         if let Err(error) = shared.open(stream).await {
             let mut failed = self.failed(Problem::BadGateway, &error.to_string());
-            (failed.retry, failed.address_is_ill) = (true, true);
+            (failed.retry, failed.address_is_ill, failed.sent) = (true, true, false);
             return Err(failed);
         }
         Ok((shared.place().ok_or_else(nowhere)?, true))
@@ -347,7 +363,7 @@ impl Pool {
         };
         let upstream = self.upstream.rules.name.as_str();
         tracing::warn!(event = "upstream_unreachable", upstream, address = address.name, error);
-        Err(Failed { problem, retry: true, address_is_ill: true })
+        Err(Failed { problem, retry: true, address_is_ill: true, sent: false })
     }
 
     /// Tells the audit log if TLS was what failed: nobody may stand between gate and upstream.
@@ -468,10 +484,12 @@ struct Failed {
     retry: bool,
     /// It is the address's own failure.
     address_is_ill: bool,
+    /// May the upstream have seen anything of the request?
+    sent: bool,
 }
 
 impl Failed {
     fn for_good(problem: Problem) -> Self {
-        Self { problem, retry: false, address_is_ill: false }
+        Self { problem, retry: false, address_is_ill: false, sent: true }
     }
 }

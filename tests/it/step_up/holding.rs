@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doorward_plugins::administration::AccountChange;
-use doorward_tests::{Answer, App, Browser, PASSWORD, Setup, TestGate, Upstream};
+use doorward_tests::{Answer, App, Browser, PASSWORD, PUBLIC_HOST, Setup, TestGate, Upstream};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -59,6 +59,55 @@ async fn i10_a_form_goes_on_once_after_the_approval_with_all_that_was_typed() {
     assert!(again.text().contains("gone on already"), "{}", again.text());
     assert_eq!(upstream.count(), 1);
     assert!(upstream.requests().iter().all(|request| !request.line().contains("doorward")));
+}
+
+#[tokio::test]
+async fn i10_a_console_that_is_down_costs_an_approval_and_nothing_that_was_typed() {
+    let folder = doorward_tests::Scratch::new();
+    let socket = folder.path().join("console.sock");
+    let gate = TestGate::with_config(&format!(
+        "public_url = \"https://{PUBLIC_HOST}\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+         [upstream.console]\naddress = \"unix:{}\"\n[store]\npath = \"doorward.db\"\n\
+         [operations]\naddress = \"127.0.0.1:0\"\n{ROUTES}",
+        socket.display()
+    ))
+    .await;
+    let mut browser = gate.signed_in().await.navigating();
+    let app = gate.app_of("alice").await;
+    app.wait();
+    let sent = browser.post_form("/pay", &[("to", "bob")]).await;
+    let approved = submit(&mut browser, sent.location(), &app).await;
+    let failed = follow(&mut browser, &approved).await;
+    assert_eq!(failed.status, StatusCode::BAD_GATEWAY, "{}", failed.text());
+
+    // It is up again, and the person presses reload.
+    let console = Upstream::unix(&socket).await;
+    gate.clock.advance(Duration::from_secs(60));
+    let asked = follow(&mut browser, &approved).await;
+    assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text());
+    assert_eq!(console.count(), 0, "an approval is good once");
+    let approved = submit(&mut browser, asked.location(), &app).await;
+    let done = follow(&mut browser, &approved).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text());
+    assert_eq!((console.count(), console.last().body.as_slice()), (1, &b"to=bob"[..]));
+    assert_eq!(follow(&mut browser, &approved).await.status, StatusCode::GONE);
+    assert_eq!(console.count(), 1);
+}
+
+#[tokio::test]
+async fn i10_what_a_console_may_have_seen_goes_on_no_second_time() {
+    // It reads the request, and goes away.
+    let console = Upstream::replying(|_| None).await;
+    let gate = TestGate::start(&console, Setup { tables: ROUTES, ..Setup::default() }).await;
+    let mut browser = gate.signed_in().await.navigating();
+    let app = gate.app_of("alice").await;
+    app.wait();
+    let sent = browser.post_form("/pay", &[("to", "bob")]).await;
+    let approved = submit(&mut browser, sent.location(), &app).await;
+    let failed = follow(&mut browser, &approved).await;
+    assert_eq!((failed.status, console.count()), (StatusCode::BAD_GATEWAY, 1));
+    assert_eq!(follow(&mut browser, &approved).await.status, StatusCode::GONE);
+    assert_eq!(console.count(), 1);
 }
 
 #[tokio::test]
