@@ -23,7 +23,7 @@ use crate::gate::StartError;
 use arguments::{Arguments, Command};
 
 pub(crate) use doorward_plugins::audit::tame;
-pub(crate) use serve::wait_for_end;
+pub(crate) use serve::{Signals, wait_for_end};
 
 /// What went wrong, in the terms of exit codes.
 #[derive(Debug)]

@@ -1,10 +1,12 @@
 //! `doorward serve`: the gate, until a signal ends it.
 
+use std::io;
 use std::path::Path;
 
 use doorward_plugins::Clock;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, load};
 use crate::gate::Gate;
@@ -13,13 +15,14 @@ use crate::log::LogSink;
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = load(file)?;
     raise_file_limit();
-    let log = LogSink::new(std::io::stdout())?;
+    let log = LogSink::new(io::stdout())?;
     log.install(&config.operations.log_level);
+    let signals = Signals::hear()?;
     let gate = Gate::start(config, Clock::machine(), log)?;
     for address in gate.addresses() {
         tracing::info!(event = "listening", %address, operations = %gate.operations(), version = env!("CARGO_PKG_VERSION"));
     }
-    wait_for_end(gate)
+    wait_for_end(gate, signals)
 }
 
 /// Takes as many file descriptors as the system allows: each connection needs one, or two.
@@ -30,18 +33,34 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// The signals that a gate hears.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Hears them from here on: before anything listens, so that none of them finds a gate that
+    /// serves and does not drain.
+    ///
+    /// # Errors
+    /// When the operating system has nothing left to hear them with.
+    pub(crate) fn hear() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
+        let [terminate, interrupt, hang_up] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        drop(entered);
+        Ok(Self { runtime, terminate: terminate?, interrupt: interrupt?, hang_up: hang_up? })
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
-pub(crate) fn wait_for_end(gate: Gate) -> Result<(), Failure> {
-    let office = gate.office().clone();
-    let (mut terminate, mut interrupt, mut hang_up) = {
-        let _office = office.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        )
-    };
-    office.block_on(async {
+pub(crate) fn wait_for_end(gate: Gate, signals: Signals) -> Result<(), Failure> {
+    let Signals { runtime, mut terminate, mut interrupt, mut hang_up } = signals;
+    runtime.block_on(async {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -50,11 +69,13 @@ pub(crate) fn wait_for_end(gate: Gate) -> Result<(), Failure> {
             }
         }
     });
-    office.spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
         #[expect(clippy::exit, reason = "the second signal asks for exactly this")]
         std::process::exit(70);
     });

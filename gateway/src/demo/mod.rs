@@ -59,6 +59,7 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     let log = private(&data.join("demo.log"), OpenOptions::new().append(true))?;
     let log = LogSink::new(log)?;
     log.install("info");
+    let signals = crate::cli::Signals::hear()?;
     let gate = Gate::start(config, Clock::machine(), log)?;
     // Only now, as the folder could be that of an example that still runs.
     let mut file =
@@ -72,7 +73,7 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     });
     served.map_err(|error: Failure| error)?;
     print(listen, &data, &accounts);
-    crate::cli::wait_for_end(gate)
+    crate::cli::wait_for_end(gate, signals)
 }
 
 /// A file for this user only, made when missing. A link is refused: what it points to is not ours.
