@@ -117,8 +117,13 @@ pub(crate) async fn give_out(
 pub(crate) async fn give_back(worker: &Rc<Worker>, record: Box<HoldRecord>) {
     let services = Arc::clone(&worker.gate.services);
     let kept = worker.gate.office.spawn(async move { services.holds.give_back(&record).await });
-    if let Ok(Err(error)) = kept.await {
-        tracing::error!(event = "store_failed", %error, "a kept request is lost");
+    match kept.await {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => tracing::warn!(event = "hold_full", "a kept request is lost"),
+        Ok(Err(error)) => {
+            tracing::error!(event = "store_failed", %error, "a kept request is lost");
+        }
+        Err(error) => tracing::error!(event = "office_failed", %error, "a kept request is lost"),
     }
 }
 

@@ -165,12 +165,13 @@ impl Holds {
         self.store.take_held(id).await
     }
 
-    /// Keeps again what was taken and has not gone on, nor will.
+    /// Keeps again what was taken and has not gone on, nor will; `false`: there is no place for it
+    /// any more.
     ///
     /// # Errors
     /// [`StoreError`]; it is lost then.
-    pub async fn give_back(&self, record: &HoldRecord) -> Result<(), StoreError> {
-        self.store.keep(record, self.limits(), self.clock.now()).await.map(drop)
+    pub async fn give_back(&self, record: &HoldRecord) -> Result<bool, StoreError> {
+        self.store.keep(record, self.limits(), self.clock.now()).await
     }
 
     fn limits(&self) -> HoldLimits {
