@@ -219,6 +219,7 @@ fn switch(
         clock: services.clock.clone(),
         is_activity: cx.route.upgrade_activity,
         idle: services.config.limits.tunnel_idle,
+        began: services.clock.now(),
         request_id: cx.request_id,
     });
     let mut answer = Response::new(Source::Full(None));

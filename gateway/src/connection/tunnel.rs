@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use doorward_plugins::session::{LiveSession, Sessions};
-use doorward_plugins::{Clock, RequestId};
+use doorward_plugins::{Clock, RequestId, Timestamp};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Order, Peer};
@@ -42,6 +42,8 @@ pub(crate) struct Tunnel {
     /// Traffic keeps the session from going idle.
     pub(crate) is_activity: bool,
     pub(crate) idle: Duration,
+    /// When it was agreed on, which is before the client knows of it.
+    pub(crate) began: Timestamp,
     pub(crate) request_id: RequestId,
 }
 
@@ -128,7 +130,6 @@ pub(crate) async fn carry(
     mut tunnel: Tunnel,
     peer: &Peer,
 ) {
-    let began = tunnel.clock.now();
     let mut up = Half::new(first);
     let mut down = Half::new(&tunnel.first);
     let mut frames = tunnel.is_websocket.then(Frames::default);
@@ -151,7 +152,7 @@ pub(crate) async fn carry(
         },
         bytes_up = up.total,
         bytes_down = down.total,
-        seconds = tunnel.clock.now().since(began).as_secs(),
+        seconds = tunnel.clock.now().since(tunnel.began).as_secs(),
     );
 }
 
@@ -163,7 +164,7 @@ async fn run(
     peer: &Peer,
 ) -> io::Result<End> {
     let mut look = tokio::time::interval(LOOK_EVERY);
-    let (mut carried, mut quiet_since) = (0, tunnel.clock.now());
+    let (mut carried, mut quiet_since) = (0, tunnel.began);
     poll_fn(|cx| {
         match peer.watch.order(cx) {
             Order::Carry | Order::Rest => {}

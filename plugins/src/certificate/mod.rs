@@ -174,6 +174,7 @@ mod tests {
     use crate::account::State;
     use crate::account::tests::record;
     use crate::session::live::tests::{Scratch, sessions};
+    use crate::store::Backend;
 
     pub(super) async fn certificates() -> (Arc<CertificateSessions>, Scratch) {
         let (sessions, scratch) = sessions("").await;

@@ -26,12 +26,12 @@ use crate::rate_limit::RateLimits;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
-use crate::store::{AccountStore, SqliteStore, StoreError};
+use crate::store::{AccountStore, SqliteStore, StoreError, Stores};
 
 /// The store, and what is opened on it before anybody can be served.
 pub(super) struct Ground {
     pub(super) lock: File,
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) stores: Arc<Stores>,
     pub(super) assertions: Arc<Assertions>,
     pub(super) captcha: Captcha,
     pub(super) rate_limits: Arc<RateLimits>,
@@ -54,24 +54,30 @@ impl Ground {
         let lock = lock_store(config)?;
         let failed = |error| store_failed(config, error);
         let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
-        let sessions = Sessions::load(&config.session, clock.clone(), store.clone(), &*store);
+        let stores = Arc::new(Stores::embedded(&store));
+        let sessions = Sessions::load(
+            &config.session,
+            clock.clone(),
+            Arc::clone(&stores.sessions),
+            &*stores.accounts,
+        );
         let sessions = sessions.await.map_err(failed)?;
         let assertions = Arc::new(Assertions::open(config, clock.clone())?);
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(config)?);
-        let lockout = lockout(config, &store, clock).await?;
+        let lockout = lockout(config, &stores, clock).await?;
         let captcha = Captcha::new(&config.captcha, clock.clone());
         let captcha = captcha.map_err(|_| HashError::Failed)?;
-        let audit = Arc::new(Audit::open(config, store.clone(), clock.clone()).await?);
+        let audit = Arc::new(Audit::open(config, Arc::clone(&stores.audit), clock.clone()).await?);
         let rate_limits = Arc::new(RateLimits::new(config, clock, Arc::clone(&audit)));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
-        verify_vault(&*store, &vault).await.map_err(failed)?;
-        let messages = Messages::open(config, &store, &vault, clock, &rate_limits).await?;
+        verify_vault(&*stores.accounts, &vault).await.map_err(failed)?;
+        let messages = Messages::open(config, &stores, &vault, clock, &rate_limits).await?;
         let counts = (&lockout, &audit);
-        let (second, keys) = second_factors(config, &store, &vault, clock, counts, &messages)?;
+        let (second, keys) = second_factors(config, &stores, &vault, clock, counts, &messages)?;
         Ok(Self {
             lock,
-            store,
+            stores,
             assertions,
             captcha,
             rate_limits,
@@ -90,7 +96,7 @@ impl Ground {
     /// What the ways in, and administration, have in common.
     pub(super) fn base(&self, clock: &Clock) -> Base {
         Base {
-            accounts: self.store.clone(),
+            accounts: Arc::clone(&self.stores.accounts),
             second: Arc::clone(&self.second),
             sessions: Arc::clone(&self.sessions),
             hasher: Arc::clone(&self.hasher),
@@ -116,24 +122,25 @@ pub(super) struct Messages {
 impl Messages {
     pub(super) async fn open(
         config: &GatewayConfig,
-        store: &Arc<SqliteStore>,
+        stores: &Stores,
         vault: &Arc<Vault>,
         clock: &Clock,
         rate_limits: &Arc<RateLimits>,
     ) -> Result<Self, OpenError> {
-        let key = secret(&**store, "code-key").await;
+        let key = secret(&*stores.accounts, "code-key").await;
         let key = key.map_err(|error| store_failed(config, error))?;
         let vault = Arc::clone(vault);
-        let notify = Notify::new(&config.notify, store.clone(), vault, clock.clone());
+        let notify =
+            Notify::new(&config.notify, Arc::clone(&stores.messages), vault, clock.clone());
         let codes = Codes::new(
             config,
-            store.clone(),
+            Arc::clone(&stores.codes),
             Arc::clone(&notify),
             clock.clone(),
             (Arc::clone(rate_limits), &key),
         );
         let alerts = Alerts::new(config, Arc::clone(&notify), clock.clone());
-        let risk = Risk::open(&config.risk, store.clone(), clock.clone())?;
+        let risk = Risk::open(&config.risk, Arc::clone(&stores.history), clock.clone())?;
         let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
         Ok(Self { notify, codes, alerts, risk })
     }
@@ -145,28 +152,33 @@ pub(super) fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenErr
 
 pub(super) async fn lockout(
     config: &GatewayConfig,
-    store: &Arc<SqliteStore>,
+    stores: &Stores,
     clock: &Clock,
 ) -> Result<Arc<Lockout>, OpenError> {
-    let key = secret(&**store, "guess-key").await;
+    let key = secret(&*stores.accounts, "guess-key").await;
     let key = key.map_err(|error| store_failed(config, error))?;
-    Ok(Arc::new(Lockout::new(&config.lockout, store.clone(), clock.clone(), &key)))
+    Ok(Arc::new(Lockout::new(&config.lockout, Arc::clone(&stores.guesses), clock.clone(), &key)))
 }
 
 /// Second factors, and the keys among them.
 pub(super) fn second_factors(
     config: &GatewayConfig,
-    store: &Arc<SqliteStore>,
+    stores: &Stores,
     vault: &Arc<Vault>,
     clock: &Clock,
     (lockout, audit): (&Arc<Lockout>, &Arc<Audit>),
     messages: &Messages,
 ) -> Result<(Arc<SecondFactors>, Option<Arc<Keys>>), OpenError> {
     let rules = &config.second_factor;
-    let authenticators =
-        Authenticators::new(rules, store.clone(), Arc::clone(vault), clock.clone());
+    let authenticators = Authenticators::new(
+        rules,
+        Arc::clone(&stores.authenticators),
+        Arc::clone(vault),
+        clock.clone(),
+    );
     let authenticators = Arc::new(authenticators);
-    let challenges = Challenges::new(store.clone(), Arc::clone(vault), clock.clone());
+    let challenges =
+        Challenges::new(Arc::clone(&stores.challenges), Arc::clone(vault), clock.clone());
     let challenges = Arc::new(challenges);
     let keys = Keys::open(config, Arc::clone(&authenticators), Arc::clone(&challenges))?;
     let keys = keys.map(Arc::new);

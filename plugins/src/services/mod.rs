@@ -41,7 +41,7 @@ use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, AppealStore, SqliteStore, StoreError};
+use crate::store::{AccountStore, StoreError, Stores};
 use crate::stuffing::Stuffing;
 use ground::{Ground, store_failed};
 
@@ -106,7 +106,7 @@ pub struct Services {
     pub administration: Arc<Administration>,
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
-    store: Arc<SqliteStore>,
+    stores: Arc<Stores>,
     /// Keeps other processes away from the store while this lives.
     _lock: File,
 }
@@ -148,19 +148,21 @@ impl Services {
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
         let ground = Ground::open(&config, &clock).await?;
         let base = ground.base(&clock);
-        let Ground { lock, store, assertions, captcha, rate_limits, vault, messages, keys, .. } =
-            ground;
-        let form_key = secret(&*store, "form-key").await;
+        let Ground {
+            lock, stores, assertions, captcha, rate_limits, vault, messages, keys, ..
+        } = ground;
+        let form_key = secret(&*stores.accounts, "form-key").await;
         let form_key = form_key.map_err(|error| store_failed(&config, error))?;
         let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let sealed = (store.clone() as Arc<dyn AppealStore>, Arc::clone(&vault));
+        let sealed = (Arc::clone(&stores.appeals), Arc::clone(&vault));
         let appeals = Arc::new(base.appeals(&config.appeal, sealed));
         let administration =
             base.administration(Arc::clone(&assertions), vault, Arc::clone(&appeals));
         let administration = Arc::new(administration);
         let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
-        let holds = Arc::new(Holds::new(&config.second_factor, store.clone(), clock.clone()));
+        let holds =
+            Arc::new(Holds::new(&config.second_factor, Arc::clone(&stores.holds), clock.clone()));
         let factor_change = base.factor_change(Arc::clone(&approvals));
         let parts = (&approvals, &administration, &messages.codes);
         let per_phone = config.accounts.accounts_per_phone;
@@ -203,7 +205,7 @@ impl Services {
             risk: messages.risk,
             administration,
             form_key,
-            store,
+            stores,
             _lock: lock,
         })
     }
@@ -213,7 +215,7 @@ impl Services {
     /// # Errors
     /// [`StoreError`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
+        self.stores.ping().await
     }
 
     /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever.
@@ -286,7 +288,7 @@ impl Services {
             tracing::error!(event = "store_write_failed", %error, "the last activity is lost");
         }
         self.audit.close().await;
-        self.store.close().await;
+        self.stores.close().await;
     }
 }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::account::tests::record;
 use crate::context::tests::config;
 use crate::session::{Evidence, Method};
-use crate::store::SqliteStore;
 use crate::store::conformance::all;
+use crate::store::{Backend, SqliteStore};
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 

@@ -12,6 +12,7 @@ pub(crate) mod conformance;
 mod message_tests;
 mod messages;
 mod sqlite;
+mod stores;
 
 use async_trait::async_trait;
 use doorward_config::Lockout as Rules;
@@ -30,6 +31,7 @@ use crate::session::token::TokenHash;
 
 pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use sqlite::SqliteStore;
+pub use stores::{Backend, Stores};
 
 /// Why the store gave no answer. Nothing is then known: never taken for "there is none".
 #[derive(Debug, thiserror::Error)]

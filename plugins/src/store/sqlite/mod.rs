@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -36,7 +37,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row, SqlSafeStr};
 use tokio::sync::Mutex;
 
-use super::StoreError;
+use super::{Backend, StoreError};
 use crate::clock::Timestamp;
 
 /// How long one call may take. A disk that hangs must not hang a sign-in.
@@ -106,15 +107,6 @@ impl SqliteStore {
         Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing })
     }
 
-    /// Waits for work under way and closes the file for good.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        if let Some(writer) = self.writer.lock().await.take() {
-            // A file that cannot be closed well is recovered from its log at the next start.
-            let _ = writer.close().await;
-        }
-    }
-
     /// Does `work` in a transaction, which is durable when this returns `Ok`.
     async fn write<T>(
         &self,
@@ -145,25 +137,6 @@ impl SqliteStore {
         Ok(done)
     }
 
-    /// Does the store answer, is it still the file that was opened, and can it be written to if
-    /// the latest write failed?
-    ///
-    /// # Errors
-    /// [`StoreError`] when it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        if identity(&self.file).map_err(failed)? != self.identity {
-            return Err(StoreError::Failed("the file was replaced".into()));
-        }
-        let read = sqlx::query("SELECT 1 FROM session LIMIT 1").fetch_optional(&self.readers);
-        in_time(read).await?;
-        if !self.failing.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let sql = "INSERT INTO secret (name, value) VALUES ('probe', randomblob(16)) \
-                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await
-    }
-
     /// Shows every row of a query that takes the last row's number and how many may come next.
     /// As long as it takes: a start with a million sessions is slow, not wrong.
     async fn in_parts(
@@ -181,6 +154,37 @@ impl SqliteStore {
                 None => return Ok(()),
                 Some(row) => last = row.try_get("rowid").map_err(failed)?,
             }
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    /// Is it still the file that was opened too, and can it be written to if the latest write
+    /// failed?
+    async fn ping(&self) -> Result<(), StoreError> {
+        if identity(&self.file).map_err(failed)? != self.identity {
+            return Err(StoreError::Failed("the file was replaced".into()));
+        }
+        let read = sqlx::query("SELECT 1 FROM session LIMIT 1").fetch_optional(&self.readers);
+        in_time(read).await?;
+        if !self.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let sql = "INSERT INTO secret (name, value) VALUES ('probe', randomblob(16)) \
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // A file that cannot be closed well is recovered from its log at the next start.
+            let _ = writer.close().await;
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::authenticator::{AuthenticatorRecord, Authenticators};
 use crate::challenge::Challenges;
 use crate::session::Method;
 use crate::session::live::tests::{Scratch, sessions};
-use crate::store::{AccountStore, StoreError};
+use crate::store::{AccountStore, Backend, StoreError};
 
 struct Ring {
     keys: Keys,

@@ -1,0 +1,91 @@
+//! Which server keeps what.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
+    GuessStore, HistoryStore, HoldStore, MessageStore, SessionStore, SqliteStore, StoreError,
+};
+
+/// A server, or a file, that keeps some of it.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Stable `snake_case` name, used in logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Does it answer, and can it be written to?
+    ///
+    /// # Errors
+    /// [`StoreError`] when not.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Waits for work under way and lets go of it for good.
+    async fn close(&self);
+}
+
+/// Each kind of what is kept, at whoever keeps it.
+pub struct Stores {
+    /// Who there is.
+    pub accounts: Arc<dyn AccountStore>,
+    /// What they can prove themselves with.
+    pub authenticators: Arc<dyn AuthenticatorStore>,
+    /// What they have asked for when they could not.
+    pub appeals: Arc<dyn AppealStore>,
+    /// When they signed in.
+    pub history: Arc<dyn HistoryStore>,
+    /// What they are to be told.
+    pub messages: Arc<dyn MessageStore>,
+    /// Who is signed in.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Wrong guesses.
+    pub guesses: Arc<dyn GuessStore>,
+    /// What people were asked for.
+    pub challenges: Arc<dyn ChallengeStore>,
+    /// Requests that are kept.
+    pub holds: Arc<dyn HoldStore>,
+    /// Codes that were sent.
+    pub codes: Arc<dyn CodeStore>,
+    /// What has happened at this gate.
+    pub audit: Arc<dyn AuditStore>,
+    backends: Vec<Arc<dyn Backend>>,
+}
+
+impl Stores {
+    /// All in one file.
+    pub fn embedded(store: &Arc<SqliteStore>) -> Self {
+        Self {
+            accounts: store.clone(),
+            authenticators: store.clone(),
+            appeals: store.clone(),
+            history: store.clone(),
+            messages: store.clone(),
+            sessions: store.clone(),
+            guesses: store.clone(),
+            challenges: store.clone(),
+            holds: store.clone(),
+            codes: store.clone(),
+            audit: store.clone(),
+            backends: vec![store.clone()],
+        }
+    }
+
+    /// Do all of them answer?
+    ///
+    /// # Errors
+    /// [`StoreError`] of the first that does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        for backend in &self.backends {
+            backend.ping().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for work under way and lets go of all of them for good.
+    pub async fn close(&self) {
+        for backend in &self.backends {
+            backend.close().await;
+        }
+    }
+}
