@@ -1,19 +1,67 @@
 //! `[store]`: where accounts and sessions are kept.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::problem::Fault;
 use crate::reader::Reader;
-use crate::spec::{Kind, TableSpec, required};
+use crate::redis::{Redis, verify_prefix, verify_redis_url};
+use crate::spec::{Kind, TableSpec, default, optional, required};
 use crate::text::some_text;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Where accounts and sessions are kept.",
-    keys: &[required(
-        "path",
-        Kind::Text(verify_store),
-        "The SQLite file, made when missing with mode 0600; signing keys and the administration socket stand beside it. Its folder must be this user's own.",
-    )],
+    keys: &[
+        required(
+            "path",
+            Kind::Text(verify_store),
+            "The SQLite file, made when missing with mode 0600; signing keys and the administration socket stand beside it. Its folder must be this user's own.",
+        ),
+        optional(
+            "redis",
+            Kind::List(&Kind::Text(verify_redis_url)),
+            "The Redis or Valkey server where several gates keep what is live: sessions, guesses, challenges, codes, kept requests. Some Sentinels, or some nodes of a Cluster, where the keys below say so. Left out: this gate is alone and keeps it in its file.",
+        ),
+        optional(
+            "redis_sentinel",
+            Kind::Text(some_text),
+            "The name by which Sentinels know the primary; the URLs are theirs.",
+        ),
+        default("redis_cluster", Kind::Flag, "false", "The URLs are nodes of a Cluster."),
+        optional(
+            "redis_password_file",
+            Kind::Text(some_text),
+            "File with the password, in place of one in the URLs.",
+        ),
+        optional(
+            "redis_password_env",
+            Kind::Text(some_text),
+            "Environment variable with the password, instead of a file.",
+        ),
+        optional(
+            "redis_ca_file",
+            Kind::Text(some_text),
+            "PEM file of the authorities that the servers' certificates come from; those of the system when left out.",
+        ),
+        default(
+            "redis_prefix",
+            Kind::Text(verify_prefix),
+            "\"doorward\"",
+            "The first part of every key. It is a hash tag: in a Cluster all keys stand at one node, so that every step is atomic.",
+        ),
+        default(
+            "redis_timeout",
+            Kind::Duration { least: Duration::from_millis(50), most: Duration::from_secs(10) },
+            "\"1s\"",
+            "How long one call may take. What could not be asked is answered 503.",
+        ),
+        default(
+            "redis_plaintext",
+            Kind::Flag,
+            "false",
+            "Takes redis:// URLs of other machines, where the network is encrypted by other means.",
+        ),
+    ],
 };
 
 /// Endings of the files beside the store: signing keys, the lock, the keys and the head of the audit
@@ -35,11 +83,13 @@ const COMPANIONS: [&str; 9] = [
 pub struct Store {
     /// The SQLite file.
     pub path: PathBuf,
+    /// Where several gates keep what is live; `None`: in the file.
+    pub redis: Option<Redis>,
 }
 
 impl Store {
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
-        Self { path: reader.optional_file("path").unwrap_or_default() }
+        Self { path: reader.optional_file("path").unwrap_or_default(), redis: Redis::read(reader) }
     }
 
     /// Is `path` the store, or a file that it needs beside it?

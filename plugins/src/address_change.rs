@@ -278,7 +278,7 @@ impl AddressChange {
             }
             kind.set(&mut record, wanted.clone());
             self.accounts.update(&record).await?;
-            self.sessions.refresh(&record);
+            self.sessions.refresh(&record).await?;
             record
         };
         if *kind == AddressKind::Phone {

@@ -339,7 +339,7 @@ impl FactorChange {
         record.protection = protection;
         self.accounts.update(&record).await?;
         for member in self.accounts.list_account(&record.account_id).await? {
-            self.sessions.refresh(&member);
+            self.sessions.refresh(&member).await?;
         }
         let event = Event::new(EventKind::ProtectionChanged).with("login", protection.login);
         let event = event.with("operations", protection.operations);

@@ -269,7 +269,10 @@ pub(super) mod tests {
         );
         assert_eq!((&seen["aud"], &seen["sid"]), (&"console".into(), &(*session.id).into()));
 
-        sessions.refresh(&crate::account::PrincipalRecord { groups: vec![], ..record });
+        sessions
+            .refresh(&crate::account::PrincipalRecord { groups: vec![], ..record })
+            .await
+            .unwrap();
         let third = assertions.of(&session, &session.principal(), 0).unwrap();
         assert_eq!(
             claims(&third)["groups"].as_array().unwrap().len(),

@@ -26,7 +26,7 @@ use crate::rate_limit::RateLimits;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
-use crate::store::{AccountStore, SqliteStore, StoreError, Stores};
+use crate::store::{AccountStore, RedisStore, SqliteStore, StoreError, Stores};
 
 /// The store, and what is opened on it before anybody can be served.
 pub(super) struct Ground {
@@ -54,14 +54,13 @@ impl Ground {
         let lock = lock_store(config)?;
         let failed = |error| store_failed(config, error);
         let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
-        let stores = Arc::new(Stores::embedded(&store));
-        let sessions = Sessions::load(
-            &config.session,
-            clock.clone(),
-            Arc::clone(&stores.sessions),
-            &*stores.accounts,
-        );
-        let sessions = sessions.await.map_err(failed)?;
+        let mut stores = Stores::embedded(&store);
+        if let Some(settings) = &config.store.redis {
+            let redis = RedisStore::open(settings).map_err(redis_failed)?;
+            stores = stores.with_live(&Arc::new(redis));
+        }
+        let stores = Arc::new(stores);
+        let sessions = sessions(config, &stores, clock).await?;
         let assertions = Arc::new(Assertions::open(config, clock.clone())?);
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(config)?);
@@ -144,6 +143,31 @@ impl Messages {
         let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
         Ok(Self { notify, codes, alerts, risk })
     }
+}
+
+/// The sessions of this gate, or the copy of those that it shares.
+async fn sessions(
+    config: &GatewayConfig,
+    stores: &Stores,
+    clock: &Clock,
+) -> Result<Arc<Sessions>, OpenError> {
+    let (rules, clock) = (&config.session, clock.clone());
+    match &stores.shared_sessions {
+        Some(shared) => {
+            let accounts = Arc::clone(&stores.accounts);
+            let joined = Sessions::join(rules, clock, Arc::clone(shared), accounts).await;
+            joined.map_err(redis_failed)
+        }
+        None => {
+            let store = Arc::clone(&stores.sessions);
+            let loaded = Sessions::load(rules, clock, store, &*stores.accounts).await;
+            loaded.map_err(|error| store_failed(config, error))
+        }
+    }
+}
+
+fn redis_failed(error: StoreError) -> OpenError {
+    OpenError::Store("store.redis".to_owned(), error)
 }
 
 pub(super) fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {

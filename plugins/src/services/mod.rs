@@ -39,6 +39,7 @@ use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
+use crate::session::shared::FOLLOW_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
 use crate::store::{AccountStore, StoreError, Stores};
@@ -220,7 +221,7 @@ impl Services {
 
     /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever.
     pub async fn maintain(&self) {
-        tokio::join!(self.keep_house(), self.notify.run());
+        tokio::join!(self.keep_house(), self.follow(), self.notify.run());
     }
 
     async fn keep_house(&self) {
@@ -237,6 +238,36 @@ impl Services {
                     }
                 }
                 _ = sweep.tick() => self.sweep().await,
+            }
+        }
+    }
+
+    /// Hears what other gates do. Apart from the rest of the house, which may take its time.
+    async fn follow(&self) {
+        if self.stores.shared_sessions.is_none() {
+            return;
+        }
+        let mut follow = tokio::time::interval(FOLLOW_EVERY);
+        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failed = false;
+        loop {
+            follow.tick().await;
+            match self.sessions.follow().await {
+                Ok(()) if failed => {
+                    tracing::info!(event = "store_back", "the other gates are heard again");
+                    failed = false;
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !failed {
+                        tracing::error!(
+                            event = "store_lost",
+                            %error,
+                            "what other gates do is not heard: every request asks the store"
+                        );
+                    }
+                    failed = true;
+                }
             }
         }
     }

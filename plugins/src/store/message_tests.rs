@@ -56,7 +56,7 @@ async fn messages_are_taken_once_and_settled_by_who_took_them(store: &dyn Messag
     assert!(store.add_message(&waiting("b", 2000), 3).await.unwrap(), "forgotten");
 }
 
-async fn codes_are_tried_counted_and_used(store: &dyn CodeStore) {
+pub(crate) async fn codes_are_tried_counted_and_used(store: &dyn CodeStore) {
     let code = |hash, expires| StoredCode {
         binding: "b".into(),
         hash: [hash; 32],
@@ -78,7 +78,7 @@ async fn codes_are_tried_counted_and_used(store: &dyn CodeStore) {
     assert!(!store.use_code(&code(3, 300)).await.unwrap(), "once");
 }
 
-async fn sendings_are_counted(store: &dyn CodeStore) {
+pub(crate) async fn sendings_are_counted(store: &dyn CodeStore) {
     let rules = &crate::context::tests::config("").codes;
     let count = async |at: u64| {
         let now = Timestamp(1_000_000_000 + at * 1000);

@@ -11,6 +11,8 @@ pub(crate) mod conformance;
 #[cfg(test)]
 mod message_tests;
 mod messages;
+pub(crate) mod redis;
+mod shared;
 mod sqlite;
 mod stores;
 
@@ -26,10 +28,12 @@ use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::hold::{HoldLimits, HoldRecord};
 use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
-use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
+use crate::session::{SessionKey, SessionRecord};
 
 pub use messages::{CodeStore, HistoryStore, MessageStore};
+pub use redis::RedisStore;
+pub use shared::{Change, Changes, Position, SharedSessionStore};
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
 
@@ -104,13 +108,17 @@ pub trait SessionStore: Send + Sync {
     async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError>;
 
     /// Adds `session` and forgets `ended`, both or neither.
-    async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError>;
+    async fn begin(&self, session: &SessionRecord, ended: &[SessionKey]) -> Result<(), StoreError>;
+
+    /// Gives a session another token than `old`, and more evidence. `false`, and nothing has
+    /// changed: it is over, or has another token by now.
+    async fn step_up(&self, session: &SessionRecord, old: &TokenHash) -> Result<bool, StoreError>;
 
     /// Forgets sessions; those that are not there are no error.
-    async fn end(&self, ended: &[TokenHash]) -> Result<(), StoreError>;
+    async fn end(&self, ended: &[SessionKey]) -> Result<(), StoreError>;
 
     /// Notes when sessions were last active; those that are not there stay away.
-    async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError>;
+    async fn touch(&self, active: &[(SessionKey, Timestamp)]) -> Result<(), StoreError>;
 
     /// Notes whose sessions have ended by themselves, and forgets those noted before `forget`.
     async fn note_expired(

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
-    GuessStore, HistoryStore, HoldStore, MessageStore, SessionStore, SqliteStore, StoreError,
+    GuessStore, HistoryStore, HoldStore, MessageStore, RedisStore, SessionStore,
+    SharedSessionStore, SqliteStore, StoreError,
 };
 
 /// A server, or a file, that keeps some of it.
@@ -39,6 +40,8 @@ pub struct Stores {
     pub messages: Arc<dyn MessageStore>,
     /// Who is signed in.
     pub sessions: Arc<dyn SessionStore>,
+    /// The same, if other gates change it too.
+    pub shared_sessions: Option<Arc<dyn SharedSessionStore>>,
     /// Wrong guesses.
     pub guesses: Arc<dyn GuessStore>,
     /// What people were asked for.
@@ -62,6 +65,7 @@ impl Stores {
             history: store.clone(),
             messages: store.clone(),
             sessions: store.clone(),
+            shared_sessions: None,
             guesses: store.clone(),
             challenges: store.clone(),
             holds: store.clone(),
@@ -69,6 +73,19 @@ impl Stores {
             audit: store.clone(),
             backends: vec![store.clone()],
         }
+    }
+
+    /// What is live stands in a server that other gates share.
+    #[must_use]
+    pub fn with_live(mut self, store: &Arc<RedisStore>) -> Self {
+        self.sessions = store.clone();
+        self.shared_sessions = Some(store.clone());
+        self.guesses = store.clone();
+        self.challenges = store.clone();
+        self.holds = store.clone();
+        self.codes = store.clone();
+        self.backends.push(store.clone());
+        self
     }
 
     /// Do all of them answer?
