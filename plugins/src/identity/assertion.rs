@@ -6,6 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use doorward_certs::KeyFileError;
 use doorward_certs::signing::{ASSERTION_TYPE, KeySummary, SigningKeys};
 use doorward_config::{GatewayConfig, SigningAlgorithm};
@@ -30,6 +31,8 @@ pub struct CachedAssertion {
 /// Signs assertions and keeps the keys for it.
 pub struct Assertions {
     keys: RwLock<SigningKeys>,
+    /// Public keys of other gates, with which backends may meet assertions too.
+    others: ArcSwap<Vec<serde_json::Value>>,
     clock: Clock,
     issuer: String,
     /// `aud` by index of the upstream.
@@ -80,6 +83,7 @@ impl Assertions {
         )?;
         Ok(Self {
             keys: RwLock::new(keys),
+            others: ArcSwap::default(),
             clock,
             issuer: config.identity.issuer.clone(),
             audiences: config.upstreams.iter().map(|upstream| upstream.audience.clone()).collect(),
@@ -179,9 +183,35 @@ impl Assertions {
         HeaderValue::try_from(token).map_err(|error| failed(&error))
     }
 
-    /// The public keys, as a JWK set.
+    /// The public keys of all gates, as a JWK set.
     pub fn jwks(&self) -> serde_json::Value {
+        let mut set = self.own_jwks();
+        if let Some(keys) = set.get_mut("keys").and_then(serde_json::Value::as_array_mut) {
+            for other in self.others.load().iter() {
+                if keys.iter().all(|key| key.get("kid") != other.get("kid")) {
+                    keys.push(other.clone());
+                }
+            }
+        }
+        set
+    }
+
+    fn own_jwks(&self) -> serde_json::Value {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).jwks()
+    }
+
+    /// The public keys of this gate, each with its id.
+    pub fn public_keys(&self) -> Vec<(String, String)> {
+        let set = self.own_jwks();
+        let keys = set.get("keys").and_then(serde_json::Value::as_array).into_iter().flatten();
+        keys.filter_map(|key| Some((key.get("kid")?.as_str()?.to_owned(), key.to_string())))
+            .collect()
+    }
+
+    /// Other gates have these public keys; what cannot be read is left out.
+    pub fn set_others(&self, keys: &[String]) {
+        let keys = keys.iter().filter_map(|key| serde_json::from_str(key).ok());
+        self.others.store(Arc::new(keys.collect()));
     }
 
     /// What may be told about each key, newest last.

@@ -65,10 +65,10 @@ impl Ground {
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(config)?);
         let lockout = lockout(config, &stores, clock).await?;
-        let captcha = Captcha::new(&config.captcha, clock.clone());
-        let captcha = captcha.map_err(|_| HashError::Failed)?;
+        let captcha = captcha(config, &stores, clock).await?;
         let audit = Arc::new(Audit::open(config, Arc::clone(&stores.audit), clock.clone()).await?);
-        let rate_limits = Arc::new(RateLimits::new(config, clock, Arc::clone(&audit)));
+        let rate_limits = RateLimits::new(config, clock, Arc::clone(&audit));
+        let rate_limits = Arc::new(rate_limits.shared_by(stores.shared_state.clone(), clock));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
         verify_vault(&*stores.accounts, &vault).await.map_err(failed)?;
         let messages = Messages::open(config, &stores, &vault, clock, &rate_limits).await?;
@@ -143,6 +143,19 @@ impl Messages {
         let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
         Ok(Self { notify, codes, alerts, risk })
     }
+}
+
+async fn captcha(
+    config: &GatewayConfig,
+    stores: &Stores,
+    clock: &Clock,
+) -> Result<Captcha, OpenError> {
+    let captcha = Captcha::new(&config.captcha, clock.clone());
+    let captcha = captcha.map_err(|_| HashError::Failed)?;
+    let Some(shared) = &stores.shared_state else { return Ok(captcha) };
+    let key = secret(&*stores.accounts, "captcha-key").await;
+    let key = key.map_err(|error| store_failed(config, error))?;
+    Ok(captcha.shared_by(&key, Arc::clone(shared)))
 }
 
 /// The sessions of this gate, or the copy of those that it shares.

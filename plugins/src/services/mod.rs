@@ -49,6 +49,16 @@ use ground::{Ground, store_failed};
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often gates look after each other.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+
+/// A gate that has not been heard of for so long is not counted.
+const ATTENDED_WITHIN: Duration = Duration::from_secs(15);
+
+/// For how long the public keys of a gate are shown after it was there last: much longer than what
+/// it signed is good for.
+const KEYS_SHOWN_FOR: Duration = Duration::from_secs(3600);
+
 /// Everything that plugins, portal and administration share.
 pub struct Services {
     /// The configuration they were opened with.
@@ -108,6 +118,8 @@ pub struct Services {
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
     stores: Arc<Stores>,
+    /// This process, among the gates.
+    name: String,
     /// Keeps other processes away from the store while this lives.
     _lock: File,
 }
@@ -177,7 +189,8 @@ impl Services {
         let passwordless = keys.as_ref().filter(|keys| keys.passwordless());
         let passkey_sign_in = passwordless
             .map(|keys| PasskeySignIn { keys: Arc::clone(keys), sign_in: Arc::clone(&sign_in) });
-        Ok(Self {
+        let name = crate::account::fresh_id().map_err(|_| HashError::Failed)?;
+        let services = Self {
             config,
             clock,
             sessions: common.0,
@@ -207,8 +220,12 @@ impl Services {
             administration,
             form_key,
             stores,
+            name,
             _lock: lock,
-        })
+        };
+        // Before anything is signed that another gate's keys could be asked for.
+        services.tend().await.map_err(|error| OpenError::Store("store.redis".to_owned(), error))?;
+        Ok(services)
     }
 
     /// Does the store answer?
@@ -249,9 +266,18 @@ impl Services {
         }
         let mut follow = tokio::time::interval(FOLLOW_EVERY);
         follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tend = tokio::time::interval(TEND_EVERY);
+        tend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failed = false;
         loop {
-            follow.tick().await;
+            tokio::select! {
+                _ = follow.tick() => {}
+                _ = tend.tick() => {
+                    if let Err(error) = self.tend().await {
+                        tracing::warn!(event = "store_read_failed", %error, "gates are not counted");
+                    }
+                }
+            }
             match self.sessions.follow().await {
                 Ok(()) if failed => {
                     tracing::info!(event = "store_back", "the other gates are heard again");
@@ -270,6 +296,18 @@ impl Services {
                 }
             }
         }
+    }
+
+    /// Tells other gates that this one is there, and what its public keys are; learns the same of them.
+    async fn tend(&self) -> Result<(), StoreError> {
+        let Some(shared) = &self.stores.shared_state else { return Ok(()) };
+        let now = self.clock.now();
+        shared.publish_keys(&self.assertions.public_keys(), now + KEYS_SHOWN_FOR).await?;
+        self.assertions.set_others(&shared.published_keys(now).await?);
+        let lately = u64::try_from(ATTENDED_WITHIN.as_millis()).unwrap_or(u64::MAX);
+        let since = crate::clock::Timestamp(now.0.saturating_sub(lately));
+        self.rate_limits.set_gates(shared.attend(&self.name, now, since).await?);
+        Ok(())
     }
 
     async fn sweep(&self) {

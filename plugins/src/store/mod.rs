@@ -33,7 +33,7 @@ use crate::session::{SessionKey, SessionRecord};
 
 pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use redis::RedisStore;
-pub use shared::{Change, Changes, Position, SharedSessionStore};
+pub use shared::{Change, Changes, Position, SharedMeasure, SharedSessionStore, SharedState};
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
 

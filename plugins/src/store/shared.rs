@@ -1,4 +1,6 @@
-//! What a store of sessions gives besides, if several gates share it.
+//! What a store gives besides, if several gates share it.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -66,4 +68,50 @@ pub trait SharedSessionStore: SessionStore {
 
     /// Tells all gates that these principals' records have changed.
     async fn tell_of(&self, principal_ids: &[String]) -> Result<(), StoreError>;
+}
+
+/// What a limit says of one request at all gates together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedMeasure {
+    /// Is there room for it?
+    pub fits: bool,
+    /// For how many more there is at once.
+    pub remaining: u32,
+    /// When there is room for one more, or if there is already, when the whole allowance is back.
+    pub after: Duration,
+}
+
+/// Live state of several gates that no single one could keep.
+#[async_trait]
+pub trait SharedState: Send + Sync {
+    /// Notes that something was used. `false`: it was before. It is remembered until that time.
+    async fn use_once(
+        &self,
+        what: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Measures a request by the generic cell rate algorithm, and takes it from the allowance of
+    /// this key: `burst` requests, of which one comes back in each stretch of `every`.
+    async fn measure(
+        &self,
+        key: &str,
+        (every, burst): (Duration, u32),
+        now: Timestamp,
+    ) -> Result<SharedMeasure, StoreError>;
+
+    /// Shows others the public keys of this gate, by their names, until that time.
+    async fn publish_keys(
+        &self,
+        keys: &[(String, String)],
+        until: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The public keys of all gates.
+    async fn published_keys(&self, now: Timestamp) -> Result<Vec<String>, StoreError>;
+
+    /// This gate is there. Gives how many there are that have said so since `since`.
+    async fn attend(&self, gate: &str, now: Timestamp, since: Timestamp)
+    -> Result<u32, StoreError>;
 }

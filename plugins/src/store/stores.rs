@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
     GuessStore, HistoryStore, HoldStore, MessageStore, RedisStore, SessionStore,
-    SharedSessionStore, SqliteStore, StoreError,
+    SharedSessionStore, SharedState, SqliteStore, StoreError,
 };
 
 /// A server, or a file, that keeps some of it.
@@ -42,6 +42,8 @@ pub struct Stores {
     pub sessions: Arc<dyn SessionStore>,
     /// The same, if other gates change it too.
     pub shared_sessions: Option<Arc<dyn SharedSessionStore>>,
+    /// What gates know together, if there are several.
+    pub shared_state: Option<Arc<dyn SharedState>>,
     /// Wrong guesses.
     pub guesses: Arc<dyn GuessStore>,
     /// What people were asked for.
@@ -66,6 +68,7 @@ impl Stores {
             messages: store.clone(),
             sessions: store.clone(),
             shared_sessions: None,
+            shared_state: None,
             guesses: store.clone(),
             challenges: store.clone(),
             holds: store.clone(),
@@ -80,6 +83,7 @@ impl Stores {
     pub fn with_live(mut self, store: &Arc<RedisStore>) -> Self {
         self.sessions = store.clone();
         self.shared_sessions = Some(store.clone());
+        self.shared_state = Some(store.clone());
         self.guesses = store.clone();
         self.challenges = store.clone();
         self.holds = store.clone();

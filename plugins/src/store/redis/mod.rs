@@ -18,6 +18,7 @@ mod held;
 mod link;
 mod sessions;
 mod shared;
+mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -84,6 +85,7 @@ pub struct RedisStore {
     sessions: sessions::Scripts,
     held: held::Scripts,
     challenges: challenges::Scripts,
+    state: state::Scripts,
     turns: Vec<tokio::sync::Mutex<()>>,
 }
 
@@ -102,6 +104,7 @@ impl RedisStore {
             sessions: sessions::Scripts::new(),
             held: held::Scripts::new(),
             challenges: challenges::Scripts::new(),
+            state: state::Scripts::new(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
         })
     }
