@@ -2,18 +2,34 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::postgres::{Postgres, read_postgres};
 use crate::problem::Fault;
 use crate::reader::Reader;
-use crate::spec::{Kind, TableSpec, required};
+use crate::spec::{Kind, TableSpec, default, optional, required};
 use crate::text::some_text;
 
 pub(crate) static SPEC: TableSpec = TableSpec {
     doc: "Where accounts and sessions are kept.",
-    keys: &[required(
-        "path",
-        Kind::Text(verify_store),
-        "The SQLite file, made when missing with mode 0600; signing keys and the administration socket stand beside it. Its folder must be this user's own.",
-    )],
+    keys: &[
+        required(
+            "path",
+            Kind::Text(verify_store),
+            "The SQLite file, made when missing with mode 0600; signing keys and the administration socket stand beside it. Its folder must be this user's own.",
+        ),
+        optional(
+            "postgres",
+            Kind::Text(some_text),
+            "URL of a PostgreSQL server that keeps accounts, authenticators, appeals, messages and sign-ins for all gates that name it, for example \"postgres://gate:PASSWORD@db.example/doorward?sslmode=verify-full\". The file keeps the rest.",
+        ),
+        optional("postgres_file", Kind::Text(some_text), "File with that URL."),
+        optional("postgres_env", Kind::Text(some_text), "Environment variable with that URL."),
+        default(
+            "postgres_connections",
+            Kind::Integer { least: 1, most: 1000 },
+            "10",
+            "So many connections to PostgreSQL at once.",
+        ),
+    ],
 };
 
 /// Endings of the files beside the store: signing keys, the lock, the keys and the head of the audit
@@ -35,11 +51,16 @@ const COMPANIONS: [&str; 9] = [
 pub struct Store {
     /// The SQLite file.
     pub path: PathBuf,
+    /// The server that keeps records; `None`: the file does.
+    pub postgres: Option<Postgres>,
 }
 
 impl Store {
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
-        Self { path: reader.optional_file("path").unwrap_or_default() }
+        Self {
+            path: reader.optional_file("path").unwrap_or_default(),
+            postgres: read_postgres(reader),
+        }
     }
 
     /// Is `path` the store, or a file that it needs beside it?

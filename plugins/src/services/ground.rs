@@ -26,7 +26,7 @@ use crate::rate_limit::RateLimits;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
-use crate::store::{AccountStore, SqliteStore, StoreError, Stores};
+use crate::store::{AccountStore, PostgresStore, SqliteStore, StoreError, Stores};
 
 /// The store, and what is opened on it before anybody can be served.
 pub(super) struct Ground {
@@ -53,8 +53,7 @@ impl Ground {
     ) -> Result<Self, OpenError> {
         let lock = lock_store(config)?;
         let failed = |error| store_failed(config, error);
-        let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
-        let stores = Arc::new(Stores::embedded(&store));
+        let stores = Arc::new(open_stores(config).await?);
         let sessions = Sessions::load(
             &config.session,
             clock.clone(),
@@ -109,6 +108,16 @@ impl Ground {
             turn: Arc::default(),
         }
     }
+}
+
+/// What is kept in this gate's own file, and what at servers that gates share.
+async fn open_stores(config: &GatewayConfig) -> Result<Stores, OpenError> {
+    let file = SqliteStore::open(&config.store.path).await;
+    let stores = Stores::embedded(&Arc::new(file.map_err(|error| store_failed(config, error))?));
+    let Some(postgres) = &config.store.postgres else { return Ok(stores) };
+    let records = PostgresStore::open(postgres).await;
+    let records = records.map_err(|error| OpenError::Store(postgres.to_string(), error))?;
+    Ok(stores.with_records_in(&Arc::new(records)))
 }
 
 /// What leaves the gate, and why.

@@ -6,11 +6,15 @@
 //!
 //! Every backend passes [`conformance`](self) tests; see `conformance.rs`.
 
+mod call;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
 mod message_tests;
 mod messages;
+mod migration;
+mod postgres;
+mod records;
 mod sqlite;
 mod stores;
 
@@ -29,7 +33,9 @@ use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey
 use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
 
+use call::{DEADLINE, failed, in_time, signed};
 pub use messages::{CodeStore, HistoryStore, MessageStore};
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
-    GuessStore, HistoryStore, HoldStore, MessageStore, SessionStore, SqliteStore, StoreError,
+    GuessStore, HistoryStore, HoldStore, MessageStore, PostgresStore, SessionStore, SqliteStore,
+    StoreError,
 };
 
 /// A server, or a file, that keeps some of it.
@@ -69,6 +70,18 @@ impl Stores {
             audit: store.clone(),
             backends: vec![store.clone()],
         }
+    }
+
+    /// Records in PostgreSQL; the rest stays where it is.
+    #[must_use]
+    pub fn with_records_in(mut self, postgres: &Arc<PostgresStore>) -> Self {
+        self.accounts = postgres.clone();
+        self.authenticators = postgres.clone();
+        self.appeals = postgres.clone();
+        self.history = postgres.clone();
+        self.messages = postgres.clone();
+        self.backends.push(postgres.clone());
+        self
     }
 
     /// Do all of them answer?
