@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Semaphore;
 
-use super::migration::{Step, migration_failed, migrator};
+use super::migration::{Step, migrate};
 use super::{Backend, DEADLINE, StoreError, in_time};
 
 const MIGRATIONS: [Step; 1] =
@@ -42,7 +42,7 @@ impl PostgresStore {
         let options = options(config);
         let starting = async {
             let mut first = in_time(options.connect()).await?;
-            migrator(&MIGRATIONS).run(&mut first).await.map_err(migration_failed)?;
+            migrate(&mut first, &MIGRATIONS).await?;
             // Without the limits of the others, which a migration may exceed: it is not kept.
             let _ = first.close().await;
             Ok::<_, StoreError>(())

@@ -29,7 +29,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Row};
 use tokio::sync::Mutex;
 
-use super::migration::{Step, migration_failed, migrator};
+use super::migration::{Step, migrate};
 use super::{Backend, DEADLINE, StoreError, failed, in_time, signed};
 use crate::clock::Timestamp;
 
@@ -79,7 +79,7 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(DEADLINE);
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-        migrator(&MIGRATIONS).run(&mut writer).await.map_err(migration_failed)?;
+        migrate(&mut writer, &MIGRATIONS).await?;
         // A torn page must not be taken for "there is no such account".
         let check = sqlx::query_as("PRAGMA quick_check(1)");
         let (verdict,): (String,) = check.fetch_one(&mut writer).await.map_err(failed)?;
