@@ -9,7 +9,8 @@ use doorward_plugins::administration::AccountChange;
 use doorward_plugins::store::PostgresStore;
 use doorward_plugins::{Clock, Services};
 use doorward_tests::{
-    App, Browser, PASSWORD, PostgresServer, START, Scratch, Setup, TestGate, Upstream, eventually,
+    App, Browser, PASSWORD, PUBLIC_HOST, PostgresServer, START, Scratch, Setup, TestGate, Upstream,
+    eventually, process,
 };
 use http::StatusCode;
 use serde_json::json;
@@ -22,12 +23,15 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
 /// A gate whose records are in a database, where everybody who has a second factor needs it.
 async fn gate(url: &str, vault: &Scratch, upstream: &Upstream) -> TestGate {
-    let store = format!("postgres = \"{url}\"");
+    gate_with(&format!("postgres = \"{url}\""), vault, upstream).await
+}
+
+async fn gate_with(store: &str, vault: &Scratch, upstream: &Upstream) -> TestGate {
     let key_file = vault.path().join("vault");
     let tables = format!(
         "[second_factor]\nrequire = \"staff\"\nkey_file = {key_file:?}\n[captcha]\nmode = \"off\"\n"
     );
-    TestGate::start(upstream, Setup { store: &store, tables: &tables, ..Setup::default() }).await
+    TestGate::start(upstream, Setup { store, tables: &tables, ..Setup::default() }).await
 }
 
 async fn give(browser: &mut Browser, app: &App) -> StatusCode {
@@ -55,14 +59,14 @@ async fn g01_gates_share_accounts_and_a_code_is_good_once_at_one_of_them() {
     app.wait();
     let mut here = half_signed_in(&one).await;
     // The clocks of both tell the time of the app.
-    other.clock.set_wall(one.clock.wall());
+    other.clock.advance(one.clock.wall().since(other.clock.wall()));
     let mut there = half_signed_in(&other).await;
     assert_eq!(give(&mut here, &app).await, StatusCode::OK);
     assert_eq!(here.get("/").await.status, StatusCode::OK);
     assert_eq!(give(&mut there, &app).await, StatusCode::FORBIDDEN, "it was used");
 
     let one = one.restart().await;
-    assert_eq!(one.browser().try_sign_in("alice", "wrong").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(one.browser().try_sign_in("alice", "wrong").await.status, StatusCode::FORBIDDEN);
     app.wait();
     let mut again = half_signed_in(&one).await;
     assert_eq!(give(&mut again, &app).await, StatusCode::OK);
@@ -104,10 +108,7 @@ async fn check_fault(begin: impl Fn(&PostgresServer), end: impl Fn(&PostgresServ
     assert_eq!(bob.get("/").await.status, StatusCode::OK, "who is in stays in");
 
     end(&server);
-    eventually("recovery", async || {
-        operator.get("/readyz").await.status == StatusCode::OK
-    })
-    .await;
+    eventually("recovery", async || operator.get("/readyz").await.status == StatusCode::OK).await;
     assert_eq!(give(&mut alice, &app).await, StatusCode::OK, "the code was not used up");
     gate.browser().sign_in("bob").await;
     assert_eq!(bob.get("/").await.status, StatusCode::OK, "never a sign-out");
@@ -126,10 +127,8 @@ async fn o05_a01_while_postgres_hangs_answers_keep_their_time_and_it_is_found_ag
 #[tokio::test]
 async fn o05_a01_while_postgres_is_read_only_nobody_new_gets_in_and_it_is_found_again() {
     let set = |server: &PostgresServer, value: &str| {
-        server.sql(
-            "postgres",
-            &format!("ALTER SYSTEM SET default_transaction_read_only = {value}"),
-        );
+        server
+            .sql("postgres", &format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
         server.sql("postgres", "SELECT pg_reload_conf()");
     };
     check_fault(|server| set(server, "on"), |server| set(server, "off")).await;
@@ -147,6 +146,50 @@ async fn o05_a_restart_of_postgres_costs_nothing_but_its_time() {
         server.start_again();
         gate.browser().sign_in("bob").await;
     }
+}
+
+#[tokio::test]
+async fn what_a_file_has_of_records_moves_to_postgres_once_and_whole() {
+    let (vault, upstream) = (Scratch::new(), Upstream::start().await);
+    let url = PostgresServer::shared().database();
+    let mut gate = gate_with("", &vault, &upstream).await;
+    gate.add_alice().await;
+    gate.add("alice/bob", AccountChange::default()).await;
+    let app = gate.app_of("alice").await;
+    app.wait();
+    let mut before = half_signed_in(&gate).await;
+    assert_eq!(give(&mut before, &app).await, StatusCode::OK);
+
+    let folder = gate.scratch.path().to_owned();
+    let [config, from] = ["doorward.toml", "doorward.db"].map(|name| folder.join(name));
+    let with_server = std::fs::read_to_string(&config).unwrap();
+    let with_server = with_server.replace("[store]\n", &format!("[store]\npostgres = \"{url}\"\n"));
+    std::fs::write(&config, with_server).unwrap();
+    let migrate = || {
+        let [config, from] = [&config, &from].map(|path| path.to_str().unwrap());
+        process::run(&["store", "migrate", "--config", config, "--from", from], "")
+    };
+    let refused = migrate();
+    assert_eq!(refused.status.code(), Some(74), "the gate runs");
+    gate.stop();
+    let said = migrate();
+    let counts = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    for line in ["account: 1", "principal: 2", "authenticator: 1", "token: 0"] {
+        assert!(counts.lines().any(|said| said == line), "{counts}");
+    }
+    let again = migrate();
+    let why = String::from_utf8(again.stderr).unwrap();
+    assert!(again.status.code() == Some(74) && why.contains("it has records already"), "{why}");
+
+    let gate = gate.restart().await;
+    let (address, host) = (gate.address(), PUBLIC_HOST);
+    let mut browser = Browser::new(address, host, None);
+    browser.jar = before.jar;
+    assert_eq!(browser.get("/").await.status, StatusCode::OK, "who was in is in");
+    app.wait();
+    let mut alice = half_signed_in(&gate).await;
+    assert_eq!(give(&mut alice, &app).await, StatusCode::OK, "with what was bound before");
 }
 
 #[tokio::test]
@@ -196,7 +239,10 @@ async fn l04_a_server_that_cannot_prove_who_it_is_gets_no_password() {
     let open = async |host: &str, tls: &str| {
         let database = &here.database;
         let url = format!("postgres://gate:p%40ss%2Fword@{host}:{port}/{database}?{tls}");
-        PostgresStore::open(&postgres(&url, &scratch)).await.map(drop).map_err(|error| error.to_string())
+        PostgresStore::open(&postgres(&url, &scratch))
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     };
     let verified = "sslmode=verify-full&sslrootcert=right/ca.pem";
     assert_eq!(open("127.0.0.1", verified).await, Ok(()));

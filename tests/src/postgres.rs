@@ -33,7 +33,7 @@ while read -r command what; do
         tls) kill -INT "$pid"; wait; 
             chown postgres "$0/server.key" 2>/dev/null; chmod 600 "$0/server.key"
             address=127.0.0.1 port=$what tls="-c ssl=on -c ssl_cert_file=$0/server.pem -c ssl_key_file=$0/server.key"; start ;;
-        sql) psql --quiet --no-align --tuples-only --port="$port" --set=ON_ERROR_STOP=1 "${what%% *}" --command="${what#* }" >&2 || exit 1 ;;
+        sql) psql --quiet --no-align --tuples-only --port="$port" --set=ON_ERROR_STOP=1 "${what%% *}" --command="${what#* }" >/dev/null || exit 1 ;;
     esac
     echo done
 done

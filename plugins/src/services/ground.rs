@@ -51,7 +51,7 @@ impl Ground {
         config: &Arc<GatewayConfig>,
         clock: &Clock,
     ) -> Result<Self, OpenError> {
-        let lock = lock_store(config)?;
+        let lock = lock_store(&config.store)?;
         let failed = |error| store_failed(config, error);
         let stores = Arc::new(open_stores(config).await?);
         let sessions = Sessions::load(

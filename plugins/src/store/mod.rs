@@ -36,6 +36,7 @@ use crate::session::token::TokenHash;
 use call::{DEADLINE, failed, in_time, signed};
 pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use postgres::PostgresStore;
+pub(crate) use records::copy_records;
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
 

@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Semaphore;
 
 use super::migration::{Step, migrate};
-use super::{Backend, DEADLINE, StoreError, in_time};
+use super::{Backend, DEADLINE, StoreError, failed, in_time};
 
 const MIGRATIONS: [Step; 1] =
     [(1, "records", include_str!("migrations/postgres/0001_records.sql"))];
@@ -22,9 +22,15 @@ const MIGRATIONS: [Step; 1] =
 /// How long a start may wait for the server, and for another gate that changes the tables.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a connection that was idle may take to say something. A network that has forgotten it
+/// does not say so, and then there has to be time left for another one.
+const LISTENED_FOR: Duration = Duration::from_secs(1);
+
 /// A server that keeps records.
 pub struct PostgresStore {
     options: PgConnectOptions,
+    /// Without the limits that the server keeps for us.
+    patient: PgConnectOptions,
     /// As many as there may be connections at once.
     places: Semaphore,
     connections_max: u32,
@@ -39,23 +45,23 @@ impl PostgresStore {
     /// [`StoreError`] when the server cannot be reached, does not let us in, cannot be written to,
     /// or has tables of a newer version.
     pub async fn open(config: &Postgres) -> Result<Self, StoreError> {
-        let options = options(config);
+        let patient = options(config);
         let starting = async {
-            let mut first = in_time(options.connect()).await?;
+            let mut first = in_time(patient.connect()).await?;
             migrate(&mut first, &MIGRATIONS).await?;
-            // Without the limits of the others, which a migration may exceed: it is not kept.
             let _ = first.close().await;
             Ok::<_, StoreError>(())
         };
         tokio::time::timeout(START_WITHIN, starting).await.map_err(|_| StoreError::Timeout)??;
         // A gate that is gone must not go on working, or keep its locks, at the server.
         let limit = DEADLINE.as_millis();
-        let options = options.options([
+        let options = patient.clone().options([
             ("statement_timeout", limit),
             ("idle_in_transaction_session_timeout", limit),
         ]);
         let store = Self {
             options,
+            patient,
             places: Semaphore::new(config.connections as usize),
             connections_max: config.connections,
             idle: std::sync::Mutex::default(),
@@ -78,6 +84,19 @@ impl PostgresStore {
         self.with(transaction).await
     }
 
+    /// Does `work` in a transaction of its own, as long as that takes.
+    pub(super) async fn at_length<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = in_time(self.patient.connect()).await?;
+        sqlx::query("BEGIN").execute(&mut connection).await.map_err(failed)?;
+        let done = work(&mut connection).await?;
+        sqlx::query("COMMIT").execute(&mut connection).await.map_err(failed)?;
+        let _ = connection.close().await;
+        Ok(done)
+    }
+
     /// Does `work` with a connection that can be written to.
     pub(super) async fn with<T>(
         &self,
@@ -97,7 +116,8 @@ impl PostgresStore {
     async fn connection(&self) -> Result<PgConnection, sqlx::Error> {
         let taken = self.idle().pop();
         if let Some(mut connection) = taken {
-            if verify_writable(&mut connection).await.is_ok() {
+            let verified = tokio::time::timeout(LISTENED_FOR, verify_writable(&mut connection));
+            if matches!(verified.await, Ok(Ok(()))) {
                 return Ok(connection);
             }
             // What has happened to one has happened to all.

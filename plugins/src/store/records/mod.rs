@@ -9,6 +9,7 @@
 mod accounts;
 mod appeals;
 mod authenticators;
+mod copy;
 mod history;
 mod messages;
 mod value;
@@ -19,7 +20,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{StoreError, in_time};
+use super::{StoreError, failed, in_time};
+pub(crate) use copy::copy_records;
 use value::{Row, Value, prepare, values};
 
 /// How many rows are in memory at once where all are read.
@@ -124,7 +126,11 @@ enum Connection<'c> {
 
 impl Connection<'_> {
     /// Does a statement; says how many rows it changed.
-    async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, sqlx::Error> {
+    async fn execute(
+        &mut self,
+        sql: impl SqlSafeStr,
+        values: Vec<Value>,
+    ) -> Result<u64, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(connection) => {
                 prepare(sql, values).execute(&mut **connection).await?.rows_affected()
@@ -139,7 +145,7 @@ impl Connection<'_> {
     /// The rows of a query, or of a change that returns some.
     async fn rows(
         &mut self,
-        sql: &'static str,
+        sql: impl SqlSafeStr,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, sqlx::Error> {
         Ok(match self {
