@@ -153,6 +153,11 @@ impl<'a> Reader<'a> {
         self.optional_text(name).map(|path| self.base.join(path))
     }
 
+    /// A path within a value, which is relative to the configuration like every other.
+    pub(crate) fn beside(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
     /// A file that has to be readable now.
     pub(crate) fn readable_file(&self, name: &str) -> Option<PathBuf> {
         let path = self.optional_file(name)?;

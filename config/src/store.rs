@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use crate::postgres::{Postgres, read_postgres};
 use crate::problem::Fault;
 use crate::reader::Reader;
 use crate::redis::{Redis, verify_prefix, verify_redis_url};
@@ -61,6 +62,19 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "false",
             "Takes redis:// URLs of other machines, where the network is encrypted by other means.",
         ),
+        optional(
+            "postgres",
+            Kind::Text(some_text),
+            "URL of a PostgreSQL server that keeps accounts, authenticators, appeals, messages and sign-ins for all gates that name it, for example \"postgres://gate:PASSWORD@db.example/doorward?sslmode=verify-full\". The file keeps the rest.",
+        ),
+        optional("postgres_file", Kind::Text(some_text), "File with that URL."),
+        optional("postgres_env", Kind::Text(some_text), "Environment variable with that URL."),
+        default(
+            "postgres_connections",
+            Kind::Integer { least: 1, most: 1000 },
+            "10",
+            "So many connections to PostgreSQL at once.",
+        ),
     ],
 };
 
@@ -85,11 +99,17 @@ pub struct Store {
     pub path: PathBuf,
     /// Where several gates keep what is live; `None`: in the file.
     pub redis: Option<Redis>,
+    /// The server that keeps records; `None`: the file does.
+    pub postgres: Option<Postgres>,
 }
 
 impl Store {
     pub(crate) fn read(reader: &Reader<'_>) -> Self {
-        Self { path: reader.optional_file("path").unwrap_or_default(), redis: Redis::read(reader) }
+        Self {
+            path: reader.optional_file("path").unwrap_or_default(),
+            postgres: read_postgres(reader),
+            redis: Redis::read(reader),
+        }
     }
 
     /// Is `path` the store, or a file that it needs beside it?

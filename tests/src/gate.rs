@@ -34,6 +34,8 @@ pub struct Setup<'a> {
     pub listener: &'a str,
     /// Keys of its upstream `console`.
     pub upstream: &'a str,
+    /// Keys of its store.
+    pub store: &'a str,
     /// Whatever follows, tables first.
     pub tables: &'a str,
     /// Keys outside any table.
@@ -259,11 +261,12 @@ fn configuration(upstream: &SocketAddr, scratch: &Scratch, setup: &Setup<'_>) ->
     let limits = if setup.tables.contains("[rate_limit]") { "" } else { MANY_SIGN_INS };
     format!(
         "public_url = \"https://{PUBLIC_HOST}\"\nworkers = 2\n{top}\n[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}\n{listener}\n\
-         [upstream.console]\naddress = \"http://{upstream}\"\n{its_upstream}\n[store]\npath = \"doorward.db\"\n\
+         [upstream.console]\naddress = \"http://{upstream}\"\n{its_upstream}\n[store]\npath = \"doorward.db\"\n{store}\n\
          [operations]\naddress = \"127.0.0.1:0\"\n{limits}{tables}\n",
         top = setup.top,
         listener = setup.listener,
         its_upstream = setup.upstream,
+        store = setup.store,
         tables = setup.tables,
     )
 }

@@ -12,6 +12,7 @@
 //! - [`events()`]: what the gates of this process write to the log.
 //! - [`mail`]: a mail server that records what it gets.
 //! - [`redis`]: a Redis server.
+//! - [`PostgresServer`]: a real PostgreSQL, of a test or of all of them.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 //! - [`webdriver`]: a real browser.
 
@@ -31,6 +32,7 @@ mod events;
 pub mod frames;
 mod gate;
 pub mod mail;
+mod postgres;
 pub mod process;
 pub mod raw;
 pub mod redis;
@@ -42,6 +44,7 @@ pub use app::App;
 pub use browser::{Answer, Browser};
 pub use events::{Events, events};
 pub use gate::{MANY_SIGN_INS, PASSWORD, PUBLIC_HOST, START, Setup, TestGate};
+pub use postgres::PostgresServer;
 pub use scratch::Scratch;
 pub use upstream::{Recorded, Upstream};
 

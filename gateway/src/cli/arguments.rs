@@ -51,6 +51,9 @@ pub(super) enum Command {
     /// Appeals of people who have lost every second factor.
     #[command(subcommand)]
     Appeal(Appeal),
+    /// Where things are kept.
+    #[command(subcommand)]
+    Store(Store),
     /// Ask a running gate whether it is ready; exit 0 if it is.
     Health {
         /// The configuration of the gate.
@@ -228,6 +231,20 @@ pub(super) struct Change {
     /// Real-name status: unverified, personal or enterprise.
     #[arg(long, value_name = "STATUS")]
     pub(super) verification: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Store {
+    /// Copy accounts, authenticators, appeals, messages and sign-ins of a gate's file, while that gate
+    /// is stopped, into the PostgreSQL of a configuration, which must be empty; all or none.
+    Migrate {
+        /// The configuration, with store.postgres.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The file. What is copied stays there too.
+        #[arg(long, value_name = "SQLITE_FILE")]
+        from: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

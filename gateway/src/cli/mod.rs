@@ -12,6 +12,7 @@ mod config;
 mod health;
 mod password;
 mod serve;
+mod store;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -95,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Lock(command) => admin::lock(command),
         Command::Factor(command) => admin::factor(command),
         Command::Appeal(command) => appeal::run(command),
+        Command::Store(command) => store::run(command),
         Command::Health { config } => health::run(&config),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -26,7 +26,7 @@ use crate::rate_limit::RateLimits;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
-use crate::store::{AccountStore, RedisStore, SqliteStore, StoreError, Stores};
+use crate::store::{AccountStore, PostgresStore, RedisStore, SqliteStore, StoreError, Stores};
 
 /// The store, and what is opened on it before anybody can be served.
 pub(super) struct Ground {
@@ -51,15 +51,9 @@ impl Ground {
         config: &Arc<GatewayConfig>,
         clock: &Clock,
     ) -> Result<Self, OpenError> {
-        let lock = lock_store(config)?;
+        let lock = lock_store(&config.store)?;
         let failed = |error| store_failed(config, error);
-        let store = Arc::new(SqliteStore::open(&config.store.path).await.map_err(failed)?);
-        let mut stores = Stores::embedded(&store);
-        if let Some(settings) = &config.store.redis {
-            let redis = RedisStore::open(settings).map_err(redis_failed)?;
-            stores = stores.with_live(&Arc::new(redis));
-        }
-        let stores = Arc::new(stores);
+        let stores = Arc::new(open_stores(config).await?);
         let sessions = sessions(config, &stores, clock).await?;
         let assertions = Arc::new(Assertions::open(config, clock.clone())?);
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
@@ -108,6 +102,23 @@ impl Ground {
             turn: Arc::default(),
         }
     }
+}
+
+/// What is kept in this gate's own file, and what at servers that gates share.
+async fn open_stores(config: &GatewayConfig) -> Result<Stores, OpenError> {
+    let file = SqliteStore::open(&config.store.path).await;
+    let stores = Stores::embedded(&Arc::new(file.map_err(|error| store_failed(config, error))?));
+    let stores = match &config.store.redis {
+        Some(redis) => {
+            let live = RedisStore::open(redis).map_err(redis_failed)?;
+            stores.with_live_in(&Arc::new(live))
+        }
+        None => stores,
+    };
+    let Some(postgres) = &config.store.postgres else { return Ok(stores) };
+    let records = PostgresStore::open(postgres).await;
+    let records = records.map_err(|error| OpenError::Store(postgres.to_string(), error))?;
+    Ok(stores.with_records_in(&Arc::new(records)))
 }
 
 /// What leaves the gate, and why.

@@ -3,6 +3,7 @@
 mod base;
 mod ground;
 mod lock;
+mod migrate;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::step_up::Approvals;
 use crate::store::{AccountStore, StoreError, Stores};
 use crate::stuffing::Stuffing;
 use ground::{Ground, store_failed};
+pub use migrate::migrate_records;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);

@@ -1,9 +1,9 @@
-//! What every backend does, told once and run for each.
+//! What every backend of live state and the audit log does, told once and run for each. Records are
+//! told of in `tests/it/records.rs`, where there is a real PostgreSQL.
 
 use std::path::PathBuf;
 
 use super::*;
-use crate::account::tests::record;
 use crate::session::{Evidence, Method};
 
 struct Scratch(PathBuf);
@@ -44,45 +44,6 @@ pub(crate) async fn all(store: &dyn SessionStore) -> Vec<SessionRecord> {
     let mut found = Vec::new();
     store.each(&mut |session| found.push(session)).await.unwrap();
     found
-}
-
-async fn accounts_keep_their_names_for_ever(store: &dyn AccountStore) {
-    let alice = record("Alice");
-    store.add(&alice).await.unwrap();
-    assert_eq!(store.find(&NameKey::of("aLICE", "")).await.unwrap().unwrap(), alice);
-    assert!(matches!(
-        store
-            .add(&PrincipalRecord { id: "x".into(), account_id: "x".into(), ..record("alice") })
-            .await,
-        Err(StoreError::Taken)
-    ));
-    let mut bob = PrincipalRecord {
-        id: "id-of-bob".into(),
-        name: Name::parse("Alice/bob").unwrap(),
-        ..alice.clone()
-    };
-    store.add(&bob).await.unwrap();
-    assert_eq!(store.list_account(&alice.account_id).await.unwrap().len(), 2);
-
-    bob.roles = vec!["developer".into()];
-    bob.idle_secs = Some(900);
-    store.update(&bob).await.unwrap();
-    store.set_password(&bob.id, "another").await.unwrap();
-    let found = store.find_id(&bob.id).await.unwrap().unwrap();
-    assert_eq!((found.password_hash.as_str(), found.idle_secs), ("another", Some(900)));
-    assert_eq!(
-        store.find_id(&alice.id).await.unwrap().unwrap().idle_secs,
-        Some(900),
-        "of the account"
-    );
-
-    store.set_state(&alice, State::Deleted).await.unwrap();
-    assert!(store.list().await.unwrap().is_empty(), "the sub-user went with its account");
-    assert!(!store.find_id(&bob.id).await.unwrap().unwrap().is_active());
-    assert!(
-        matches!(store.add(&record("alice")).await, Err(StoreError::Taken)),
-        "names are not handed out again"
-    );
 }
 
 pub(crate) async fn sessions_begin_end_and_are_touched(store: &dyn SessionStore) {
@@ -285,7 +246,6 @@ async fn names_that_nobody_has_are_bounded(store: &dyn GuessStore) {
     assert_eq!(counted("bob").await, 1, "a principal's stays, whatever strangers do");
 }
 
-use crate::account::name::Name;
 use crate::lockout::Guess;
 
 #[tokio::test]
@@ -374,18 +334,6 @@ async fn sqlite_keeps_challenges_and_requests() {
     let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
     challenges_are_counted_and_taken_once(&store).await;
     requests_are_kept_within_bounds(&store).await;
-}
-
-#[tokio::test]
-async fn sqlite_keeps_accounts() {
-    let scratch = scratch("accounts");
-    let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
-    accounts_keep_their_names_for_ever(&store).await;
-    let first = store.secret("csrf", b"one").await.unwrap();
-    assert_eq!(
-        (first.as_slice(), store.secret("csrf", b"two").await.unwrap().as_slice()),
-        (&b"one"[..], &b"one"[..])
-    );
 }
 
 #[tokio::test]

@@ -6,11 +6,15 @@
 //!
 //! Every backend passes [`conformance`](self) tests; see `conformance.rs`.
 
+mod call;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(test)]
 mod message_tests;
 mod messages;
+mod migration;
+mod postgres;
+mod records;
 pub(crate) mod redis;
 mod shared;
 mod sqlite;
@@ -31,7 +35,10 @@ use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey
 use crate::session::token::TokenHash;
 use crate::session::{SessionKey, SessionRecord};
 
+use call::{DEADLINE, failed, in_time, signed};
 pub use messages::{CodeStore, HistoryStore, MessageStore};
+pub use postgres::PostgresStore;
+pub(crate) use records::copy_records;
 pub use redis::RedisStore;
 pub use shared::{Change, Changes, Position, SharedMeasure, SharedSessionStore, SharedState};
 pub use sqlite::SqliteStore;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
-    GuessStore, HistoryStore, HoldStore, MessageStore, RedisStore, SessionStore,
+    GuessStore, HistoryStore, HoldStore, MessageStore, PostgresStore, RedisStore, SessionStore,
     SharedSessionStore, SharedState, SqliteStore, StoreError,
 };
 
@@ -80,7 +80,7 @@ impl Stores {
 
     /// What is live stands in a server that other gates share.
     #[must_use]
-    pub fn with_live(mut self, store: &Arc<RedisStore>) -> Self {
+    pub fn with_live_in(mut self, store: &Arc<RedisStore>) -> Self {
         self.sessions = store.clone();
         self.shared_sessions = Some(store.clone());
         self.shared_state = Some(store.clone());
@@ -89,6 +89,18 @@ impl Stores {
         self.holds = store.clone();
         self.codes = store.clone();
         self.backends.push(store.clone());
+        self
+    }
+
+    /// Records in PostgreSQL; the rest stays where it is.
+    #[must_use]
+    pub fn with_records_in(mut self, postgres: &Arc<PostgresStore>) -> Self {
+        self.accounts = postgres.clone();
+        self.authenticators = postgres.clone();
+        self.appeals = postgres.clone();
+        self.history = postgres.clone();
+        self.messages = postgres.clone();
+        self.backends.push(postgres.clone());
         self
     }
 

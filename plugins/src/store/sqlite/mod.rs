@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite file for records and live state.
+//! The embedded store: one SQLite file for records (`records/`), live state and the audit log.
 //!
 //! Write-ahead logging with `synchronous = FULL`: a commit is on disk when it returns. One
 //! connection writes, so that no write of this process waits for a lock; a few others read. The
@@ -8,42 +8,32 @@
 //! transactions by itself (a full disk) and not others, and a connection that is wrong about that
 //! would acknowledge writes that never become durable.
 
-mod accounts;
-mod appeals;
 mod audit;
-mod authenticators;
 mod challenges;
 mod codes;
 mod guesses;
 mod held;
-mod history;
-mod messages;
 mod sessions;
 
 use std::fs::OpenOptions;
-use std::future::Future;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Connection as _, Row, SqlSafeStr};
+use sqlx::{Connection as _, Row};
 use tokio::sync::Mutex;
 
-use super::{Backend, StoreError};
+use super::migration::{Step, migrate};
+use super::{Backend, DEADLINE, StoreError, failed, in_time, signed};
 use crate::clock::Timestamp;
 
-/// How long one call may take. A disk that hangs must not hang a sign-in.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [Step; 11] = [
     (1, "accounts and sessions", include_str!("../migrations/0001_accounts_and_sessions.sql")),
     (2, "guesses and devices", include_str!("../migrations/0002_guesses_and_devices.sql")),
     (3, "audit", include_str!("../migrations/0003_audit.sql")),
@@ -89,11 +79,7 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(DEADLINE);
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-        let migrations = MIGRATIONS.map(|(version, description, sql)| {
-            let sql = sql.into_sql_str();
-            Migration::new(version, description.into(), MigrationType::Simple, sql, false)
-        });
-        Migrator::with_migrations(migrations.into()).run(&mut writer).await.map_err(failed)?;
+        migrate(&mut writer, &MIGRATIONS).await?;
         // A torn page must not be taken for "there is no such account".
         let check = sqlx::query_as("PRAGMA quick_check(1)");
         let (verdict,): (String,) = check.fetch_one(&mut writer).await.map_err(failed)?;
@@ -107,8 +93,12 @@ impl SqliteStore {
         Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing })
     }
 
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
     /// Does `work` in a transaction, which is durable when this returns `Ok`.
-    async fn write<T>(
+    pub(super) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
@@ -194,25 +184,6 @@ fn identity(file: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Failed(Box::new(error))
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(DEADLINE, work).await {
-        Err(_) => Err(StoreError::Timeout),
-        Ok(Err(sqlx::Error::Database(error))) if error.is_unique_violation() => {
-            Err(StoreError::Taken)
-        }
-        Ok(result) => result.map_err(failed),
-    }
-}
-
 fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
     row.try_get::<i64, _>(column).map(|ms| Timestamp(ms.unsigned_abs())).map_err(failed)
-}
-
-/// SQLite's integers are signed; times and counts of ours stay far below the limit.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
