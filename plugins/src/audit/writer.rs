@@ -139,6 +139,11 @@ impl Writer {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// How many events wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().len()
+    }
+
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

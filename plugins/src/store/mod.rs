@@ -13,6 +13,7 @@ mod message_tests;
 mod messages;
 mod sqlite;
 mod stores;
+mod timings;
 
 use async_trait::async_trait;
 use doorward_config::Lockout as Rules;
@@ -32,6 +33,7 @@ use crate::session::token::TokenHash;
 pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
+pub use timings::{Counted, FAILURES, Operation, Timings};
 
 /// Why the store gave no answer. Nothing is then known: never taken for "there is none".
 #[derive(Debug, thiserror::Error)]
