@@ -25,6 +25,7 @@ mod client_certificates;
 mod clients;
 mod config_examples;
 mod corpora;
+mod deployment;
 mod edits;
 mod ending;
 mod entrances;

@@ -1,7 +1,6 @@
 //! What the gate has at the moment of a scrape, and what its parts have counted.
 
 use doorward_certs::tls::TlsIdentities;
-use doorward_plugins::audit::EventKind;
 use doorward_plugins::histogram::Durations;
 use doorward_plugins::notify::Channel;
 use doorward_plugins::store::Operation;
@@ -53,6 +52,11 @@ fn write_counters(text: &mut Text, gate: &Shared) {
             "Events that are not in the audit log, because too many waited.",
             services.audit.dropped(),
         ),
+        (
+            "doorward_audit_broken_total",
+            "How often the audit log was found changed by somebody else.",
+            services.audit.broken(),
+        ),
     ] {
         text.single(name, "counter", help, count);
     }
@@ -67,8 +71,8 @@ fn write_counters(text: &mut Text, gate: &Shared) {
 fn write_events(text: &mut Text, gate: &Shared) {
     let name = "doorward_events_total";
     text.family(name, "counter", "What happened, by the name that it has in the audit log.");
-    for kind in EventKind::ALL {
-        text.sample(name, &[("event", kind.name())], gate.services.audit.count(*kind));
+    for (kind, count) in gate.services.audit.counts() {
+        text.sample(name, &[("event", kind.name())], count);
     }
 }
 

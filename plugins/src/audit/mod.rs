@@ -114,9 +114,17 @@ impl Audit {
         }
     }
 
-    /// How often this has happened since the gate began.
-    pub fn count(&self, kind: EventKind) -> u64 {
-        self.counts.0.get(kind as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    /// How often each kind of event has happened since the gate began, but for what the log says of
+    /// itself.
+    pub fn counts(&self) -> impl Iterator<Item = (EventKind, u64)> {
+        let counts = self.counts.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let all = EventKind::ALL.iter().copied().zip(counts);
+        all.filter(|(kind, _)| kind.per_minute() < u64::MAX)
+    }
+
+    /// How often the log was found changed by somebody else.
+    pub fn broken(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.writer.broken())
     }
 
     /// How many events wait to be written.
