@@ -32,8 +32,8 @@ fn deployments() -> Vec<(Vec<Value>, String)> {
     });
     let rendered = USES.map(|values| {
         let objects = objects(&render(values));
-        let secret = objects.iter().find(|object| object["kind"] == "Secret").unwrap();
-        let text = secret["stringData"]["doorward.toml"].as_str().unwrap().to_owned();
+        let map = of_kind(&objects, &["ConfigMap"]);
+        let text = map["data"]["doorward.toml"].as_str().unwrap().to_owned();
         (objects, text)
     });
     plain.into_iter().chain(rendered).collect()
@@ -46,7 +46,8 @@ fn of_kind<'a>(objects: &'a [Value], kinds: &[&str]) -> &'a Value {
 
 /// What a configuration says, as JSON.
 fn parsed(configuration: &str) -> Value {
-    let program = "import json, sys, tomllib; json.dump(tomllib.load(sys.stdin.buffer), sys.stdout)";
+    let program =
+        "import json, sys, tomllib; json.dump(tomllib.load(sys.stdin.buffer), sys.stdout)";
     serde_json::from_str(&python(program, &[], configuration.as_bytes())).unwrap()
 }
 
@@ -95,7 +96,8 @@ fn probes_ports_and_times_are_those_of_the_configuration() {
         };
         let ports: Vec<_> =
             gate["ports"].as_array().unwrap().iter().map(|port| &port["containerPort"]).collect();
-        let said = [&configuration["listener"][0]["address"], &configuration["operations"]["address"]];
+        let said =
+            [&configuration["listener"][0]["address"], &configuration["operations"]["address"]];
         assert_eq!(ports, said.map(|address| Value::from(port(address))).each_ref());
         for (probe, path) in
             [("startup", "/startupz"), ("readiness", "/readyz"), ("liveness", "/livez")]

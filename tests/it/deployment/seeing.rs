@@ -41,7 +41,8 @@ async fn n11_dashboard_and_alerts_ask_for_what_there_is_and_for_all_of_it() {
     let histograms: BTreeSet<_> = histograms.collect();
     let exposed: BTreeSet<_> = types.iter().map(|(name, _)| (*name).to_owned()).collect();
     for name in &exposed {
-        let has_series = scraped.lines().any(|line| !line.starts_with('#') && line.starts_with(name.as_str()));
+        let has_series =
+            scraped.lines().any(|line| !line.starts_with('#') && line.starts_with(name.as_str()));
         assert!(has_series, "{name} has no series");
     }
     let families = |text: &str| -> BTreeSet<_> {
@@ -59,7 +60,8 @@ async fn n11_dashboard_and_alerts_ask_for_what_there_is_and_for_all_of_it() {
     let events: BTreeSet<_> =
         scraped.split("event=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     for rule in read("prometheus/alerts.yml").split("event=").skip(1) {
-        let wanted = rule.trim_start_matches('~').trim_start_matches('"').split('"').next().unwrap();
+        let wanted =
+            rule.trim_start_matches('~').trim_start_matches('"').split('"').next().unwrap();
         for event in wanted.split('|') {
             assert!(events.contains(event), "there is no event {event}");
         }
