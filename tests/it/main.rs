@@ -61,6 +61,7 @@ mod streaming;
 mod stuffing;
 mod tidy;
 mod tls;
+mod traces;
 mod upgrade;
 mod upstreams;
 mod webauthn;
