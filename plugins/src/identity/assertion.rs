@@ -3,6 +3,7 @@
 //! Source: RFC 7519 (JWT), RFC 8725 (its good practice: one algorithm a key, a `typ` of its own,
 //! an audience), RFC 9470 §6.1 (`acr` and `auth_time` tell of the real event).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub struct Assertions {
     algorithm: SigningAlgorithm,
     lifetime: Duration,
     key_age_max: Duration,
+    signed: AtomicU64,
 }
 
 /// What an assertion says.
@@ -90,6 +92,7 @@ impl Assertions {
             algorithm: config.identity.algorithm,
             lifetime: config.identity.lifetime,
             key_age_max: config.identity.key_age_max,
+            signed: AtomicU64::new(0),
         })
     }
 
@@ -112,6 +115,7 @@ impl Assertions {
             return Ok(found.value.clone());
         }
         let value = self.sign(session, principal, upstream, now)?;
+        self.signed.fetch_add(1, Ordering::Relaxed);
         cached.retain(|found| found.upstream != upstream);
         // Most sessions meet one upstream: no place is kept for more.
         cached.reserve_exact(1);
@@ -181,6 +185,11 @@ impl Assertions {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let token = keys.sign(&claims).map_err(|error| failed(&error))?;
         HeaderValue::try_from(token).map_err(|error| failed(&error))
+    }
+
+    /// How many were signed.
+    pub fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Relaxed)
     }
 
     /// The public keys of all gates, as a JWK set.

@@ -43,7 +43,7 @@ use crate::session::live::FLUSH_EVERY;
 use crate::session::shared::FOLLOW_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, StoreError, Stores};
+use crate::store::{AccountStore, StoreError, Stores, Timings};
 use crate::stuffing::Stuffing;
 use ground::{Ground, store_failed};
 pub use migrate::migrate_records;
@@ -236,6 +236,11 @@ impl Services {
     /// [`StoreError`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.stores.ping().await
+    }
+
+    /// How long calls to each store take, by its name.
+    pub fn store_timings(&self) -> impl Iterator<Item = (&'static str, &Timings)> {
+        self.stores.timings()
     }
 
     /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever.

@@ -19,6 +19,7 @@ pub(crate) mod redis;
 mod shared;
 mod sqlite;
 mod stores;
+mod timings;
 
 use async_trait::async_trait;
 use doorward_config::Lockout as Rules;
@@ -43,6 +44,7 @@ pub use redis::RedisStore;
 pub use shared::{Change, Changes, Position, SharedMeasure, SharedSessionStore, SharedState};
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
+pub use timings::{Counted, FAILURES, Operation, Timings};
 
 /// Why the store gave no answer. Nothing is then known: never taken for "there is none".
 #[derive(Debug, thiserror::Error)]

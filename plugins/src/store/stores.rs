@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
     GuessStore, HistoryStore, HoldStore, MessageStore, PostgresStore, RedisStore, SessionStore,
-    SharedSessionStore, SharedState, SqliteStore, StoreError,
+    SharedSessionStore, SharedState, SqliteStore, StoreError, Timings,
 };
 
 /// A server, or a file, that keeps some of it.
@@ -24,6 +24,9 @@ pub trait Backend: Send + Sync {
 
     /// Waits for work under way and lets go of it for good.
     async fn close(&self);
+
+    /// How long its calls take. Every one of them is counted there.
+    fn timings(&self) -> &Timings;
 }
 
 /// Each kind of what is kept, at whoever keeps it.
@@ -113,6 +116,11 @@ impl Stores {
             backend.ping().await?;
         }
         Ok(())
+    }
+
+    /// How long the calls to each of them take, by its name.
+    pub fn timings(&self) -> impl Iterator<Item = (&'static str, &Timings)> {
+        self.backends.iter().map(|backend| (backend.name(), backend.timings()))
     }
 
     /// Waits for work under way and lets go of all of them for good.

@@ -28,7 +28,7 @@ use redis::{Cmd, FromRedisValue, Script, ToRedisArgs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Backend, StoreError};
+use super::{Backend, Operation, StoreError, Timings, failed};
 use crate::clock::Timestamp;
 use link::Link;
 
@@ -41,6 +41,10 @@ const TURNS: usize = 256;
 
 /// How many of those that are over are removed by one call, so that nobody waits long for it.
 const REAPED_AT_ONCE: usize = 1000;
+
+/// Commands that change something.
+const WRITES: [&str; 8] =
+    ["SET", "DEL", "ZADD", "ZREM", "ZREMRANGEBYSCORE", "SADD", "HSET", "HDEL"];
 
 /// Replaces a document, if it still is what was read, and says when it is over.
 ///
@@ -87,6 +91,7 @@ pub struct RedisStore {
     challenges: challenges::Scripts,
     state: state::Scripts,
     turns: Vec<tokio::sync::Mutex<()>>,
+    timings: Timings,
 }
 
 impl RedisStore {
@@ -106,6 +111,7 @@ impl RedisStore {
             challenges: challenges::Scripts::new(),
             state: state::Scripts::new(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
+            timings: Timings::default(),
         })
     }
 
@@ -119,7 +125,14 @@ impl RedisStore {
     }
 
     async fn command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.link.with(async |connection| command.query_async(connection).await).await
+        let changes = |name: redis::Arg<&[u8]>| match name {
+            redis::Arg::Simple(name) => WRITES.iter().any(|write| write.as_bytes() == name),
+            _ => false,
+        };
+        let is_write = command.args_iter().next().is_some_and(changes);
+        let operation = if is_write { Operation::Write } else { Operation::Read };
+        let work = self.link.with(async |connection| command.query_async(connection).await);
+        self.timings.of(operation, work).await
     }
 
     /// Runs a script over these keys.
@@ -136,7 +149,8 @@ impl RedisStore {
         for argument in arguments {
             call.arg(argument);
         }
-        self.link.with(async |connection| call.invoke_async(connection).await).await
+        let work = self.link.with(async |connection| call.invoke_async(connection).await);
+        self.timings.of(Operation::Write, work).await
     }
 
     async fn document<D: Document>(&self, key: &str) -> Result<Option<D>, StoreError> {
@@ -197,6 +211,10 @@ impl Backend for RedisStore {
         "redis"
     }
 
+    fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         // A server that only reads, or has no memory left, is not there for a gate.
         let mut set = redis::cmd("SET");
@@ -210,10 +228,6 @@ impl Backend for RedisStore {
 
 fn read<D: Document>(octets: &[u8]) -> Result<D, StoreError> {
     serde_json::from_slice(octets).map_err(|_| StoreError::Corrupt(D::NAME))
-}
-
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Failed(Box::new(error))
 }
 
 /// Octets in a document, as base64url: a list of numbers would take four times as much.

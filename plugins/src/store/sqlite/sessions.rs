@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, failed, in_time, signed, time};
+use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::session::token::{SessionId, TokenHash};
 use crate::session::{SessionKey, SessionRecord};
@@ -108,7 +108,7 @@ impl SessionStore for SqliteStore {
     async fn expired(&self, hash: &TokenHash) -> Result<Option<String>, StoreError> {
         let sql = "SELECT principal_id FROM expired_session WHERE token_hash = ?";
         let query = sqlx::query_scalar(sql).bind(hash.to_vec());
-        in_time(query.fetch_optional(&self.readers)).await
+        self.read(query.fetch_optional(&self.readers)).await
     }
 }
 
