@@ -33,6 +33,7 @@ mod entry;
 mod factors;
 mod faults;
 mod framing;
+mod gates;
 mod grpc;
 mod half_close;
 mod http2;

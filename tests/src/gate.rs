@@ -64,6 +64,13 @@ impl TestGate {
         Self::open(&text, scratch, Clock::manual(START), setup.tls).await
     }
 
+    /// Starts one whose time this clock tells, as it tells that of other gates.
+    pub async fn beside(upstream: &Upstream, setup: Setup<'_>, clock: &Clock) -> Self {
+        let scratch = Arc::new(Scratch::new());
+        let text = configuration(&upstream.address, &scratch, &setup);
+        Self::open(&text, scratch, clock.clone(), setup.tls).await
+    }
+
     /// Starts one with a whole configuration of its own; `DIR` in it stands for its folder.
     pub async fn with_config(text: &str) -> Self {
         let scratch = Arc::new(Scratch::new());

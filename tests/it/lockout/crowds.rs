@@ -49,11 +49,12 @@ async fn f12_a_crowd_of_guesses_is_checked_ten_times() {
     gate.browser().sign_in("bob").await;
 }
 
-/// Sends ten thousand guesses over 64 connections that are kept; gives how many answers came of each
+/// Sends ten thousand guesses over 64 connections that are kept, to these gates in turn; gives how many answers came of each
 /// status.
-async fn ten_thousand_guesses(address: SocketAddr) -> BTreeMap<u16, usize> {
+pub(crate) async fn ten_thousand_guesses(addresses: &[SocketAddr]) -> BTreeMap<u16, usize> {
     let mut crowd = JoinSet::new();
     for client in 0..64 {
+        let address = addresses[client % addresses.len()];
         crowd.spawn(async move {
             let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
             let (mut sender, connection) =
@@ -88,7 +89,7 @@ async fn f12_ten_thousand_guesses_at_once_are_checked_three_times_without_a_capt
     let upstream = Upstream::start().await;
     let gate = TestGate::start(&upstream, Setup::default()).await;
     gate.add_alice().await;
-    let statuses = ten_thousand_guesses(gate.address()).await;
+    let statuses = ten_thousand_guesses(&[gate.address()]).await;
     assert_eq!(gate.services().sign_in.passwords_checked(), 3, "{statuses:?}");
     // Some found the queue full; nobody got in.
     assert!(statuses.keys().all(|status| matches!(status, 403 | 503)), "{statuses:?}");

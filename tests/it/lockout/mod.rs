@@ -4,7 +4,7 @@
 //! - `demands`: the captcha, from the third wrong password on.
 //! - `operators`: the command line, and the mode that only observes.
 
-mod crowds;
+pub(crate) mod crowds;
 mod demands;
 mod operators;
 

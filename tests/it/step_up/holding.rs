@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{ROUTES, approve, start};
 
 /// Sends the form of the page that a browser was sent to.
-async fn submit(browser: &mut Browser, page: &str, app: &App) -> Answer {
+pub(crate) async fn submit(browser: &mut Browser, page: &str, app: &App) -> Answer {
     let shown = browser.get(page).await;
     assert_eq!(shown.status, StatusCode::OK, "{}", shown.text());
     let (code, challenge) = (shown.hidden("code"), shown.hidden("challenge"));
@@ -21,7 +21,7 @@ async fn submit(browser: &mut Browser, page: &str, app: &App) -> Answer {
 }
 
 /// Follows a 307 as browsers do: the same body once more.
-async fn follow(browser: &mut Browser, answer: &Answer) -> Answer {
+pub(crate) async fn follow(browser: &mut Browser, answer: &Answer) -> Answer {
     assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{}", answer.text());
     let place = answer.location().to_owned();
     browser.post_form(&place, &[("answer", "the code that was typed")]).await

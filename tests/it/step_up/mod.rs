@@ -2,7 +2,7 @@
 //! which was interrupted goes on once.
 
 mod attacks;
-mod holding;
+pub(crate) mod holding;
 mod model;
 
 use std::time::Duration;

@@ -1,0 +1,211 @@
+//! A Redis that fails: nobody gets in, nobody is signed out, nothing takes longer than its deadline,
+//! and all goes on by itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward_tests::Answer;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
+
+use super::*;
+
+/// What an answer may take while the server hangs: a few calls of half a second, and a machine that
+/// has other things to do.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
+
+async fn in_time(answer: impl Future<Output = Answer>) -> Answer {
+    tokio::time::timeout(ANSWERED_WITHIN, answer).await.expect("within its time")
+}
+
+/// What a fault must not do, and what it may. While it lasts, sessions that were `read` before can be
+/// used if the server still gives them.
+async fn check_fault(
+    reads: bool,
+    begin: impl FnOnce(&mut RedisServer),
+    end: impl FnOnce(&mut RedisServer),
+) {
+    let mut house = House::new().await;
+    let public = "[captcha]\nmode = \"off\"\n[[route]]\npath = \"/public\"\naccess = \"public\"\n";
+    let gate = house.gate(public).await;
+    gate.add_alice().await;
+    let mut alice = gate.browser();
+    alice.sign_in("alice").await;
+    let cookie = alice.token().to_owned();
+
+    begin(&mut house.redis);
+    let seen = house.upstream.count();
+    // The copy that the gate has is trusted for less than a second.
+    house.clock.advance(Duration::from_secs(1));
+    let mut operator = Browser::new(gate.operations(), "localhost", None);
+    eventually("the fault", async || {
+        in_time(operator.get("/readyz")).await.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    house.clock.advance(Duration::from_secs(1));
+    if !reads {
+        let unknown = in_time(alice.get("/")).await;
+        assert_eq!(unknown.status, StatusCode::SERVICE_UNAVAILABLE, "{}", unknown.text());
+        assert_ne!(unknown.field("retry-after"), "");
+        assert_eq!(house.upstream.count(), seen, "nobody knows whether the session goes on");
+    }
+    assert_eq!(alice.token(), cookie, "the cookie stays what it is");
+    for password in [PASSWORD, "wrong"] {
+        let answer = in_time(gate.browser().try_sign_in("alice", password)).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    }
+    let nothing = serde_json::json!({});
+    let out = in_time(alice.post_json("/.doorward/api/v1/sign-out", &nothing)).await;
+    // Who ends something needs no memory.
+    let ends = reads && out.status == StatusCode::NO_CONTENT;
+    assert!(ends || out.status == StatusCode::SERVICE_UNAVAILABLE, "{}", out.text());
+    assert_eq!(in_time(gate.browser().get("/public")).await.status, StatusCode::OK);
+    assert_eq!(in_time(gate.browser().get("/")).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(operator.get("/livez").await.status, StatusCode::OK);
+
+    end(&mut house.redis);
+    eventually("recovery", async || operator.get("/readyz").await.status == StatusCode::OK).await;
+    eventually("sign-in", async || {
+        gate.browser().try_sign_in("alice", PASSWORD).await.status == StatusCode::OK
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn o05_a01_while_redis_hangs_nothing_is_let_in_and_answers_keep_their_time() {
+    check_fault(false, |redis| redis.signal("STOP"), |redis| redis.signal("CONT")).await;
+}
+
+#[tokio::test]
+async fn o05_a01_while_redis_refuses_nothing_is_let_in_and_it_is_found_again() {
+    check_fault(false, RedisServer::kill, RedisServer::restart).await;
+}
+
+#[tokio::test]
+async fn o05_a01_while_redis_only_reads_nobody_new_gets_in() {
+    let read_only = |redis: &mut RedisServer| {
+        redis.ask(&["replicaof", "127.0.0.1", "1"]);
+    };
+    let writable = |redis: &mut RedisServer| {
+        redis.ask(&["replicaof", "no", "one"]);
+    };
+    check_fault(true, read_only, writable).await;
+}
+
+#[tokio::test]
+async fn o05_a01_while_redis_has_no_memory_left_nobody_new_gets_in() {
+    let full = |redis: &mut RedisServer| {
+        redis.ask(&["config", "set", "maxmemory", "1"]);
+    };
+    let free = |redis: &mut RedisServer| {
+        redis.ask(&["config", "set", "maxmemory", "0"]);
+    };
+    check_fault(true, full, free).await;
+}
+
+#[tokio::test]
+async fn o05_a_redis_that_keeps_its_file_loses_nobody() {
+    let mut house = House::new().await;
+    house.redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let gates = house.gates("[captcha]\nmode = \"off\"\n").await;
+    gates[0].add_alice().await;
+    let mut alice = gates[0].browser();
+    alice.sign_in("alice").await;
+    let mut gone = gates[1].browser();
+    gone.sign_in("alice").await;
+    let before = gone.jar.clone();
+    let out = gone.post_json("/.doorward/api/v1/sign-out", &serde_json::json!({})).await;
+    assert!(out.status.is_success());
+    for _ in 0..7 {
+        gates[2].browser().try_sign_in("alice", "wrong").await;
+    }
+    house.redis.restart();
+    house.clock.advance(Duration::from_secs(1));
+    eventually("found again", async || {
+        at(&gates[2], &alice).get("/").await.status == StatusCode::OK
+    })
+    .await;
+    for gate in &gates {
+        let mut ended = gate.browser();
+        ended.jar = before.clone();
+        eventually("it stays ended", async || {
+            let status = ended.get("/").await.status;
+            assert_ne!(status, StatusCode::OK);
+            status == StatusCode::UNAUTHORIZED
+        })
+        .await;
+    }
+    for _ in 0..3 {
+        gates[0].browser().try_sign_in("alice", "wrong").await;
+    }
+    let locked = gates[1].browser().try_sign_in("alice", PASSWORD).await;
+    assert_eq!(locked.status, StatusCode::FORBIDDEN, "seven and three are ten");
+}
+
+/// A way to the server that can be cut.
+struct Cut {
+    address: SocketAddr,
+    is_open: Arc<watch::Sender<bool>>,
+}
+
+impl Cut {
+    async fn to(redis: &RedisServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_open, socket) = (Arc::new(watch::Sender::new(true)), redis.socket());
+        let state = Arc::clone(&is_open);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (socket, mut state) = (socket.clone(), state.subscribe());
+                tokio::spawn(async move {
+                    if !*state.borrow() {
+                        return;
+                    }
+                    let mut server = UnixStream::connect(socket).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = state.wait_for(|is_open| !is_open) => {}
+                    }
+                });
+            }
+        });
+        Self { address, is_open }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    fn cut(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    fn mend(&self) {
+        self.is_open.send_replace(true);
+    }
+}
+
+/// A gate that is cut off from the others knows nothing of what they do: it asks, and says so when
+/// nobody answers.
+#[tokio::test]
+async fn o06_a_gate_that_is_cut_off_lets_in_nobody_who_was_signed_out_elsewhere() {
+    let house = House::new().await;
+    let cut = Cut::to(&house.redis).await;
+    let here = house.gate("").await;
+    let there = house.gate_by(&format!("redis = \"{}\"", cut.url()), "").await;
+    here.add_alice().await;
+    let mut alice = here.browser();
+    alice.sign_in("alice").await;
+    let mut elsewhere = at(&there, &alice);
+    assert_eq!(elsewhere.get("/").await.status, StatusCode::OK);
+    cut.cut();
+    let out = alice.post_json("/.doorward/api/v1/sign-out", &serde_json::json!({})).await;
+    assert!(out.status.is_success());
+    house.clock.advance(Duration::from_secs(1));
+    let seen = house.upstream.count();
+    assert_eq!(in_time(elsewhere.get("/")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(house.upstream.count(), seen);
+    cut.mend();
+    eventually("heard", async || elsewhere.get("/").await.status == StatusCode::UNAUTHORIZED).await;
+}
