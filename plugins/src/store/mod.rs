@@ -4,7 +4,7 @@
 //! keeps them in different servers. Whatever a method that changes something returns `Ok` for is
 //! durable: it survives `kill -9` and a power cut.
 //!
-//! Every backend passes [`conformance`](self) tests; see `conformance.rs`.
+//! Every backend passes conformance tests: `conformance.rs`, and for records `tests/it/records/`.
 
 mod call;
 #[cfg(test)]
