@@ -219,6 +219,29 @@ mod tests {
     }
 
     #[test]
+    fn p02_every_problem_of_the_server_is_told_with_its_place() {
+        let check = |keys: &str, key: &str, why: &str| {
+            let text = format!(
+                "public_url = \"https://a.example\"\nworkers = 0\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+                 [upstream.a]\naddress = \"http://127.0.0.1:1\"\n[store]\npath = \"a.db\"\n{keys}\n"
+            );
+            let parsed = crate::GatewayConfig::parse(&text, std::path::Path::new("/nowhere"));
+            let problems: Vec<_> = parsed.unwrap_err().iter().map(ToString::to_string).collect();
+            assert_eq!(problems.len(), 2, "{problems:?}");
+            assert!(problems[1].contains(&format!(": {key}: ")), "{problems:?}");
+            assert!(problems[1].contains(why) && !problems[1].contains("hush"), "{problems:?}");
+        };
+        check("postgres = \"postgres://gate:hush@b/d\"", "store.postgres", "as they are");
+        check("postgres_file = \"b\"", "store.postgres_file", "cannot be read");
+        check("postgres_env = \"DOORWARD_NO_SUCH\"", "store.postgres_env", "cannot be read");
+        check("postgres_connections = 0", "store.postgres_connections", "1");
+        let both = "postgres = \"postgres://gate:hush@127.0.0.1/d\"\npostgres_env = \"PATH\"";
+        check(both, "store.postgres", "both given");
+        let authority = "postgres://gate:hush@b/d?sslmode=verify-full&sslrootcert=no.pem";
+        check(&format!("postgres = {authority:?}"), "store.postgres", "/nowhere/no.pem");
+    }
+
+    #[test]
     fn l04_what_nobody_verifies_is_refused_and_no_password_is_told() {
         for (bad, why) in [
             ("postgres://gate:hush@db.example/d", "as they are"),

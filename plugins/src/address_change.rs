@@ -276,8 +276,9 @@ impl AddressChange {
             if let (AddressKind::Phone, Some(phone)) = (kind, wanted) {
                 self.verify_count(&record, phone).await?;
             }
+            let was = record.clone();
             kind.set(&mut record, wanted.clone());
-            self.accounts.update(&record).await?;
+            self.accounts.update(&was, &record).await?;
             self.sessions.refresh(&record).await?;
             record
         };

@@ -333,13 +333,14 @@ impl Administration {
         change: &AccountChange,
     ) -> Result<PrincipalRecord, AdminError> {
         let _turn = self.turn.lock().await;
-        let mut record = self.find(name).await?;
+        let was = self.find(name).await?;
+        let mut record = was.clone();
         change.apply(&mut record, self.sessions.rules())?;
         let members = self.accounts.list_account(&record.account_id).await?;
         for member in &members {
             self.sessions.expire(&member.id).await?;
         }
-        self.accounts.update(&record).await?;
+        self.accounts.update(&was, &record).await?;
         // Idle time and verification are the account's: its sub-users' sessions follow.
         for member in self.accounts.list_account(&record.account_id).await? {
             self.sessions.refresh(&member).await?;
@@ -374,7 +375,7 @@ impl Administration {
         let hash = self.hash(&password, &record).await?;
         let _turn = self.turn.lock().await;
         let record = self.find(name).await?;
-        self.accounts.set_password(&record.id, &hash).await?;
+        self.accounts.set_password(&record.id, None, &hash).await?;
         // Whoever knew the old password may be signed in with it.
         self.end_all(&record.id).await?;
         // And what was guessed at it says nothing about the new one.

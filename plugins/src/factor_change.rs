@@ -335,9 +335,9 @@ impl FactorChange {
         }
         self.fresh(session).await?;
         let _turn = self.turn.lock().await;
-        let mut record = self.record(session).await?;
-        record.protection = protection;
-        self.accounts.update(&record).await?;
+        let was = self.record(session).await?;
+        let record = PrincipalRecord { protection, ..was.clone() };
+        self.accounts.update(&was, &record).await?;
         for member in self.accounts.list_account(&record.account_id).await? {
             self.sessions.refresh(&member).await?;
         }

@@ -124,7 +124,8 @@ impl PasswordChange {
                 self.sessions.end(&others).await.map_err(unavailable)?;
                 self.lockout.forget_devices(id).await.map_err(unavailable)?;
             }
-            self.accounts.set_password(id, &hash).await.map_err(unavailable)?;
+            let was = Some(right.record.password_hash.as_str());
+            self.accounts.set_password(id, was, &hash).await.map_err(unavailable)?;
         }
         // What was guessed at the old one says nothing about the new one, which holds already; what
         // was guessed at other factors stays.

@@ -403,11 +403,12 @@ impl Recovery {
             // Hashing took its time.
             let now = self.accounts.find_id(&record.id).await?;
             let now = now.filter(|now| now.is_active() && mark(now) == challenge.state.mark);
-            if now.is_none() || !self.second.challenges.take(challenge).await? {
+            let now = now.ok_or(RecoveryError::Over)?;
+            if !self.second.challenges.take(challenge).await? {
                 return Err(RecoveryError::Over);
             }
             self.administration.end_all(&record.id).await?;
-            self.accounts.set_password(&record.id, &hash).await?;
+            self.accounts.set_password(&record.id, Some(&now.password_hash), &hash).await?;
         }
         // Guesses at second factors stay counted: this is no way to have more of them.
         if let Err(error) = self.lockout.lift_kind(&record.id, Guess::Password).await {

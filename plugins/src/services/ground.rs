@@ -106,8 +106,10 @@ impl Ground {
 
 /// What is kept in this gate's own file, and what at servers that gates share.
 async fn open_stores(config: &GatewayConfig) -> Result<Stores, OpenError> {
-    let file = SqliteStore::open(&config.store.path).await;
-    let stores = Stores::embedded(&Arc::new(file.map_err(|error| store_failed(config, error))?));
+    let path = &config.store.path;
+    let file = SqliteStore::open(path).await;
+    let file = file.map_err(|error| OpenError::Store(path.display().to_string(), error))?;
+    let stores = Stores::embedded(&Arc::new(file));
     let stores = match &config.store.redis {
         Some(redis) => {
             let live = RedisStore::open(redis).map_err(redis_failed)?;
@@ -195,7 +197,12 @@ fn redis_failed(error: StoreError) -> OpenError {
 }
 
 pub(super) fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {
-    OpenError::Store(config.store.path.display().to_string(), error)
+    let file = config.store.path.display();
+    let place = match &config.store.postgres {
+        None => file.to_string(),
+        Some(server) => format!("{file}, or {server}"),
+    };
+    OpenError::Store(place, error)
 }
 
 pub(super) async fn lockout(

@@ -279,9 +279,10 @@ proptest! {
                     }
                     Step::SetIdle(secs) => {
                         idle = secs;
-                        let changed = PrincipalRecord { idle_secs: Some(secs), ..record("alice") };
+                        let was = scratch.store.find_id("id-of-alice").await.unwrap().unwrap();
+                        let changed = PrincipalRecord { idle_secs: Some(secs), ..was.clone() };
                         sessions.expire("id-of-alice").await.unwrap();
-                        scratch.store.update(&changed).await.unwrap();
+                        scratch.store.update(&was, &changed).await.unwrap();
                         sessions.refresh(&changed).await.unwrap();
                     }
                     Step::SignOut => {

@@ -150,7 +150,7 @@ async fn f11_a_changed_owner_is_seen_everywhere() {
     let session = begin(&one).await;
     two.follow().await.unwrap();
     let changed = PrincipalRecord { roles: vec!["auditor".into()], ..record("alice") };
-    house.accounts.update(&changed).await.unwrap();
+    house.accounts.update(&record("alice"), &changed).await.unwrap();
     two.refresh(&changed).await.unwrap();
     one.follow().await.unwrap();
     assert_eq!(session.principal().roles, ["auditor"]);

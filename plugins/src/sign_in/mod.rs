@@ -243,7 +243,8 @@ impl SignIn {
         };
         let mut record = record;
         if let Some(hash) = rehashed {
-            self.accounts.set_password(&record.id, &hash).await?;
+            let was = Some(record.password_hash.as_str());
+            self.accounts.set_password(&record.id, was, &hash).await?;
             record.password_hash = hash;
         }
         let evidence = vec![Evidence { method: Method::Password, at: self.clock.now() }];

@@ -47,7 +47,7 @@ async fn door() -> Door {
     let (sessions, scratch) = sessions("").await;
     let old = PasswordHasher::new(&rules(64)).unwrap();
     let hash = old.hash(&Secret::new("correct horse".into())).await.unwrap();
-    scratch.store.set_password("id-of-alice", &hash).await.unwrap();
+    scratch.store.set_password("id-of-alice", None, &hash).await.unwrap();
     let hasher = PasswordHasher::new(&rules(128)).unwrap();
     let rules = doorward_config::Lockout { lock_after: 4, ..crate::lockout::tests::rules() };
     let (store, clock) = (scratch.store.clone(), scratch.clock.clone());

@@ -4,7 +4,7 @@
 //! keeps them in different servers. Whatever a method that changes something returns `Ok` for is
 //! durable: it survives `kill -9` and a power cut.
 //!
-//! Every backend passes [`conformance`](self) tests; see `conformance.rs`.
+//! Every backend passes conformance tests: `conformance.rs`, and for records `tests/it/records/`.
 
 mod call;
 #[cfg(test)]
@@ -52,6 +52,9 @@ pub enum StoreError {
     /// The name was given out before, to a deleted account perhaps.
     #[error("this name is taken")]
     Taken,
+    /// Somebody else, at another gate perhaps, has changed it since it was read.
+    #[error("somebody else has changed it meanwhile: try again")]
+    Changed,
     /// The store is there and failed.
     #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -92,15 +95,26 @@ pub trait AccountStore: Send + Sync {
     /// main accounts first, and no more than a few hundred.
     async fn find_address(&self, address: &str) -> Result<Vec<PrincipalRecord>, StoreError>;
 
-    /// Writes everything of the principal but its id, names and switches; and the account's idle
-    /// time and verification.
-    async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError>;
+    /// Writes everything of the principal but its id, names, switches and password; and the
+    /// account's idle time, verification and protection.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] when that is not as it `was` any more.
+    async fn update(
+        &self,
+        was: &PrincipalRecord,
+        record: &PrincipalRecord,
+    ) -> Result<(), StoreError>;
 
     /// Sets the switch of a principal; that of a main account's own principal is the account's.
     async fn set_state(&self, record: &PrincipalRecord, state: State) -> Result<(), StoreError>;
 
     /// Replaces a password hash.
-    async fn set_password(&self, id: &str, hash: &str) -> Result<(), StoreError>;
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] when it is not as it `was` any more; `None`: whatever it was.
+    async fn set_password(&self, id: &str, was: Option<&str>, hash: &str)
+    -> Result<(), StoreError>;
 
     /// The secret of this name, made of `fresh` if there is none yet.
     async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError>;

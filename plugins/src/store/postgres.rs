@@ -183,6 +183,8 @@ impl Backend for PostgresStore {
 fn options(config: &Postgres) -> PgConnectOptions {
     let options = PgConnectOptions::new_without_pgpass()
         .application_name("doorward")
+        // "There already" is no news.
+        .options([("client_min_messages", "warning")])
         .username(&config.user)
         .password(config.password.expose())
         .database(&config.database);

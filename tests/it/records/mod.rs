@@ -130,12 +130,15 @@ async fn accounts_keep_their_names_for_ever() {
         let of_account = store.list_account(&alice.account_id).await.unwrap();
         assert_eq!(of_account, [alice.clone(), bob.clone()]);
 
+        let before = bob.clone();
         bob.roles = vec!["developer".into()];
         bob.idle_secs = Some(900);
         bob.phone = Some("+8613800000000".into());
         bob.protection = Protection { login: true, operations: false };
-        store.update(&bob).await.unwrap();
-        store.set_password(&bob.id, "another").await.unwrap();
+        store.update(&before, &bob).await.unwrap();
+        store.set_password(&bob.id, None, "another").await.unwrap();
+        let late = store.set_password(&bob.id, Some("never"), "late").await;
+        assert!(matches!(late, Err(StoreError::Changed)), "it is another by now");
         bob.password_hash = "another".into();
         assert_eq!(store.find_id(&bob.id).await.unwrap().unwrap(), bob);
         let of_alice = store.find_id(&alice.id).await.unwrap().unwrap();
@@ -199,6 +202,37 @@ async fn of_many_gates_that_give_out_a_name_one_does() {
             added.iter().filter(|result| matches!(result, Err(StoreError::Taken))).count(),
             8
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_changes_that_many_gates_make_none_is_lost() {
+    for_each(3, async |gates| {
+        gates[0].add(&record("alice")).await.unwrap();
+        let changed = all_at_once(gates, 12, |gate, number| async move {
+            let was = gate.find_id("id-of-alice").await.unwrap().unwrap();
+            let mut record = was.clone();
+            record.groups.push(number.to_string());
+            match gate.update(&was, &record).await {
+                Err(StoreError::Changed) => None,
+                done => Some(done.map(|()| number.to_string()).unwrap()),
+            }
+        });
+        let mut expected = record("alice").groups;
+        expected.extend(changed.await.into_iter().flatten());
+        expected.sort();
+        let mut groups = gates[1].find_id("id-of-alice").await.unwrap().unwrap().groups;
+        groups.sort();
+        assert_eq!(groups, expected);
+        let was = record("alice");
+        assert!(matches!(gates[2].update(&was, &was).await, Err(StoreError::Changed)));
+
+        // The hash of a password that was right is not written over that of the next.
+        let set = all_at_once(gates, 9, |gate, number| async move {
+            gate.set_password("id-of-alice", Some("never"), &format!("hash{number}")).await
+        });
+        assert_eq!(set.await.iter().filter(|set| set.is_ok()).count(), 1);
     })
     .await;
 }

@@ -105,8 +105,12 @@ impl<S: SqlRecords> AccountStore for S {
         many(self, sql, values![address, address.to_ascii_lowercase()]).await
     }
 
-    async fn update(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
-        let principal = values![
+    async fn update(
+        &self,
+        was: &PrincipalRecord,
+        record: &PrincipalRecord,
+    ) -> Result<(), StoreError> {
+        let in_principal = values![
             &record.display_name,
             &record.email,
             &record.phone,
@@ -116,20 +120,28 @@ impl<S: SqlRecords> AccountStore for S {
             encode(&record.groups)?,
             &record.id,
         ];
-        let account = values![
+        let in_account = values![
             record.idle_secs,
             record.verification.as_str(),
             record.protection.login,
             record.protection.operations,
             &record.account_id,
         ];
+        let read = AssertSqlSafe(format!("{PRINCIPAL}WHERE p.id = $1"));
         let write = self.database().write(async |writer| {
+            writer.lock("account", &record.account_id).await?;
+            let rows = writer.rows(read, values![&record.id]).await?;
+            let now = rows.first().and_then(|row| principal(row).ok());
+            if !now.is_some_and(|now| is_as_it_was(now, was)) {
+                return Ok(false);
+            }
             let sql = "UPDATE principal SET display_name = $1, email = $2, phone = $3, security_email = $4, language = $5, role_list = $6, group_list = $7 WHERE id = $8";
-            writer.execute(sql, principal).await?;
+            writer.execute(sql, in_principal).await?;
             let sql = "UPDATE account SET idle_secs = $1, verification = $2, login_protection = $3, operation_protection = $4 WHERE id = $5";
-            writer.execute(sql, account).await.map(drop)
+            writer.execute(sql, in_account).await?;
+            Ok(true)
         });
-        write.await
+        if write.await? { Ok(()) } else { Err(StoreError::Changed) }
     }
 
     async fn set_state(&self, record: &PrincipalRecord, state: State) -> Result<(), StoreError> {
@@ -140,9 +152,16 @@ impl<S: SqlRecords> AccountStore for S {
         self.database().execute(sql, values![state.as_str(), id]).await.map(drop)
     }
 
-    async fn set_password(&self, id: &str, hash: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE principal SET password_hash = $1 WHERE id = $2";
-        self.database().execute(sql, values![hash, id]).await.map(drop)
+    async fn set_password(
+        &self,
+        id: &str,
+        was: Option<&str>,
+        hash: &str,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE principal SET password_hash = $1 \
+                   WHERE id = $2 AND ($3 IS NULL OR password_hash = $3)";
+        let changed = self.database().execute(sql, values![hash, id, was]).await?;
+        if changed == 0 && was.is_some() { Err(StoreError::Changed) } else { Ok(()) }
     }
 
     async fn secret(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -153,6 +172,12 @@ impl<S: SqlRecords> AccountStore for S {
         let row = self.database().row(sql, values![name]).await?;
         row.ok_or(StoreError::Corrupt("secret"))?.octets("value")
     }
+}
+
+/// But for what an update does not write.
+fn is_as_it_was(now: PrincipalRecord, was: &PrincipalRecord) -> bool {
+    let PrincipalRecord { state, account_state, ref password_hash, .. } = *was;
+    *was == PrincipalRecord { state, account_state, password_hash: password_hash.clone(), ..now }
 }
 
 async fn many(
