@@ -78,7 +78,10 @@ pub(crate) async fn serve(
             }
         },
     };
-    let refused = answer.as_ref().err().map(|refusal| refusal.problem);
+    let refused = match &answer {
+        Ok(answer) => answer.extensions().get::<Problem>().copied(),
+        Err(refusal) => Some(refusal.problem),
+    };
     let took = worker.gate.services.clock.exact().saturating_sub(began);
     let own = took.saturating_sub(cx.waited.unwrap_or_default());
     worker.metrics.decide(cx.decided_by, refused, own, cx.waited);
