@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::Source;
 use crate::portal::language::Language;
@@ -114,8 +114,8 @@ pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) 
         None => document(refusal, request_id),
     };
     *response.status_mut() = problem.status();
+    add_fields(refusal, &mut response);
     let headers = response.headers_mut();
-    add_fields(refusal, headers);
     if problem.status() == StatusCode::UNAUTHORIZED && !headers.contains_key(WWW_AUTHENTICATE) {
         headers.insert(
             WWW_AUTHENTICATE,
@@ -125,8 +125,11 @@ pub(crate) fn tell(refusal: &Refusal, request_id: &str, page: Option<Language>) 
     response
 }
 
-/// Says in fields when to come back, and what else there is to say of a refusal.
-pub(crate) fn add_fields(refusal: &Refusal, headers: &mut HeaderMap) {
+/// Says in fields when to come back, and what else there is to say of a refusal; and to the metrics,
+/// what it is for.
+pub(crate) fn add_fields<B>(refusal: &Refusal, response: &mut Response<B>) {
+    response.extensions_mut().insert(refusal.problem);
+    let headers = response.headers_mut();
     if let Some(after) = refusal.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }

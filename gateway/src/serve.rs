@@ -38,8 +38,9 @@ pub(crate) async fn serve(
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
     let (worker_id, count) = worker.next_request();
-    let began = worker.gate.services.clock.exact();
-    let received = worker.gate.services.clock.now();
+    let clock = &worker.gate.services.clock;
+    let began = clock.exact();
+    let received = clock.timestamp(began);
 
     let id = RequestId::new(worker_id, count);
     let (kept, refused) = match last {
@@ -78,10 +79,11 @@ pub(crate) async fn serve(
             }
         },
     };
-    let refused = answer.as_ref().err().map(|refusal| refusal.problem);
-    let took = worker.gate.services.clock.exact().saturating_sub(began);
-    let own = took.saturating_sub(cx.waited.unwrap_or_default());
-    worker.metrics.decide(cx.decided_by, refused, own, cx.waited);
+    let refused = match &answer {
+        Ok(answer) => answer.extensions().get::<Problem>().copied(),
+        Err(refusal) => Some(refusal.problem),
+    };
+    worker.metrics.decide(cx.decided_by, refused, cx.sent_on, began, || clock.exact());
     let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
@@ -166,7 +168,7 @@ async fn forward(
     let clock = &worker.gate.services.clock;
     let asked = clock.exact();
     let answered = pool.forward(call).await;
-    cx.waited = Some(clock.exact().saturating_sub(asked));
+    cx.sent_on = Some((asked, clock.exact().saturating_sub(asked)));
     cx.decided_by = "upstream";
     match answered {
         Err(Unanswered { problem, sent }) => {

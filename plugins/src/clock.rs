@@ -120,18 +120,22 @@ impl Clock {
 
     /// Steady time: for how long something has lasted.
     pub fn now(&self) -> Timestamp {
+        self.timestamp(self.exact())
+    }
+
+    /// The same to the nanosecond, from no beginning that means anything: for measuring.
+    pub fn exact(&self) -> Duration {
         match &*self.0 {
-            Source::Machine { start, boot } => *start + since_boot().saturating_sub(*boot),
-            Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
+            Source::Machine { .. } => since_boot(),
+            Source::Manual(now) => Duration::from_millis(now.load(Ordering::SeqCst)),
         }
     }
 
-    /// Steady time for measuring how long something takes: from no beginning that means anything,
-    /// to the nanosecond.
-    pub fn exact(&self) -> Duration {
+    /// What [`Self::now`] said when [`Self::exact`] said this.
+    pub fn timestamp(&self, exact: Duration) -> Timestamp {
         match &*self.0 {
-            Source::Machine { .. } => reading(ClockId::Monotonic),
-            Source::Manual(now) => Duration::from_millis(now.load(Ordering::SeqCst)),
+            Source::Machine { start, boot } => *start + exact.saturating_sub(*boot),
+            Source::Manual(_) => Timestamp(millis(exact)),
         }
     }
 
@@ -151,11 +155,7 @@ fn machine_wall() -> Timestamp {
 }
 
 fn since_boot() -> Duration {
-    reading(ClockId::Boottime)
-}
-
-fn reading(clock: ClockId) -> Duration {
-    let time = clock_gettime(clock);
+    let time = clock_gettime(ClockId::Boottime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 

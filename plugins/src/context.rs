@@ -72,9 +72,9 @@ pub struct RequestContext {
     pub answered_by_upstream: bool,
     /// Is it certain that nothing of the request was sent on? Written by the same room.
     pub nothing_sent: bool,
-    /// How long the upstream took to begin its answer, or to give none; `None`: it was not asked.
-    /// Written by the same room.
-    pub waited: Option<Duration>,
+    /// When it was sent on, on [`Clock::exact`](crate::Clock::exact), and how long the upstream took
+    /// to begin its answer, or to give none. Written by the same room.
+    pub sent_on: Option<(Duration, Duration)>,
 }
 
 impl RequestContext {
@@ -109,7 +109,7 @@ impl RequestContext {
             answer_fields: Vec::new(),
             answered_by_upstream: false,
             nothing_sent: false,
-            waited: None,
+            sent_on: None,
         }
     }
 

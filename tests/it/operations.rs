@@ -34,8 +34,9 @@ async fn n11_metrics_move_and_their_number_does_not() {
     assert_eq!(series(&answer.text(), "doorward_sessions"), 0);
     let mut inside = gate.signed_in().await;
     let mut scrapes = Vec::new();
-    // What was never decided has no series: one of each kind first.
-    for rounds in [0..1, 1..40] {
+    // What was never decided has no series: some of each kind first. After ten names a captcha is
+    // asked for.
+    for rounds in [0..12, 12..40] {
         let refused = 2 * rounds.end;
         for index in rounds {
             inside.get(&format!("/page-{index}?user={index}")).await;
@@ -60,7 +61,8 @@ async fn n11_metrics_move_and_their_number_does_not() {
     let decided = [
         ("upstream\",reason=\"forwarded", 40),
         ("access\",reason=\"session-required", 40),
-        ("portal\",reason=\"sign-in-failed", 40),
+        ("portal\",reason=\"sign-in-failed", 10),
+        ("portal\",reason=\"captcha-required", 30),
     ];
     for (what, count) in decided {
         assert_eq!(series(after, &format!("doorward_decisions_total{{by=\"{what}\"}}")), count);
@@ -75,7 +77,9 @@ async fn n11_metrics_move_and_their_number_does_not() {
     // Values that a client chose are in no label: the series are the same as before.
     assert_eq!(series(after).len(), series(before).len());
     for series in series(after) {
-        assert!(!series.contains("user") && !series.contains("page"), "{series}");
+        for chosen in ["user0", "page-", "stranger", "\u{1f600}"] {
+            assert!(!series.contains(chosen), "{series}");
+        }
     }
 }
 

@@ -26,7 +26,7 @@ async fn gate(upstream: &Upstream, collector: &Upstream, listener: &str, keys: &
 async fn told(mut gate: TestGate, collector: &Upstream) -> Vec<Span> {
     tokio::task::spawn_blocking(move || gate.stop()).await.unwrap();
     let batches = collector.requests().into_iter().map(|request| {
-        assert!(request.line().starts_with("POST /v1/traces "), "{}", request.line());
+        assert!(request.line().starts_with("POST /v1/traces"), "{}", request.line());
         assert_eq!(request.field("content-type"), Some("application/x-protobuf"));
         ExportTraceServiceRequest::decode(&request.body[..]).unwrap()
     });

@@ -53,23 +53,24 @@ impl WorkerMetrics {
         self.whole.record(took);
     }
 
-    /// Counts what was decided about a request, by whom, how long the gate took for it, and how long
-    /// it waited for the console.
+    /// Counts what was decided about a request that `began` then, by whom, how long the gate took for
+    /// it, and, if it was `sent_on`, how long the console took.
     pub(crate) fn decide(
         &self,
         by: &'static str,
         refused: Option<Problem>,
-        own: Duration,
-        waited: Option<Duration>,
+        sent_on: Option<(Duration, Duration)>,
+        began: Duration,
+        now: impl FnOnce() -> Duration,
     ) {
-        match waited {
-            Some(waited) => {
+        match sent_on {
+            Some((at, waited)) => {
                 self.upstream.record(waited);
-                self.sending.record(own);
+                self.sending.record(at.saturating_sub(began));
             }
-            None => self.answering.record(own),
+            None => self.answering.record(now().saturating_sub(began)),
         }
-        if refused.is_none() && waited.is_some() {
+        if refused.is_none() && sent_on.is_some() {
             self.forwarded.fetch_add(1, Ordering::Relaxed);
         } else {
             let reason = refused.map_or("answered", Problem::slug);
@@ -107,7 +108,7 @@ fn write_requests(text: &mut Text, workers: &[Arc<WorkerMetrics>]) {
     text.family(
         name,
         "histogram",
-        "From the request's head to the head of the answer, without what the console took.",
+        "From the request's head until it is sent on, or to the head of the gate's own answer.",
     );
     text.histogram(name, &[("answer", "console")], &durations(|worker| &worker.sending));
     text.histogram(name, &[("answer", "gate")], &durations(|worker| &worker.answering));
@@ -154,11 +155,15 @@ mod tests {
         worker.record(200, Duration::from_millis(3));
         worker.record(502, Duration::from_secs(60));
         let (fast, slow) = (Duration::from_micros(40), Duration::from_millis(70));
-        worker.decide("upstream", None, fast, Some(slow));
-        worker.decide("access", Some(Problem::SessionRequired), fast, None);
-        worker.decide("access", Some(Problem::SessionRequired), fast, None);
-        worker.decide("portal", None, slow, None);
-        worker.decide("upstream", Some(Problem::BadGateway), fast, Some(slow));
+        let decide = |by, refused, own: Duration, waited: Option<Duration>| {
+            let sent_on = waited.map(|waited| (own, waited));
+            worker.decide(by, refused, sent_on, Duration::ZERO, || own);
+        };
+        decide("upstream", None, fast, Some(slow));
+        decide("access", Some(Problem::SessionRequired), fast, None);
+        decide("access", Some(Problem::SessionRequired), fast, None);
+        decide("portal", None, slow, None);
+        decide("upstream", Some(Problem::BadGateway), fast, Some(slow));
         let mut text = Text::default();
         write_requests(&mut text, &[Arc::clone(&worker), worker]);
         for line in [

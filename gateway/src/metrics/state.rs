@@ -67,12 +67,17 @@ fn write_counters(text: &mut Text, gate: &Shared) {
     }
 }
 
-/// Sign-ins, locks, challenges, approvals, changes: everything that the audit log has a name for.
+/// Sign-ins, locks, approvals, changes: everything that the audit log has a name for.
 fn write_events(text: &mut Text, gate: &Shared) {
     let name = "doorward_events_total";
     text.family(name, "counter", "What happened, by the name that it has in the audit log.");
     for (kind, count) in gate.services.audit.counts() {
         text.sample(name, &[("event", kind.name())], count);
+    }
+    let name = "doorward_challenges_total";
+    text.family(name, "counter", "What people were asked for at this gate, by what came of it.");
+    for ((purpose, outcome), count) in gate.services.second.challenges.counts() {
+        text.sample(name, &[("purpose", purpose), ("outcome", outcome)], count);
     }
 }
 

@@ -112,7 +112,7 @@ pub(super) async fn submit(
             };
             let mut response = show(&desk, &visit, &fields, error, asked);
             *response.status_mut() = refusal.problem.status();
-            add_fields(&refusal, response.headers_mut());
+            add_fields(&refusal, &mut response);
             response
         }
     }

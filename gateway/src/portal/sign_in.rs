@@ -132,7 +132,7 @@ pub(super) async fn submit(
             let told =
                 Told { captcha: refusal.problem == Problem::CaptchaRequired, ..Told::error(error) };
             let mut response = show(&desk, &visit, &fields, refusal.problem.status(), told);
-            add_fields(&refusal, response.headers_mut());
+            add_fields(&refusal, &mut response);
             response
         }
     }

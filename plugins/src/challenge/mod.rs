@@ -11,7 +11,8 @@
 
 mod ticket;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorward_certs::vault::Vault;
@@ -83,12 +84,25 @@ pub struct Challenges {
     store: Arc<dyn ChallengeStore>,
     vault: Arc<Vault>,
     clock: Clock,
+    /// How many were begun and how they went on, by purpose.
+    counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
 impl Challenges {
     /// Keeps them in `store`, encrypted by `vault`.
     pub fn new(store: Arc<dyn ChallengeStore>, vault: Arc<Vault>, clock: Clock) -> Self {
-        Self { store, vault, clock }
+        Self { store, vault, clock, counts: Mutex::default() }
+    }
+
+    /// How many were begun at this gate, met, and tried too often, by purpose.
+    pub fn counts(&self) -> Vec<((&'static str, &'static str), u64)> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(what, count)| (*what, *count)).collect()
+    }
+
+    fn note<P: Purpose>(&self, outcome: &'static str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((P::NAME, outcome)).or_default() += 1;
     }
 
     /// Begins a challenge; it is durable when this returns.
@@ -116,6 +130,7 @@ impl Challenges {
             id,
         };
         self.store.begin_challenge(&record, PER_BINDING_MAX).await?;
+        self.note::<P>("begun");
         Ok(opened(record, state))
     }
 
@@ -154,7 +169,11 @@ impl Challenges {
         challenge: &Challenge<P>,
         tries_max: u32,
     ) -> Result<bool, StoreError> {
-        self.store.count_try(&challenge.id, tries_max, self.clock.now()).await
+        let counted = self.store.count_try(&challenge.id, tries_max, self.clock.now()).await?;
+        if !counted {
+            self.note::<P>("tried-too-often");
+        }
+        Ok(counted)
     }
 
     /// Replaces what it keeps, unless somebody else did so meanwhile.
@@ -179,7 +198,12 @@ impl Challenges {
     /// # Errors
     /// [`StoreError`].
     pub async fn take<P: Purpose>(&self, challenge: &Challenge<P>) -> Result<bool, StoreError> {
-        self.store.take_challenge(&challenge.id, challenge.version, self.clock.now()).await
+        let (id, version) = (&challenge.id, challenge.version);
+        let taken = self.store.take_challenge(id, version, self.clock.now()).await?;
+        if taken {
+            self.note::<P>("met");
+        }
+        Ok(taken)
     }
 
     /// Forgets those whose time is over.

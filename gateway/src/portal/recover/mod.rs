@@ -196,7 +196,7 @@ fn not_admitted(
         problem => Texts::of(visit.language).not_looked_at(problem),
     };
     let mut response = show_begin(desk, visit, names, fields, &Told::error(error, refusal.problem));
-    add_fields(refusal, response.headers_mut());
+    add_fields(refusal, &mut response);
     response
 }
 
