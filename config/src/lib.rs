@@ -29,6 +29,7 @@ mod problem;
 mod public_url;
 mod rate_limit;
 mod reader;
+mod reload;
 mod risk;
 mod route;
 mod schema;

@@ -59,11 +59,11 @@ impl Entry {
         self.peer.watch.end(self.complete);
         let now = self.worker.gate.services.clock.now();
         let status = self.status.map_or(GAVE_UP, |status| status.as_u16());
-        self.worker.metrics.record(status, now.since(self.cx.received));
+        self.worker.thread.metrics.record(status, now.since(self.cx.received));
         if !self.worker.gate.services.config.operations.access_log {
             return;
         }
-        let mut batch = self.worker.log_batch.borrow_mut();
+        let mut batch = self.worker.thread.log_batch.borrow_mut();
         let Batch { lines, second } = &mut *batch;
         self.write(lines, second, status, now);
         if batch.lines.len() >= BATCH_BYTES {

@@ -11,18 +11,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::Guard;
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use doorward_config::Operations;
+use doorward_plugins::Services;
 use doorward_plugins::administration::{AdminError, Request};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::gate::{Shared, StartError};
+use crate::gate::StartError;
 use crate::listener::bind;
 use crate::metrics::{WorkerMetrics, render};
 use crate::private_socket::PrivateSocket;
+use crate::reload::Reloader;
+use crate::shared::Shared;
 
 /// The field in which the command line says whose store it means, or a configuration that names
 /// the socket of another gate would change that gate's accounts.
@@ -30,7 +34,7 @@ pub(crate) const STORE: &str = "x-doorward-store";
 
 /// How far the gate is.
 pub(crate) struct State {
-    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
     workers: Vec<Arc<WorkerMetrics>>,
     phase: AtomicU8,
     /// The administration socket, once it is bound.
@@ -42,8 +46,8 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
 impl State {
-    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<Arc<WorkerMetrics>>) -> Self {
-        Self { shared, workers, phase: AtomicU8::new(STARTING), socket: OnceLock::new() }
+    pub(crate) fn new(reloader: Arc<Reloader>, workers: Vec<Arc<WorkerMetrics>>) -> Self {
+        Self { reloader, workers, phase: AtomicU8::new(STARTING), socket: OnceLock::new() }
     }
 
     pub(crate) fn set_ready(&self) {
@@ -59,6 +63,10 @@ impl State {
         if let Some(socket) = self.socket.get() {
             socket.remove();
         }
+    }
+
+    fn shared(&self) -> Guard<Arc<Shared>> {
+        self.reloader.current.load()
     }
 
     fn phase(&self) -> u8 {
@@ -84,7 +92,10 @@ pub(crate) async fn start(state: Arc<State>, rules: &Operations) -> Result<Socke
         .map_err(|error| StartError::Io(rules.socket.display().to_string(), error))?;
     // A state starts once.
     let _ = state.socket.set(place);
-    let private = axum::Router::new().route("/administration", post(administer)).with_state(state);
+    let private = axum::Router::new()
+        .route("/administration", post(administer))
+        .route("/reload", post(reload))
+        .with_state(state);
     tokio::spawn(async move { axum::serve(socket, private).await });
     Ok(address)
 }
@@ -97,7 +108,7 @@ async fn readyz(Extract(state): Extract<Arc<State>>) -> Response {
     match state.phase() {
         STARTING => answer(false, "starting\n"),
         DRAINING => answer(false, "draining\n"),
-        _ => answer(state.shared.services.ping().await.is_ok(), "the store does not answer\n"),
+        _ => answer(state.shared().services.ping().await.is_ok(), "the store does not answer\n"),
     }
 }
 
@@ -110,35 +121,37 @@ fn answer(good: bool, otherwise: &'static str) -> Response {
 }
 
 async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
-    let sessions = state.shared.services.sessions.count() as u64;
+    let shared = state.shared();
+    let sessions = shared.services.sessions.count() as u64;
     let gauges = [
         ("doorward_sessions", "Sessions in memory.", sessions),
         (
             "doorward_password_checks_total",
             "Passwords compared with somebody's hash.",
-            state.shared.services.sign_in.passwords_checked(),
+            shared.services.sign_in.passwords_checked(),
         ),
         (
             "doorward_hasty_forms_total",
             "Sign-in forms that were filled in faster than a person would, and wrongly.",
-            state.shared.services.captcha.hasty(),
+            shared.services.captcha.hasty(),
         ),
         (
             "doorward_log_lines_dropped_total",
             "Log lines that did not fit the queue.",
-            state.shared.log.dropped(),
+            shared.log.dropped(),
         ),
         (
             "doorward_audit_events_dropped_total",
             "Events that are not in the audit log, because too many waited.",
-            state.shared.services.audit.dropped(),
+            shared.services.audit.dropped(),
         ),
     ];
-    let mut text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
+    let mut text = render(&state.workers, &gauges) + &shared.services.rate_limits.metrics();
     text.push_str("# HELP doorward_captcha_total Captchas that came, by what came of them.\n# TYPE doorward_captcha_total counter\n");
-    for (result, count) in state.shared.services.captcha.counts() {
+    for (result, count) in shared.services.captcha.counts() {
         text.push_str(&format!("doorward_captcha_total{{result=\"{result}\"}} {count}\n"));
     }
+    text.push_str(&state.reloader.metrics());
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -147,13 +160,11 @@ async fn administer(
     fields: HeaderMap,
     Json(request): Json<Request>,
 ) -> Response {
-    let store = state.shared.services.config.store.canonical();
-    let meant = fields.get(STORE).map(HeaderValue::as_bytes);
-    if meant != Some(store.as_os_str().as_bytes()) {
-        let reason = format!("the gate at this socket has another store: {}", store.display());
-        return (StatusCode::CONFLICT, reason).into_response();
+    let services = Arc::clone(&state.shared().services);
+    if let Some(refusal) = refuse_other_store(&services, &fields) {
+        return refusal;
     }
-    match state.shared.services.administration.execute(request).await {
+    match services.administration.execute(request).await {
         Ok(reply) => Json(reply).into_response(),
         Err(error) => {
             let status = match &error {
@@ -164,4 +175,30 @@ async fn administer(
             (status, error.to_string()).into_response()
         }
     }
+}
+
+/// Answers when the configuration has taken effect, or why it has not.
+async fn reload(Extract(state): Extract<Arc<State>>, fields: HeaderMap) -> Response {
+    if let Some(refusal) = refuse_other_store(&state.shared().services, &fields) {
+        return refusal;
+    }
+    match state.reloader.reload().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => {
+            let status = match error.is_about_configuration() {
+                true => StatusCode::UNPROCESSABLE_ENTITY,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, error.to_string()).into_response()
+        }
+    }
+}
+
+fn refuse_other_store(services: &Services, fields: &HeaderMap) -> Option<Response> {
+    let store = services.config.store.canonical();
+    let meant = fields.get(STORE).map(HeaderValue::as_bytes);
+    (meant != Some(store.as_os_str().as_bytes())).then(|| {
+        let reason = format!("the gate at this socket has another store: {}", store.display());
+        (StatusCode::CONFLICT, reason).into_response()
+    })
 }

@@ -24,6 +24,12 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Have the running gate read its configuration again; one with problems changes nothing.
+    Reload {
+        /// The configuration of the gate.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Look at a configuration before it serves.
     #[command(subcommand)]
     Config(Config),

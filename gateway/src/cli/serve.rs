@@ -65,7 +65,8 @@ pub(crate) fn wait_for_end(gate: Gate, signals: Signals) -> Result<(), Failure> 
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => gate.reload_certificates(),
+                // What comes of it stands in the log; meanwhile other signals are heard.
+                _ = hang_up.recv() => drop(gate.reload()),
             }
         }
     });

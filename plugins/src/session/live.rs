@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use doorward_config::{Secret, Session as Rules};
 
 use super::one::Owner;
@@ -58,7 +59,7 @@ pub enum BeginError {
 
 /// All live sessions.
 pub struct Sessions {
-    rules: Rules,
+    rules: ArcSwap<Rules>,
     clock: Clock,
     store: Arc<dyn SessionStore>,
     table: Table,
@@ -90,7 +91,7 @@ impl Sessions {
         accounts: &dyn AccountStore,
     ) -> Result<Arc<Self>, StoreError> {
         let sessions = Self {
-            rules: rules.clone(),
+            rules: ArcSwap::from_pointee(rules.clone()),
             clock,
             store,
             table: Table::new(),
@@ -142,8 +143,25 @@ impl Sessions {
     }
 
     /// The rules that sessions follow.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Makes all sessions follow other rules from now on. What has expired by the former ones is
+    /// durably over before, so that a longer time brings nothing back.
+    ///
+    /// # Errors
+    /// As [`Self::end`]; the former rules stay then.
+    pub async fn follow(&self, rules: &Rules) -> Result<(), StoreError> {
+        if *self.rules.load_full() != *rules {
+            self.sweep().await?;
+            let (now, former) = (self.clock.now(), self.rules());
+            self.table.each(|session| {
+                session.observe(now, &former, false);
+            });
+            self.rules.store(Arc::new(rules.clone()));
+        }
+        Ok(())
     }
 
     /// How many sessions are in memory, some of which may have expired since the last sweep.
@@ -165,7 +183,7 @@ impl Sessions {
 
     /// Is this session live? If it `counts`, it has been active.
     pub fn is_live(&self, session: &Arc<LiveSession>, now: Timestamp, counts: bool) -> bool {
-        if !session.observe(now, &self.rules, counts) {
+        if !session.observe(now, &self.rules.load(), counts) {
             return false;
         }
         if counts && !session.noted.swap(true, Ordering::AcqRel) {
@@ -183,7 +201,7 @@ impl Sessions {
         &self,
         new: NewSession<'_>,
     ) -> Result<(Secret, Arc<LiveSession>), BeginError> {
-        if self.count() >= self.rules.total_max {
+        if self.count() >= self.rules.load().total_max {
             return Err(BeginError::Full);
         }
         let (token, token_hash) = token::issue().map_err(|_| BeginError::Randomness)?;
@@ -257,7 +275,7 @@ impl Sessions {
     fn surplus(&self, principal_id: &str, now: Timestamp) -> Vec<Arc<LiveSession>> {
         let mut held = self.list(principal_id, now);
         held.sort_by_key(|session| session.active());
-        let surplus = (held.len() + 1).saturating_sub(self.rules.parallel_max);
+        let surplus = (held.len() + 1).saturating_sub(self.rules.load().parallel_max);
         held.truncate(surplus);
         held
     }
@@ -268,7 +286,7 @@ impl Sessions {
         let held =
             people.get(principal_id).map(|person| person.sessions.clone()).unwrap_or_default();
         drop(people);
-        held.into_iter().filter(|session| session.observe(now, &self.rules, false)).collect()
+        held.into_iter().filter(|session| session.observe(now, &self.rules.load(), false)).collect()
     }
 
     /// The principals that have sessions.
@@ -324,7 +342,7 @@ impl Sessions {
         let now = self.clock.now();
         let held = lock(&self.people).get(principal_id).map(|person| person.sessions.clone());
         let mut expired = held.unwrap_or_default();
-        expired.retain(|session| !session.observe(now, &self.rules, false));
+        expired.retain(|session| !session.observe(now, &self.rules.load(), false));
         self.end(&expired).await
     }
 
@@ -336,7 +354,7 @@ impl Sessions {
         let Some(person) = people.get(&*record.id) else { return };
         // What has expired since `expire` must not come back by a longer idle time either.
         for session in &person.sessions {
-            session.observe(now, &self.rules, false);
+            session.observe(now, &self.rules.load(), false);
         }
         person.owner.principal.store(Arc::new(Principal::from(record)));
     }
@@ -380,7 +398,7 @@ impl Sessions {
         let now = self.clock.now();
         let mut expired = Vec::new();
         self.table.each(|session| {
-            if !session.observe(now, &self.rules, false) {
+            if !session.observe(now, &self.rules.load(), false) {
                 expired.push(Arc::clone(session));
             }
         });
