@@ -15,8 +15,8 @@ use crate::{
     Accounts, Alerts, Appeal, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener,
     Lockout, Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing,
     Upstream, WebAuthn, accounts, alerts, appeal, audit, captcha, codes, identity, limits,
-    listener, lockout, notify, operations, rate_limit, reload, risk, route, second_factor, session, store,
-    stuffing, upstream, webauthn,
+    listener, lockout, notify, operations, rate_limit, reload, risk, route, second_factor, session,
+    store, stuffing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {

@@ -41,8 +41,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Carries a client's connection from its first octet to its last.
 pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
-    let worker = current.worker();
-    let gate = Arc::clone(&worker.gate);
+    // Let go of before requests are carried: each goes by the configuration that holds by then.
+    let gate = Arc::clone(&current.worker().gate);
     let listener = peer.listener(&gate.services.config);
     let mut stream = Prefixed { first: Bytes::new(), inner: stream };
     let limit = gate.services.config.limits.header_time;
@@ -56,7 +56,8 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
         if let Some(client) = client {
             peer.set_address(client);
         }
-        match worker.thread.places.of_address(peer.address().ip(), &listener.trusted_proxies) {
+        let places = Arc::clone(&current.worker().thread.places);
+        match places.of_address(peer.address().ip(), &listener.trusted_proxies) {
             Some(place) => _place = Some(place),
             None => return,
         }
@@ -68,6 +69,7 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
             };
             spoken
         };
+        drop(gate);
         // Each way is boxed by itself: a resting connection is not as large as the largest.
         return match is_http2 {
             true => Box::pin(carry_http2(current, stream, peer)).await,
@@ -91,7 +93,9 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
             return tls::note_refusal(&gate.services.audit, &unproven.into(), peer.address().ip());
         }
     }
-    if session.alpn_protocol() == Some(b"h2") {
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    drop(gate);
+    if is_http2 {
         Box::pin(carry_http2(current, stream, peer)).await;
     } else {
         Box::pin(carry_http1(current, stream, peer)).await;

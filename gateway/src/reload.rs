@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use doorward_config::{GatewayConfig, LoadError};
+use doorward_plugins::OpenError;
 use doorward_plugins::audit::{Event, EventKind};
 use doorward_plugins::store::StoreError;
-use doorward_plugins::OpenError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -120,8 +120,7 @@ impl Reloader {
         let before = self.current.load_full();
         let former = &before.services.config;
         let file = former.file.as_deref().ok_or(ReloadError::NoFile)?;
-        let config =
-            GatewayConfig::load_after(file, Some(former)).map_err(ReloadError::Load)?;
+        let config = GatewayConfig::load_after(file, Some(former)).map_err(ReloadError::Load)?;
         let services = before.services.again(Arc::new(config)).await;
         let shared = Arc::new(before.again(Arc::new(services.map_err(StartError::from)?))?);
         shared.services.take_effect().await?;

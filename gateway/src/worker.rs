@@ -118,8 +118,7 @@ impl Worker {
             }
             let clock = gate.services.clock.clone();
             let audit = Arc::clone(&gate.services.audit);
-            let pool =
-                Pool::new(Arc::clone(upstream), Rc::clone(&thread.deadlines), clock, audit);
+            let pool = Pool::new(Arc::clone(upstream), Rc::clone(&thread.deadlines), clock, audit);
             if thread.asks {
                 pool.watch_health();
             }

@@ -50,6 +50,7 @@ mod process;
 mod proxy;
 mod rate_limit;
 mod recover;
+mod reload;
 mod second_factor;
 mod session;
 mod sign_in;

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use doorward::{Gate, ReloadError};
 use doorward::log::{LogSink, MemoryLog};
+use doorward::{Gate, ReloadError};
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
@@ -72,8 +72,7 @@ impl TestGate {
     async fn open(text: &str, scratch: Arc<Scratch>, clock: Clock, tls: bool) -> Self {
         let file = scratch.path().join("doorward.toml");
         std::fs::write(&file, text).unwrap();
-        let config =
-            GatewayConfig::load(&file).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let config = GatewayConfig::load(&file).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let log = MemoryLog::default();
         let sink = LogSink::new(log.clone()).unwrap();
         let (its_clock, its_sink) = (clock.clone(), sink.clone());
@@ -137,6 +136,14 @@ impl TestGate {
         let file = self.scratch.path().join("doorward.toml");
         let text = change(std::fs::read_to_string(&file).unwrap());
         std::fs::write(&file, text).unwrap();
+        self.read_again().await
+    }
+
+    /// Has its configuration file read again, as it is.
+    ///
+    /// # Errors
+    /// As [`Self::reload`].
+    pub async fn read_again(&self) -> Result<(), ReloadError> {
         self.running().reload().await.unwrap()
     }
 

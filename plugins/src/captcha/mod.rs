@@ -213,11 +213,7 @@ impl Captcha {
 
     /// Asks and verifies by other rules, and knows what was known: what was used stays used.
     pub fn again(&self, rules: &Rules) -> Self {
-        Self {
-            rules: rules.clone(),
-            clock: self.clock.clone(),
-            memory: Arc::clone(&self.memory),
-        }
+        Self { rules: rules.clone(), clock: self.clock.clone(), memory: Arc::clone(&self.memory) }
     }
 
     /// What is asked now. A provider that is down may have a stand-in.
@@ -259,14 +255,16 @@ impl Captcha {
             return None;
         }
         let bound = self.bound(form);
-        let held_one = Ticket::read(&self.memory.key, form.purpose, &bound, held).ok().filter(|ticket| {
-            ticket.expires > now && lock(&self.memory.used).get(&ticket.id, now).is_none()
-        });
+        let held_one =
+            Ticket::read(&self.memory.key, form.purpose, &bound, held).ok().filter(|ticket| {
+                ticket.expires > now && lock(&self.memory.used).get(&ticket.id, now).is_none()
+            });
         let (text, ticket) = match held_one {
             Some(ticket) => (held.to_owned(), ticket),
             None => {
                 let from = now + wait;
-                ticket::issue(&self.memory.key, form.purpose, &bound, from, self.rules.lifetime).ok()?
+                ticket::issue(&self.memory.key, form.purpose, &bound, from, self.rules.lifetime)
+                    .ok()?
             }
         };
         let free = lock(&self.memory.waited).get(&client_of(form.client), now);
@@ -344,8 +342,10 @@ impl Captcha {
         }
         // Verifying takes a try's time, so it must not hold up the office, nor take more than one
         // core.
-        let _place = Arc::clone(&self.memory.queue).try_acquire_owned().map_err(|_| CaptchaError::Busy)?;
-        let turn = Arc::clone(&self.memory.turn).acquire_owned().await.map_err(|_| CaptchaError::Busy)?;
+        let _place =
+            Arc::clone(&self.memory.queue).try_acquire_owned().map_err(|_| CaptchaError::Busy)?;
+        let turn =
+            Arc::clone(&self.memory.turn).acquire_owned().await.map_err(|_| CaptchaError::Busy)?;
         let (id, expires) = (attempt.id.clone(), attempt.expires);
         let solved = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -435,7 +435,9 @@ impl Captcha {
 
     /// How often there was each result since the start.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        RESULTS.into_iter().zip(self.memory.counts.iter().map(|count| count.load(Ordering::Relaxed)))
+        RESULTS
+            .into_iter()
+            .zip(self.memory.counts.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     fn count(&self, result: &str) {

@@ -177,11 +177,8 @@ impl Services {
         let check = Arc::new(base.check(Arc::clone(&ground.stuffing)));
         let sealed = (Arc::clone(&stores.appeals), Arc::clone(vault));
         let appeals = Arc::new(base.appeals(&config.appeal, sealed));
-        let administration = base.administration(
-            Arc::clone(assertions),
-            Arc::clone(vault),
-            Arc::clone(&appeals),
-        );
+        let administration =
+            base.administration(Arc::clone(assertions), Arc::clone(vault), Arc::clone(&appeals));
         let administration = Arc::new(administration);
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds =
