@@ -10,16 +10,21 @@ use doorward_certs::KeyFileError;
 use doorward_config::GatewayConfig;
 use doorward_plugins::audit::{Event, EventKind};
 use doorward_plugins::{Clock, OpenError, Services, priority};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::listener::{Acceptor, Places, bind};
+use crate::hand_over::{Role, Sockets};
+use crate::listener::{Acceptor, Places};
 use crate::log::LogSink;
 use crate::metrics::WorkerMetrics;
 use crate::operations;
 use crate::reload::{ReloadError, Reloader};
 use crate::shared::Shared;
 use crate::worker::{Message, Worker};
+
+/// How often a store is asked for that another process has.
+const STORE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
 /// Why a gate did not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,19 @@ impl Gate {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: GatewayConfig, clock: Clock, log: LogSink) -> Result<Self, StartError> {
+        Self::start_at(Sockets::default(), config, clock, log)
+    }
+
+    /// The same at sockets that were there before, where the configuration wants them.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(
+        mut sockets: Sockets,
+        config: GatewayConfig,
+        clock: Clock,
+        log: LogSink,
+    ) -> Result<Self, StartError> {
         let office = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("office")
@@ -68,7 +86,8 @@ impl Gate {
             .build();
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;
         let config = Arc::new(config);
-        let services = Arc::new(office.block_on(Services::open(Arc::clone(&config), clock))?);
+        let services = office.block_on(open(&config, &clock, sockets.wait_for_store))?;
+        let services = Arc::new(services);
         let shared = Arc::new(Shared::new(services, log, office.handle().clone())?);
         let metrics: Vec<_> =
             (0..config.workers.get()).map(|_| Arc::<WorkerMetrics>::default()).collect();
@@ -82,8 +101,7 @@ impl Gate {
             places,
             current: Arc::clone(&reloader.current),
         };
-        let operations =
-            office.block_on(operations::start(Arc::clone(&state), &config.operations))?;
+        let operations = office.block_on(operations::start(Arc::clone(&state), &mut sockets))?;
         let mut gate = Self {
             reloader,
             office,
@@ -94,7 +112,7 @@ impl Gate {
             state,
             maintenance: Vec::new(),
         };
-        gate.listen(&config, &acceptor)?;
+        gate.listen(&config, &acceptor, &mut sockets)?;
         gate.maintain();
         gate.state.set_ready();
         let started = Event::new(EventKind::SysStartup);
@@ -102,12 +120,20 @@ impl Gate {
         Ok(gate)
     }
 
-    fn listen(&mut self, config: &GatewayConfig, acceptor: &Acceptor) -> Result<(), StartError> {
+    fn listen(
+        &mut self,
+        config: &GatewayConfig,
+        acceptor: &Acceptor,
+        sockets: &mut Sockets,
+    ) -> Result<(), StartError> {
         let _office = self.office.enter();
         for (index, listener) in config.listeners.iter().enumerate() {
             let failed =
                 |error| StartError::Io(format!("cannot listen at {}", listener.address), error);
-            let socket = bind(listener.address).map_err(failed)?;
+            let socket = sockets.listen(Role::Listener, listener.address).map_err(failed)?;
+            let kept = self.state.hand_over.keep(Role::Listener, listener.address, &socket);
+            kept.map_err(failed)?;
+            let socket = TcpListener::from_std(socket).map_err(failed)?;
             self.addresses.push(socket.local_addr().map_err(failed)?);
             self.acceptors.push(self.office.spawn(acceptor.clone().run(socket, index)));
         }
@@ -141,6 +167,11 @@ impl Gate {
         self.reloader.current.load().reload_certificates();
     }
 
+    /// Waits until another process has its listening sockets: then it is to shut down.
+    pub(crate) async fn relieved(&self) {
+        self.state.hand_over.relieved().await;
+    }
+
     /// Where it listens, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -166,7 +197,15 @@ impl Gate {
     pub fn shut_down(mut self) -> bool {
         self.state.set_draining();
         self.services().audit.record(&Event::new(EventKind::SysShutdown));
-        self.acceptors.drain(..).for_each(|acceptor| acceptor.abort());
+        self.state.hand_over.close();
+        // Workers hear of the last connection before they hear that there will be no more.
+        self.office.block_on(async {
+            for acceptor in self.acceptors.drain(..) {
+                acceptor.abort();
+                // It was to end.
+                let _ = acceptor.await;
+            }
+        });
         for (worker, _) in &self.workers {
             // A worker that is gone needs no telling.
             let _ = worker.send(Message::Drain);
@@ -192,6 +231,27 @@ impl Gate {
         shared.log.flush();
         self.office.shutdown_timeout(Duration::from_secs(1));
         finished
+    }
+}
+
+/// Opens the store. One that another process lets go of within `wait` is waited for.
+async fn open(
+    config: &Arc<GatewayConfig>,
+    clock: &Clock,
+    wait: Duration,
+) -> Result<Services, OpenError> {
+    let again = async {
+        loop {
+            match Services::open(Arc::clone(config), clock.clone()).await {
+                Err(OpenError::InUse(_)) => tokio::time::sleep(STORE_ASKED_EVERY).await,
+                opened => return opened,
+            }
+        }
+    };
+    match tokio::time::timeout(wait, again).await {
+        Ok(opened) => opened,
+        // The last try says why.
+        Err(_) => Services::open(Arc::clone(config), clock.clone()).await,
     }
 }
 

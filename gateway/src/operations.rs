@@ -6,8 +6,11 @@
 //!
 //! Administration comes over a Unix-domain socket of mode 0600, one JSON request and reply each.
 
+use std::ffi::OsStr;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -16,13 +19,14 @@ use axum::Json;
 use axum::extract::State as Extract;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use doorward_config::Operations;
+use bytes::Bytes;
 use doorward_plugins::Services;
 use doorward_plugins::administration::{AdminError, Request};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::net::TcpListener;
 
 use crate::gate::StartError;
-use crate::listener::bind;
+use crate::hand_over::{HandOver, Role, Sockets};
 use crate::metrics::{WorkerMetrics, render};
 use crate::private_socket::PrivateSocket;
 use crate::reload::Reloader;
@@ -39,6 +43,7 @@ pub(crate) struct State {
     phase: AtomicU8,
     /// The administration socket, once it is bound.
     socket: OnceLock<PrivateSocket>,
+    pub(crate) hand_over: HandOver,
 }
 
 const STARTING: u8 = 0;
@@ -47,7 +52,13 @@ const DRAINING: u8 = 2;
 
 impl State {
     pub(crate) fn new(reloader: Arc<Reloader>, workers: Vec<Arc<WorkerMetrics>>) -> Self {
-        Self { reloader, workers, phase: AtomicU8::new(STARTING), socket: OnceLock::new() }
+        Self {
+            reloader,
+            workers,
+            phase: AtomicU8::new(STARTING),
+            socket: OnceLock::new(),
+            hand_over: HandOver::default(),
+        }
     }
 
     pub(crate) fn set_ready(&self) {
@@ -75,9 +86,16 @@ impl State {
 }
 
 /// Opens the listener and the socket, and answers on the office from now on.
-pub(crate) async fn start(state: Arc<State>, rules: &Operations) -> Result<SocketAddr, StartError> {
+pub(crate) async fn start(
+    state: Arc<State>,
+    sockets: &mut Sockets,
+) -> Result<SocketAddr, StartError> {
+    let config = Arc::clone(&state.shared().services.config);
+    let rules = &config.operations;
     let failed = |error| StartError::Io(format!("cannot listen at {}", rules.address), error);
-    let listener = bind(rules.address).map_err(failed)?;
+    let listener = sockets.listen(Role::Operations, rules.address).map_err(failed)?;
+    state.hand_over.keep(Role::Operations, rules.address, &listener).map_err(failed)?;
+    let listener = TcpListener::from_std(listener).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let public = axum::Router::new()
         .route("/livez", get(async || "ok\n"))
@@ -95,6 +113,7 @@ pub(crate) async fn start(state: Arc<State>, rules: &Operations) -> Result<Socke
     let private = axum::Router::new()
         .route("/administration", post(administer))
         .route("/reload", post(reload))
+        .route("/hand-over", post(hand_over))
         .with_state(state);
     tokio::spawn(async move { axum::serve(socket, private).await });
     Ok(address)
@@ -191,6 +210,26 @@ async fn reload(Extract(state): Extract<Arc<State>>, fields: HeaderMap) -> Respo
             };
             (status, error.to_string()).into_response()
         }
+    }
+}
+
+/// Passes the listening sockets to whoever listens at the path that is asked for, and has this gate
+/// end. The answer is how long that may take, in milliseconds.
+async fn hand_over(
+    Extract(state): Extract<Arc<State>>,
+    fields: HeaderMap,
+    path: Bytes,
+) -> Response {
+    let services = Arc::clone(&state.shared().services);
+    if let Some(refusal) = refuse_other_store(&services, &fields) {
+        return refusal;
+    }
+    let passing = tokio::task::spawn_blocking(move || {
+        state.hand_over.pass(Path::new(OsStr::from_bytes(&path)))
+    });
+    match passing.await.map_err(io::Error::other).flatten() {
+        Ok(()) => services.config.shutdown_grace.as_millis().to_string().into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::gate::StartError;
 use crate::listener::Places;
+use crate::service_manager;
 use crate::shared::Shared;
 use crate::worker::Message;
 
@@ -93,7 +94,9 @@ impl Reloader {
     /// [`ReloadError`]; nothing has changed then.
     pub(crate) async fn reload(&self) -> Result<(), ReloadError> {
         let _turn = self.turn.lock().await;
+        service_manager::tell_reloading();
         let result = self.swap().await;
+        service_manager::tell_ready();
         let services = Arc::clone(&self.current.load().services);
         match &result {
             Ok(()) => {

@@ -80,7 +80,8 @@ pub(crate) async fn serve(
     let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
-    if last.is_some() {
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if last.is_some() || (entry.peer.watch.is_last() && !switches) {
         // Nothing is read after it.
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -51,6 +51,7 @@ mod proxy;
 mod rate_limit;
 mod recover;
 mod reload;
+mod restarts;
 mod second_factor;
 mod session;
 mod sign_in;

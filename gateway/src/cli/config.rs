@@ -45,21 +45,26 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
         say(&json!({"problems": list}).to_string());
     }
     let config = loaded.map_err(|error| Failure::Config(error.to_string()))?;
-    // What only shows when it is used: certificates, keys, authorities.
-    let wrong =
-        |error: &dyn std::fmt::Display| Failure::Config(format!("{}: {error}", file.display()));
-    crate::tls::open(&config, &Clock::machine(), &[]).map_err(|error| wrong(&error))?;
-    for rules in &config.upstreams {
-        crate::upstream::Upstream::new(rules).map_err(|error| wrong(&error))?;
-    }
-    PasswordRules::open(&config).map_err(|error| {
-        Failure::Config(format!("{}: accounts.breach_list: {error}", file.display()))
-    })?;
+    verify_use(&config, file)?;
     if json {
         say("{\"problems\":[]}");
     } else {
         say(&format!("{}: no problems found", file.display()));
     }
+    Ok(())
+}
+
+/// Verifies what only shows when it is used: certificates, keys, authorities, lists.
+pub(super) fn verify_use(config: &GatewayConfig, file: &Path) -> Result<(), Failure> {
+    let wrong =
+        |error: &dyn std::fmt::Display| Failure::Config(format!("{}: {error}", file.display()));
+    crate::tls::open(config, &Clock::machine(), &[]).map_err(|error| wrong(&error))?;
+    for rules in &config.upstreams {
+        crate::upstream::Upstream::new(rules).map_err(|error| wrong(&error))?;
+    }
+    PasswordRules::open(config).map_err(|error| {
+        Failure::Config(format!("{}: accounts.breach_list: {error}", file.display()))
+    })?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod password;
 mod reload;
 mod serve;
 mod socket;
+mod take_over;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -87,7 +88,7 @@ pub fn run() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Demo(options) => crate::demo::run(&options.listen, &options.data),
-        Command::Serve { config } => serve::run(&config),
+        Command::Serve { config, take_over } => serve::run(&config, take_over),
         Command::Reload { config } => reload::run(&config),
         Command::Config(command) => config::run(&command),
         Command::Account(command) => admin::account(command),
