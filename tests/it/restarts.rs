@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use doorward_tests::process::{self, Served};
 use doorward_tests::{Browser, DEADLINE, PUBLIC_HOST, Scratch, Upstream, eventually, raw};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ const CLIENTS: usize = 8;
 
 /// How often one gate follows another: as many as fit into a test. A hundred are run by hand with
 /// `wrk`; see ARCHITECTURE.md.
-const RESTARTS: usize = 12;
+const RESTARTS: usize = 20;
 
 /// Clients that ask with a session, over connections that stay as long as the gate lets them.
 struct Crowd {
@@ -53,7 +54,8 @@ impl Crowd {
                 }
             })
         };
-        let clients = (0..CLIENTS).map(client).collect();
+        let mut clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        clients.push(tokio::spawn(ask_over_http2(address, token.to_owned(), Arc::clone(&over))));
         Self { over, answers, clients }
     }
 
@@ -72,6 +74,28 @@ impl Crowd {
     }
 }
 
+/// The same over HTTP/2: a connection that is told to end takes no further request, and every one
+/// that it took is answered.
+async fn ask_over_http2(address: SocketAddr, token: String, over: Arc<AtomicBool>) {
+    while !over.load(Ordering::Relaxed) {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+        let (mut sender, connection) = shaken.unwrap();
+        let connection = tokio::spawn(connection);
+        while !over.load(Ordering::Relaxed) && sender.ready().await.is_ok() {
+            let request = http::Request::get(format!("http://{PUBLIC_HOST}/a"))
+                .header("cookie", format!("__Host-doorward={token}"))
+                .body(String::new());
+            match sender.send_request(request.unwrap()).await {
+                Ok(answer) => assert_eq!(answer.status(), http::StatusCode::OK),
+                // It never left.
+                Err(error) => assert!(error.is_canceled(), "{error:?}"),
+            }
+        }
+        connection.abort();
+    }
+}
+
 /// Starts a gate without holding up the others of this test.
 async fn start(how: impl FnOnce() -> Served + Send + 'static) -> Served {
     tokio::task::spawn_blocking(how).await.unwrap()
@@ -81,6 +105,15 @@ async fn ends_with_0(mut served: Served) {
     let waiting = tokio::task::spawn_blocking(move || served.child.wait().unwrap());
     let status = tokio::time::timeout(DEADLINE, waiting).await.expect("the end of the old gate");
     assert_eq!(status.unwrap().code(), Some(0));
+}
+
+/// A configuration whose listener takes HTTP/2 as well.
+fn configure(scratch: &Scratch, upstream: &Upstream, listener: &str) -> PathBuf {
+    let config = process::configure(scratch.path(), &upstream.address, "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let listener = format!("\"{listener}\"\nh2c = true\n");
+    std::fs::write(&config, text.replacen("\"127.0.0.1:0\"\n", &listener, 1)).unwrap();
+    config
 }
 
 async fn token_of_alice(config: &Path, address: SocketAddr) -> String {
@@ -93,7 +126,7 @@ async fn token_of_alice(config: &Path, address: SocketAddr) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o08_rolling_take_overs_under_load_lose_no_request_and_no_session() {
     let (scratch, upstream) = (Scratch::new(), Upstream::start().await);
-    let config = process::configure(scratch.path(), &upstream.address, "");
+    let config = configure(&scratch, &upstream, "127.0.0.1:0");
     let mut served = Served::start(&config);
     let address = served.address;
     let crowd = Crowd::start(address, &token_of_alice(&config, address).await);
@@ -114,9 +147,7 @@ async fn o08_restarts_behind_a_service_managers_socket_lose_no_request() {
     let (scratch, upstream) = (Scratch::new(), Upstream::start().await);
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let config = process::configure(scratch.path(), &upstream.address, "");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replacen("127.0.0.1:0", &address.to_string(), 1)).unwrap();
+    let config = configure(&scratch, &upstream, &address.to_string());
     let place = scratch.path().join("notify");
     let manager = UnixDatagram::bind(&place).unwrap();
     manager.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -184,7 +215,7 @@ async fn o08_nobody_is_asked_to_end_for_a_configuration_that_cannot_be_served() 
     // Where nobody is to be relieved it is an ordinary start.
     drop(served);
     let words = ["--take-over"];
-    let served = tokio::task::spawn_blocking(move || Served::start_with(&config, &words));
-    let mut browser = Browser::new(served.await.unwrap().address, PUBLIC_HOST, None);
-    let _ = browser.get("/").await;
+    let served = start(move || Served::start_with(&config, &words)).await;
+    let mut browser = Browser::new(served.address, PUBLIC_HOST, None);
+    assert_eq!(browser.get("/").await.status, http::StatusCode::UNAUTHORIZED);
 }
