@@ -60,6 +60,7 @@ mod step_up;
 mod store;
 mod streaming;
 mod stuffing;
+mod systemd;
 mod tidy;
 mod tls;
 mod upgrade;
