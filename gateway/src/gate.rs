@@ -86,7 +86,7 @@ impl Gate {
             .build();
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;
         let config = Arc::new(config);
-        let services = office.block_on(open(&config, &clock, sockets.wait_for_store))?;
+        let services = office.block_on(open(&config, clock, sockets.wait_for_store))?;
         let services = Arc::new(services);
         let shared = Arc::new(Shared::new(services, log, office.handle().clone())?);
         let metrics: Vec<_> =
@@ -237,7 +237,7 @@ impl Gate {
 /// Opens the store. One that another process lets go of within `wait` is waited for.
 async fn open(
     config: &Arc<GatewayConfig>,
-    clock: &Clock,
+    clock: Clock,
     wait: Duration,
 ) -> Result<Services, OpenError> {
     let again = async {
@@ -251,7 +251,7 @@ async fn open(
     match tokio::time::timeout(wait, again).await {
         Ok(opened) => opened,
         // The last try says why.
-        Err(_) => Services::open(Arc::clone(config), clock.clone()).await,
+        Err(_) => Services::open(Arc::clone(config), clock).await,
     }
 }
 
