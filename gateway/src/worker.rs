@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::access_log::Batch;
 use crate::connection::Peer;
@@ -62,6 +62,8 @@ pub(crate) struct Thread {
     pub(crate) places: Arc<Places>,
     /// It looks after the health of the upstreams, for all workers.
     asks: bool,
+    /// A connection has ended.
+    ended: Notify,
 }
 
 /// The worker by the configuration that holds now. A request asks once, when it begins.
@@ -101,6 +103,7 @@ impl Worker {
             accepted: Cell::new(0),
             places,
             asks,
+            ended: Notify::new(),
         });
         runtime.block_on(async move {
             let worker = Self::by(gate, thread, &[]);
@@ -178,6 +181,8 @@ impl Current {
         while !(draining && thread.connections.borrow().is_empty()) {
             tokio::select! {
                 _ = tick.tick() => self.worker().sweep(),
+                // Who takes the place of this gate waits for the last one.
+                () = thread.ended.notified(), if draining => {}
                 message = messages.recv() => match message {
                     Some(Message::Connection(stream, address, listener, place)) => self.accept(stream, address, listener, place),
                     Some(Message::Configuration(gate, done)) => {
@@ -250,6 +255,7 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.thread.connections.borrow_mut().remove(&self.number);
         self.thread.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        self.thread.ended.notify_one();
     }
 }
 
