@@ -1,4 +1,5 @@
-//! A real Redis server on a Unix socket in a folder of its own, which goes with it.
+//! Real Redis servers, each in a folder of its own, which goes with it: one on a Unix socket, a set
+//! with Sentinels, and a Cluster, which speak to each other by ports.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -117,4 +118,206 @@ fn spawn(folder: &Path, more: &[String]) -> Child {
         std::thread::sleep(Duration::from_millis(5));
     }
     child
+}
+
+/// A server that listens at a port of 127.0.0.1.
+pub struct RedisNode {
+    child: Child,
+    folder: PathBuf,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl RedisNode {
+    fn start(folder: &Path, program: &str, arguments: &[&str], port: u16) -> Self {
+        let folder = folder.join(port.to_string());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let config = folder.join("redis.conf");
+        let text = format!("port {port}\nbind 127.0.0.1\ndir {}\nsave \"\"\n", folder.display());
+        std::fs::write(&config, text + &arguments.join("\n") + "\n").expect("its configuration");
+        let mut command = Command::new("redis-server");
+        command.arg(&config);
+        if program == "sentinel" {
+            command.arg("--sentinel");
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let node = Self { child: child.expect("redis-server is installed"), folder, port };
+        node.wait_for("PONG", &["ping"]);
+        node
+    }
+
+    /// Where a gate reaches it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// What it answers to a command, in words.
+    ///
+    /// # Panics
+    /// When there is no redis-cli.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(command).output();
+        String::from_utf8_lossy(&output.expect("redis-cli").stdout).trim().to_owned()
+    }
+
+    /// Asks until the answer has this in it.
+    ///
+    /// # Panics
+    /// When it has not for long.
+    pub fn wait_for(&self, wanted: &str, command: &[&str]) {
+        let since = Instant::now();
+        loop {
+            let said = self.ask(command);
+            if said.contains(wanted) {
+                return;
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "{command:?}: {said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it at once, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for RedisNode {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Ports that nobody has right now. The servers' own, of a Cluster's bus, are 10,000 above.
+fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
+    let mut held = Vec::new();
+    while held.len() < COUNT {
+        let listener = free(0).expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        if let Some(bus) = port.checked_add(10_000).and_then(|bus| free(bus).ok()) {
+            held.push((port, listener, bus));
+        }
+    }
+    std::array::from_fn(|index| held.get(index).map_or(0, |(port, ..)| *port))
+}
+
+fn fresh_folder(kind: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("doorward-{kind}-{}-{number}", std::process::id()))
+}
+
+/// A primary, a replica, and three Sentinels that watch them.
+pub struct RedisSet {
+    /// The primary and the replica, as they begin.
+    pub servers: [RedisNode; 2],
+    sentinels: [RedisNode; 3],
+    _folder: Folder,
+}
+
+impl RedisSet {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start() -> Self {
+        let folder = fresh_folder("sentinel");
+        let [one, two, a, b, c] = free_ports();
+        let primary = RedisNode::start(&folder, "server", &[], one);
+        let of = format!("replicaof 127.0.0.1 {one}");
+        let replica = RedisNode::start(&folder, "server", &[&of], two);
+        replica.wait_for("master_link_status:up", &["info", "replication"]);
+        let watch = format!("sentinel monitor gates 127.0.0.1 {one} 2");
+        let keys = [
+            watch.as_str(),
+            "sentinel down-after-milliseconds gates 500",
+            "sentinel failover-timeout gates 2000",
+        ];
+        let sentinels = [a, b, c].map(|port| RedisNode::start(&folder, "sentinel", &keys, port));
+        for sentinel in &sentinels {
+            sentinel.wait_for("num-slaves\n1", &["sentinel", "master", "gates"]);
+            sentinel.wait_for("num-other-sentinels\n2", &["sentinel", "master", "gates"]);
+        }
+        Self { servers: [primary, replica], sentinels, _folder: Folder(folder) }
+    }
+
+    /// Where the Sentinels are, as TOML writes a list.
+    pub fn urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(RedisNode::url).collect()
+    }
+}
+
+/// Three primaries with a replica each.
+pub struct RedisCluster {
+    /// Its nodes.
+    pub nodes: Vec<RedisNode>,
+    _folder: Folder,
+}
+
+impl RedisCluster {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start() -> Self {
+        let folder = fresh_folder("cluster");
+        let keys = [
+            "cluster-enabled yes",
+            "cluster-node-timeout 1000",
+            "cluster-replica-validity-factor 0",
+            "cluster-require-full-coverage no",
+        ];
+        let nodes: Vec<_> = free_ports::<6>()
+            .into_iter()
+            .map(|port| RedisNode::start(&folder, "server", &keys, port))
+            .collect();
+        let mut create = Command::new("redis-cli");
+        create.args(["--cluster", "create"]);
+        create.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
+        create.args(["--cluster-replicas", "1", "--cluster-yes"]);
+        let created = create.output().expect("redis-cli");
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        for node in &nodes {
+            node.wait_for("cluster_state:ok", &["cluster", "info"]);
+            node.wait_for("cluster_known_nodes:6", &["cluster", "info"]);
+        }
+        Self { nodes, _folder: Folder(folder) }
+    }
+
+    /// The node that has this key.
+    ///
+    /// # Panics
+    /// When none has.
+    pub fn owner(&mut self, key: &str) -> &mut RedisNode {
+        let slot = self.nodes.iter().find_map(|node| {
+            node.ask(&["cluster", "keyslot", key]).parse::<u32>().ok()
+        });
+        let slot = slot.expect("a slot");
+        let asked = self.nodes.iter().map(|node| node.ask(&["cluster", "slots"]));
+        let slots = asked.into_iter().find(|slots| !slots.is_empty()).expect("slots");
+        let lines: Vec<_> = slots.lines().map(str::trim).collect();
+        // From, to, address and port of the primary: what else there is stands behind.
+        let port = lines.windows(4).find_map(|four| match four {
+            [from, to, "127.0.0.1", port] => {
+                let (from, to) = (from.parse::<u32>().ok()?, to.parse::<u32>().ok()?);
+                (from..=to).contains(&slot).then(|| port.parse::<u16>().ok())?
+            }
+            _ => None,
+        });
+        let port = port.expect("an owner");
+        self.nodes.iter_mut().find(|node| node.port == port).expect("that node")
+    }
+}
+
+/// A folder that goes with what was started in it.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -300,7 +300,11 @@ impl Sessions {
                 Ok(())
             }
             // Who disabled the owner did not know of it.
-            _ => self.forget(vec![SessionKey { hash: record.token_hash, id: record.id }]).await,
+            Some(_) => {
+                self.forget(vec![SessionKey { hash: record.token_hash, id: record.id }]).await
+            }
+            // Of a gate that has other accounts.
+            None => Ok(()),
         }
     }
 
@@ -328,7 +332,10 @@ impl Sessions {
                 // It was ended, and the server that says otherwise had not heard of it; or whoever
                 // disabled its owner did not know of it.
                 _ if shared.is_buried(record.id) => ended.push(key),
-                None => ended.push(key),
+                None if shared.accounts.find_id(&record.principal_id).await?.is_some() => {
+                    ended.push(key);
+                }
+                None => {}
                 Some(owner) if Self::is_usable(&record, now) => {
                     let active = record.active;
                     self.adopt(record, owner).raise(active);

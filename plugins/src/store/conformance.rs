@@ -21,7 +21,7 @@ fn scratch(name: &str) -> Scratch {
     Scratch(folder)
 }
 
-fn session(number: u8) -> SessionRecord {
+pub(crate) fn session(number: u8) -> SessionRecord {
     SessionRecord {
         id: crate::session::token::public_id(&[number; 32]),
         token_hash: [number; 32],

@@ -11,7 +11,7 @@ use doorward_config::{RedisTopology, Secret};
 use super::*;
 use crate::store::conformance;
 use crate::store::message_tests;
-use server::RedisServer;
+use server::{RedisCluster, RedisServer, RedisSet};
 
 pub(crate) fn settings(server: &RedisServer) -> Settings {
     Settings {
@@ -59,4 +59,112 @@ async fn o13_what_is_over_leaves_nothing() {
     let late = Timestamp(u64::MAX >> 12);
     crate::store::CodeStore::prune_codes(&store, late, late).await.unwrap();
     assert_eq!(server.ask(&["dbsize"]), "0", "{}", server.ask(&["keys", "*"]));
+}
+
+fn settings_at(urls: Vec<String>, topology: RedisTopology) -> Settings {
+    Settings {
+        urls: urls.into_iter().map(Secret::new).collect(),
+        topology,
+        ca_file: None,
+        prefix: "test".into(),
+        timeout: Duration::from_secs(2),
+    }
+}
+
+async fn check_everything(store: &RedisStore) {
+    conformance::sessions_begin_end_and_are_touched(store).await;
+    conformance::counts_guesses(store).await;
+    message_tests::codes_are_tried_counted_and_used(store).await;
+    message_tests::sendings_are_counted(store).await;
+    conformance::challenges_are_counted_and_taken_once(store).await;
+    conformance::requests_are_kept_within_bounds(store).await;
+}
+
+/// Asks again while nobody answers.
+async fn found_again<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> T {
+    let since = std::time::Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn o05_sentinels_name_another_primary() {
+    let mut set = RedisSet::start();
+    let topology = RedisTopology::Sentinel("gates".into());
+    let store = RedisStore::open(&settings_at(set.urls(), topology)).unwrap();
+    check_everything(&store).await;
+    let kept = conformance::session(70);
+    crate::store::SessionStore::begin(&store, &kept, &[]).await.unwrap();
+    set.servers[0].ask(&["wait", "1", "1000"]);
+    set.servers[0].kill();
+    let there = found_again(async || {
+        store.ping().await?;
+        crate::store::SharedSessionStore::look_up(&store, &kept.token_hash).await
+    });
+    assert_eq!(there.await, Some(kept), "at the other server");
+    assert!(set.servers[1].ask(&["role"]).starts_with("master"));
+}
+
+#[tokio::test]
+async fn o05_a_cluster_loses_a_node_and_moves_its_keys() {
+    let mut cluster = RedisCluster::start();
+    let urls = cluster.nodes.iter().take(3).map(server::RedisNode::url).collect();
+    let store = RedisStore::open(&settings_at(urls, RedisTopology::Cluster)).unwrap();
+    check_everything(&store).await;
+    let kept = conformance::session(70);
+    crate::store::SessionStore::begin(&store, &kept, &[]).await.unwrap();
+    let owner = cluster.owner("{test}:sessions");
+    owner.ask(&["wait", "1", "1000"]);
+    owner.kill();
+    let there = found_again(async || {
+        store.ping().await?;
+        crate::store::SharedSessionStore::look_up(&store, &kept.token_hash).await
+    });
+    assert_eq!(there.await, Some(kept), "at its replica");
+    found_again(async || {
+        let more = conformance::session(71);
+        crate::store::SessionStore::begin(&store, &more, &[]).await
+    })
+    .await;
+}
+
+/// Of several gates that try at once as many succeed as may.
+#[tokio::test(flavor = "multi_thread")]
+async fn f12_what_is_counted_at_several_gates_at_once_is_counted_once_each() {
+    let server = RedisServer::start();
+    let gates = [open(&server), open(&server), open(&server)].map(std::sync::Arc::new);
+    let record = crate::challenge::ChallengeRecord {
+        id: "c".into(),
+        purpose: "p".into(),
+        bound_to: "b".into(),
+        principal_id: "alice".into(),
+        state: vec![],
+        version: 0,
+        tries: 0,
+        created: Timestamp(1),
+        expires: Timestamp(100),
+    };
+    crate::store::ChallengeStore::begin_challenge(&*gates[0], &record, 9).await.unwrap();
+    let mut tries = tokio::task::JoinSet::new();
+    for number in 0..150 {
+        let gate = std::sync::Arc::clone(&gates[number % 3]);
+        tries.spawn(async move {
+            crate::store::ChallengeStore::count_try(&*gate, "c", 7, Timestamp(5)).await.unwrap()
+        });
+    }
+    let counted = tries.join_all().await.into_iter().filter(|counted| *counted).count();
+    assert_eq!(counted, 7);
+    let mut takes = tokio::task::JoinSet::new();
+    for number in 0..30 {
+        let gate = std::sync::Arc::clone(&gates[number % 3]);
+        takes.spawn(async move {
+            crate::store::ChallengeStore::take_challenge(&*gate, "c", 0, Timestamp(5)).await.unwrap()
+        });
+    }
+    assert_eq!(takes.join_all().await.into_iter().filter(|taken| *taken).count(), 1);
 }
