@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why key material could not be used.
@@ -65,7 +65,9 @@ pub fn replace_private(file: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     write().map_err(KeyFileError::io(file))
 }
 
-/// Reads `file` if it exists, and refuses it if others than its owner may read it.
+/// Reads `file` if it exists, and refuses it if others than its owner may read it. What root has
+/// put there for a group is not refused: that is how Kubernetes mounts secrets for a process that is
+/// not root, which can then read them and not change them.
 ///
 /// # Errors
 /// [`KeyFileError`].
@@ -74,11 +76,37 @@ pub fn read_private(file: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(KeyFileError::io(file))?,
     };
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if !is_private(metadata.permissions().mode(), metadata.uid()) {
         return Err(KeyFileError::content(
             file,
             "others may read this key file; run: chmod 600 on it",
         ));
     }
     std::fs::read(file).map(Some).map_err(KeyFileError::io(file))
+}
+
+fn is_private(mode: u32, owner: u32) -> bool {
+    let forbidden = if owner == ROOT { 0o037 } else { 0o077 };
+    mode & forbidden == 0
+}
+
+const ROOT: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p05_a_key_is_its_owners_or_one_that_root_has_put_there_for_a_group() {
+        for mode in [0o100_600, 0o100_400] {
+            assert!(is_private(mode, 65_532) && is_private(mode, ROOT), "{mode:o}");
+        }
+        for mode in [0o100_640, 0o100_440] {
+            assert!(is_private(mode, ROOT), "{mode:o}");
+            assert!(!is_private(mode, 65_532), "{mode:o}");
+        }
+        for mode in [0o100_660, 0o100_604, 0o100_644, 0o100_601, 0o100_610] {
+            assert!(!is_private(mode, ROOT) && !is_private(mode, 65_532), "{mode:o}");
+        }
+    }
 }

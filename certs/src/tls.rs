@@ -16,6 +16,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::KeyFileError;
 use crate::clients::ClientAuthorities;
@@ -36,6 +37,8 @@ struct Identity {
     key: Arc<CertifiedKey>,
     /// For matching the name that a client asks for.
     leaf: CertificateDer<'static>,
+    /// When that runs out; `None`: it cannot be read.
+    expires: Option<u64>,
 }
 
 impl TlsIdentities {
@@ -67,6 +70,11 @@ impl TlsIdentities {
         let mut loaded = self.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         *loaded = Loaded { identities, changed };
         Ok(true)
+    }
+
+    /// When the first of these certificates runs out, in seconds since the Unix epoch.
+    pub fn expires(&self) -> Option<u64> {
+        self.read(|loaded| loaded.identities.iter().filter_map(|found| found.expires).min())
     }
 
     fn read<T>(&self, look: impl FnOnce(&Loaded) -> T) -> T {
@@ -136,10 +144,11 @@ impl Identity {
         let Some(leaf) = chain.first().cloned() else {
             return Err(KeyFileError::content(&files.chain_file, "no certificate in PEM"));
         };
+        let expires = expiry(&leaf);
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
             KeyFileError::content(&files.key_file, format!("does not fit its certificate: {error}"))
         })?;
-        Ok(Self { key: Arc::new(key), leaf })
+        Ok(Self { key: Arc::new(key), leaf, expires })
     }
 
     fn is_for(&self, name: &str) -> bool {
@@ -153,6 +162,12 @@ impl Identity {
         };
         verify_server_name(&leaf, &name).is_ok()
     }
+}
+
+/// When a certificate runs out, in seconds since the Unix epoch.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
 
 pub(crate) fn modified(file: &Path) -> Option<SystemTime> {

@@ -14,9 +14,9 @@ use crate::spec::{Kind, TableSpec, default, optional, required, seconds};
 use crate::{
     Accounts, Alerts, Appeal, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener,
     Lockout, Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing,
-    Upstream, WebAuthn, accounts, alerts, appeal, audit, captcha, codes, identity, limits,
+    Tracing, Upstream, WebAuthn, accounts, alerts, appeal, audit, captcha, codes, identity, limits,
     listener, lockout, notify, operations, rate_limit, risk, route, second_factor, session, store,
-    stuffing, upstream, webauthn,
+    stuffing, tracing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -107,6 +107,11 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "Health, metrics, administration and logs.",
         ),
         optional(
+            "tracing",
+            Kind::Table(&tracing::SPEC),
+            "Of which requests a collector of traces (OpenTelemetry) is told.",
+        ),
+        optional(
             "limits",
             Kind::Table(&limits::SPEC),
             "Bounds on what a client may send, and on how long it may take.",
@@ -164,6 +169,8 @@ pub struct GatewayConfig {
     pub audit: Audit,
     /// Health, metrics, administration and logs.
     pub operations: Operations,
+    /// Of which requests a collector is told; `None`: of none.
+    pub tracing: Option<Tracing>,
     /// Bounds on what a client may send.
     pub limits: Limits,
     /// Hosts that routes name.
@@ -256,6 +263,7 @@ impl GatewayConfig {
             appeal: Appeal::read(&root.table("appeal")),
             second_factor: SecondFactor::read(&root.table("second_factor"), &store),
             operations,
+            tracing: Tracing::read(&root.table("tracing")),
             limits,
             public_url,
             upstreams,

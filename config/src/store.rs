@@ -1,10 +1,12 @@
 //! `[store]`: where accounts and sessions are kept.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::postgres::{Postgres, read_postgres};
 use crate::problem::Fault;
 use crate::reader::Reader;
+use crate::redis::{Redis, verify_prefix, verify_redis_url};
 use crate::spec::{Kind, TableSpec, default, optional, required};
 use crate::text::some_text;
 
@@ -15,6 +17,50 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "path",
             Kind::Text(verify_store),
             "The SQLite file, made when missing with mode 0600; signing keys and the administration socket stand beside it. Its folder must be this user's own.",
+        ),
+        optional(
+            "redis",
+            Kind::List(&Kind::Text(verify_redis_url)),
+            "The Redis or Valkey server where several gates keep what is live: sessions, guesses, challenges, codes, kept requests. Some Sentinels, or some nodes of a Cluster, where the keys below say so. Left out: this gate is alone and keeps it in its file.",
+        ),
+        optional(
+            "redis_sentinel",
+            Kind::Text(some_text),
+            "The name by which Sentinels know the primary; the URLs are theirs.",
+        ),
+        default("redis_cluster", Kind::Flag, "false", "The URLs are nodes of a Cluster."),
+        optional(
+            "redis_password_file",
+            Kind::Text(some_text),
+            "File with the password, in place of one in the URLs.",
+        ),
+        optional(
+            "redis_password_env",
+            Kind::Text(some_text),
+            "Environment variable with the password, instead of a file.",
+        ),
+        optional(
+            "redis_ca_file",
+            Kind::Text(some_text),
+            "PEM file of the authorities that the servers' certificates come from; those of the system when left out.",
+        ),
+        default(
+            "redis_prefix",
+            Kind::Text(verify_prefix),
+            "\"doorward\"",
+            "The first part of every key. It is a hash tag: in a Cluster all keys stand at one node, so that every step is atomic.",
+        ),
+        default(
+            "redis_timeout",
+            Kind::Duration { least: Duration::from_millis(50), most: Duration::from_secs(10) },
+            "\"1s\"",
+            "How long one call may take. What could not be asked is answered 503.",
+        ),
+        default(
+            "redis_plaintext",
+            Kind::Flag,
+            "false",
+            "Takes redis:// URLs of other machines, where the network is encrypted by other means.",
         ),
         optional(
             "postgres",
@@ -51,6 +97,8 @@ const COMPANIONS: [&str; 9] = [
 pub struct Store {
     /// The SQLite file.
     pub path: PathBuf,
+    /// Where several gates keep what is live; `None`: in the file.
+    pub redis: Option<Redis>,
     /// The server that keeps records; `None`: the file does.
     pub postgres: Option<Postgres>,
 }
@@ -60,6 +108,7 @@ impl Store {
         Self {
             path: reader.optional_file("path").unwrap_or_default(),
             postgres: read_postgres(reader),
+            redis: Redis::read(reader),
         }
     }
 

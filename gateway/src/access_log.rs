@@ -14,6 +14,7 @@ use doorward_plugins::{RequestContext, Timestamp};
 use http::{Method, StatusCode, Version};
 
 use crate::connection::Peer;
+use crate::traces::{self, Span};
 use crate::worker::Worker;
 
 /// A batch is handed on when it is as large as this.
@@ -33,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) bytes: u64,
     /// The answer is whole.
     pub(crate) complete: bool,
+    /// What a collector will be told; `None`: nothing.
+    span: Option<Box<Span>>,
 }
 
 /// Stands for "the client gave up before the answer", as nginx writes it.
@@ -43,11 +46,15 @@ impl Entry {
     pub(crate) fn new(
         worker: Rc<Worker>,
         peer: Rc<Peer>,
-        cx: Box<RequestContext>,
+        mut cx: Box<RequestContext>,
         method: Method,
         version: Version,
     ) -> Self {
-        Self { worker, peer, cx, method, version, status: None, bytes: 0, complete: false }
+        let span = worker.gate.traces.as_ref().map(|traces| {
+            let began = worker.gate.services.clock.wall();
+            Box::new(traces.begin(&mut cx, &method, began))
+        });
+        Self { worker, peer, cx, method, version, status: None, bytes: 0, complete: false, span }
     }
 
     /// Has the session that the request was let through for ended since?
@@ -55,10 +62,14 @@ impl Entry {
         self.cx.session.as_ref().is_some_and(|session| session.active().is_none())
     }
 
-    fn record(&self) {
+    fn record(&mut self) {
         self.peer.watch.end(self.complete);
         let now = self.worker.gate.services.clock.now();
         let status = self.status.map_or(GAVE_UP, |status| status.as_u16());
+        if let Some(span) = self.span.take() {
+            let ended = self.worker.gate.services.clock.wall();
+            traces::end(*span, &self.cx, (&self.method, status), ended);
+        }
         self.worker.metrics.record(status, now.since(self.cx.received));
         if !self.worker.gate.services.config.operations.access_log {
             return;

@@ -24,6 +24,7 @@ use crate::outgoing::HttpsClient;
 use crate::portal::{self, Portal};
 use crate::router::Router;
 use crate::tls::{self, Material, Tls};
+use crate::traces::Traces;
 use crate::upstream::Upstream;
 use crate::worker::{Message, Worker};
 
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     /// By index of the listener; `None`: plain HTTP.
     pub(crate) tls: Vec<Option<Tls>>,
     pub(crate) portal: Portal,
+    /// `None`: nobody is told of requests.
+    pub(crate) traces: Option<Traces>,
     pub(crate) log: LogSink,
     pub(crate) office: Handle,
 }
@@ -105,6 +108,11 @@ impl Gate {
                 .collect::<Result<_, _>>()?,
             tls: acceptors(&services, &material)?,
             portal: portal::build(Arc::clone(&services)),
+            traces: config
+                .tracing
+                .as_ref()
+                .map(|rules| Traces::start(rules, office.handle()))
+                .transpose()?,
             log,
             office: office.handle().clone(),
             services,
@@ -229,6 +237,9 @@ impl Gate {
             let _ = thread.join();
         }
         self.maintenance.drain(..).for_each(|task| task.abort());
+        if let Some(traces) = &self.shared.traces {
+            traces.shut_down();
+        }
         self.office.block_on(self.shared.services.close());
         self.state.clean_up();
         self.shared.log.flush();

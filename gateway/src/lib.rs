@@ -40,6 +40,8 @@ mod router;
 mod serve;
 mod target;
 mod tls;
+#[cfg_attr(not(feature = "otlp"), path = "traces_off.rs")]
+mod traces;
 mod trailers;
 mod upstream;
 mod worker;

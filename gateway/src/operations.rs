@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::gate::{Shared, StartError};
 use crate::listener::bind;
-use crate::metrics::{WorkerMetrics, render};
+use crate::metrics::{self, WorkerMetrics};
 use crate::private_socket::PrivateSocket;
 
 /// The field in which the command line says whose store it means, or a configuration that names
@@ -75,7 +75,7 @@ pub(crate) async fn start(state: Arc<State>, rules: &Operations) -> Result<Socke
         .route("/livez", get(async || "ok\n"))
         .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(scrape))
         .with_state(Arc::clone(&state));
     tokio::spawn(async move { axum::serve(listener, public).await });
 
@@ -109,36 +109,8 @@ fn answer(good: bool, otherwise: &'static str) -> Response {
     }
 }
 
-async fn metrics(Extract(state): Extract<Arc<State>>) -> Response {
-    let sessions = state.shared.services.sessions.count() as u64;
-    let gauges = [
-        ("doorward_sessions", "Sessions in memory.", sessions),
-        (
-            "doorward_password_checks_total",
-            "Passwords compared with somebody's hash.",
-            state.shared.services.sign_in.passwords_checked(),
-        ),
-        (
-            "doorward_hasty_forms_total",
-            "Sign-in forms that were filled in faster than a person would, and wrongly.",
-            state.shared.services.captcha.hasty(),
-        ),
-        (
-            "doorward_log_lines_dropped_total",
-            "Log lines that did not fit the queue.",
-            state.shared.log.dropped(),
-        ),
-        (
-            "doorward_audit_events_dropped_total",
-            "Events that are not in the audit log, because too many waited.",
-            state.shared.services.audit.dropped(),
-        ),
-    ];
-    let mut text = render(&state.workers, &gauges) + &state.shared.services.rate_limits.metrics();
-    text.push_str("# HELP doorward_captcha_total Captchas that came, by what came of them.\n# TYPE doorward_captcha_total counter\n");
-    for (result, count) in state.shared.services.captcha.counts() {
-        text.push_str(&format!("doorward_captcha_total{{result=\"{result}\"}} {count}\n"));
-    }
+async fn scrape(Extract(state): Extract<Arc<State>>) -> Response {
+    let text = metrics::render(&state.shared, &state.workers).await;
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -14,7 +14,7 @@ use doorward_config::{ServiceUrl, UpstreamAddress};
 use doorward_plugins::Services;
 use doorward_plugins::outgoing::{Call, Method, Outgoing, OutgoingError};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -70,12 +70,6 @@ impl HttpsClient {
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Bytes, OutgoingError> {
-        let stream = self.connect(call.url).await?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-        // Ends with this call, however it ends.
-        let mut driver = JoinSet::new();
-        driver.spawn(connection);
         let (request, body) = match &call.method {
             Method::Get { field: (name, value) } => {
                 (Request::get(&call.url.path).header(*name, *value), Bytes::new())
@@ -90,19 +84,38 @@ impl HttpsClient {
                 (request, Bytes::from(body.expose().to_owned()))
             }
         };
+        let answer = self.send(call.url, request, body, call.answer_bytes_max).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(OutgoingError::Status(status.as_u16())),
+        }
+    }
+
+    /// Sends a request to a service and gives its answer, whatever that is. As long as it takes.
+    pub(crate) async fn send(
+        &self,
+        url: &ServiceUrl,
+        request: http::request::Builder,
+        body: Bytes,
+        answer_bytes_max: usize,
+    ) -> Result<Response<Bytes>, OutgoingError> {
+        let stream = self.connect(url).await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+        // Ends with this call, however it ends.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         let request = request
-            .header(HOST, call.url.address.authority())
+            .header(HOST, url.address.authority())
             .header(USER_AGENT, concat!("doorward/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(unreachable)?;
         let unreadable = |error: Box<dyn Error + Send + Sync>| OutgoingError::Answer(error);
         let answer =
             sender.send_request(request).await.map_err(|error| unreadable(error.into()))?;
-        if answer.status() != StatusCode::OK {
-            return Err(OutgoingError::Status(answer.status().as_u16()));
-        }
-        let body = Limited::new(answer.into_body(), call.answer_bytes_max).collect().await;
-        Ok(body.map_err(unreadable)?.to_bytes())
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, answer_bytes_max).collect().await.map_err(unreadable)?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 }
 

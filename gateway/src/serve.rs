@@ -38,6 +38,7 @@ pub(crate) async fn serve(
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
     let (worker_id, count) = worker.next_request();
+    let began = worker.gate.services.clock.exact();
     let received = worker.gate.services.clock.now();
 
     let id = RequestId::new(worker_id, count);
@@ -77,6 +78,10 @@ pub(crate) async fn serve(
             }
         },
     };
+    let refused = answer.as_ref().err().map(|refusal| refusal.problem);
+    let took = worker.gate.services.clock.exact().saturating_sub(began);
+    let own = took.saturating_sub(cx.waited.unwrap_or_default());
+    worker.metrics.decide(cx.decided_by, refused, own, cx.waited);
     let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
@@ -158,7 +163,10 @@ async fn forward(
         time: limits.exchange_time.filter(|_| !streaming),
         interim: &|response| tell(peer, version, response),
     };
+    let clock = &worker.gate.services.clock;
+    let asked = clock.exact();
     let answered = pool.forward(call).await;
+    cx.waited = Some(clock.exact().saturating_sub(asked));
     cx.decided_by = "upstream";
     match answered {
         Err(Unanswered { problem, sent }) => {

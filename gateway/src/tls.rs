@@ -29,6 +29,8 @@ pub(crate) struct Material {
 /// How one listener takes connections.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
+    /// What it shows of itself.
+    pub(crate) identities: Arc<TlsIdentities>,
     clients: Option<Arc<ClientAuthorities>>,
     clock: Clock,
 }
@@ -88,7 +90,8 @@ impl Tls {
         let time = Arc::new(WallTime(clock.clone()));
         let clients = material.clients.clone();
         let config = material.identities.server_config(listener.http2, clients.as_ref(), time)?;
-        Ok(Self { acceptor: TlsAcceptor::from(config), clients, clock: clock.clone() })
+        let identities = Arc::clone(&material.identities);
+        Ok(Self { acceptor: TlsAcceptor::from(config), identities, clients, clock: clock.clone() })
     }
 
     /// The certificate that the client showed in this handshake, or in the one that it resumes.

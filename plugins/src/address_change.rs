@@ -279,7 +279,7 @@ impl AddressChange {
             let was = record.clone();
             kind.set(&mut record, wanted.clone());
             self.accounts.update(&was, &record).await?;
-            self.sessions.refresh(&record);
+            self.sessions.refresh(&record).await?;
             record
         };
         if *kind == AddressKind::Phone {

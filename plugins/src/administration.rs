@@ -343,7 +343,7 @@ impl Administration {
         self.accounts.update(&was, &record).await?;
         // Idle time and verification are the account's: its sub-users' sessions follow.
         for member in self.accounts.list_account(&record.account_id).await? {
-            self.sessions.refresh(&member);
+            self.sessions.refresh(&member).await?;
         }
         Ok(record)
     }
@@ -461,7 +461,7 @@ impl Administration {
     /// Ends what somebody has from earlier sign-ins: their sessions, and the trust in their browsers.
     pub(crate) async fn end_all(&self, principal_id: &str) -> Result<usize, AdminError> {
         self.lockout.forget_devices(principal_id).await?;
-        let sessions = self.sessions.list(principal_id, self.clock.now());
+        let sessions = self.sessions.all_of(principal_id).await?;
         self.sessions.end(&sessions).await?;
         Ok(sessions.len())
     }

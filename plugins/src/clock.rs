@@ -126,6 +126,15 @@ impl Clock {
         }
     }
 
+    /// Steady time for measuring how long something takes: from no beginning that means anything,
+    /// to the nanosecond.
+    pub fn exact(&self) -> Duration {
+        match &*self.0 {
+            Source::Machine { .. } => reading(ClockId::Monotonic),
+            Source::Manual(now) => Duration::from_millis(now.load(Ordering::SeqCst)),
+        }
+    }
+
     /// Wall time: what others would say.
     pub fn wall(&self) -> Timestamp {
         match &*self.0 {
@@ -142,7 +151,11 @@ fn machine_wall() -> Timestamp {
 }
 
 fn since_boot() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
+    reading(ClockId::Boottime)
+}
+
+fn reading(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 

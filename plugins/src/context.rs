@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorward_certs::clients::ClientCertificate;
 use doorward_config::Route;
@@ -71,6 +72,9 @@ pub struct RequestContext {
     pub answered_by_upstream: bool,
     /// Is it certain that nothing of the request was sent on? Written by the same room.
     pub nothing_sent: bool,
+    /// How long the upstream took to begin its answer, or to give none; `None`: it was not asked.
+    /// Written by the same room.
+    pub waited: Option<Duration>,
 }
 
 impl RequestContext {
@@ -105,6 +109,7 @@ impl RequestContext {
             answer_fields: Vec::new(),
             answered_by_upstream: false,
             nothing_sent: false,
+            waited: None,
         }
     }
 

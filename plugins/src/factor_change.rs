@@ -339,7 +339,7 @@ impl FactorChange {
         let record = PrincipalRecord { protection, ..was.clone() };
         self.accounts.update(&was, &record).await?;
         for member in self.accounts.list_account(&record.account_id).await? {
-            self.sessions.refresh(&member);
+            self.sessions.refresh(&member).await?;
         }
         let event = Event::new(EventKind::ProtectionChanged).with("login", protection.login);
         let event = event.with("operations", protection.operations);

@@ -22,6 +22,7 @@ pub mod code;
 mod context;
 pub mod edits;
 pub mod factor_change;
+pub mod histogram;
 pub mod hold;
 pub mod identity;
 pub mod language;

@@ -9,7 +9,6 @@ use doorward_config::Secret;
 use crate::account::password::PasswordHasher;
 use crate::account::rules::{PasswordRules, RuleError, Weakness};
 use crate::audit::{Audit, Event, EventKind};
-use crate::clock::Clock;
 use crate::lockout::{Guess, Lockout};
 use crate::notify::alerts::Alert;
 use crate::password_check::{Guesser, PasswordCheck};
@@ -64,7 +63,6 @@ pub struct PasswordChange {
     pub(crate) lockout: Arc<Lockout>,
     pub(crate) second: Arc<SecondFactors>,
     pub(crate) audit: Arc<Audit>,
-    pub(crate) clock: Clock,
     /// See `SignIn`.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -121,7 +119,7 @@ impl PasswordChange {
             }
             // Before the password: whoever is told of a failure still has the old one.
             if password.end_others {
-                let mut others = self.sessions.list(id, self.clock.now());
+                let mut others = self.sessions.all_of(id).await.map_err(unavailable)?;
                 others.retain(|other| other.id != session.id);
                 self.sessions.end(&others).await.map_err(unavailable)?;
                 self.lockout.forget_devices(id).await.map_err(unavailable)?;

@@ -31,32 +31,50 @@ async fn n11_metrics_move_and_their_number_does_not() {
     let (_upstream, gate) = plain_gate().await;
     let answer = ask(gate.operations(), "/metrics").await;
     assert!(answer.field("content-type").starts_with("text/plain; version=0.0.4"));
-    let before = answer.text();
-    assert_eq!(series(&before, "doorward_sessions"), 0);
+    assert_eq!(series(&answer.text(), "doorward_sessions"), 0);
     let mut inside = gate.signed_in().await;
-    for index in 0..40 {
-        inside.get(&format!("/page-{index}?user={index}")).await;
-        gate.browser().get(&format!("/stranger-{index}")).await;
-        gate.browser().try_sign_in(&format!("user{index}\u{1f600}"), "x").await;
+    let mut scrapes = Vec::new();
+    // What was never decided has no series: one of each kind first.
+    for rounds in [0..1, 1..40] {
+        let refused = 2 * rounds.end;
+        for index in rounds {
+            inside.get(&format!("/page-{index}?user={index}")).await;
+            gate.browser().get(&format!("/stranger-{index}")).await;
+            gate.browser().try_sign_in(&format!("user{index}\u{1f600}"), "x").await;
+        }
+        let mut scrape = String::new();
+        eventually("the count of every answer", async || {
+            scrape = ask(gate.operations(), "/metrics").await.text();
+            series(&scrape, "doorward_requests_total{status=\"4xx\"}") == refused
+        })
+        .await;
+        scrapes.push(scrape);
     }
-    let mut after = String::new();
-    eventually("the count of every answer", async || {
-        after = ask(gate.operations(), "/metrics").await.text();
-        series(&after, "doorward_requests_total{status=\"4xx\"}") == 80
-    })
-    .await;
-    assert_eq!(series(&after, "doorward_requests_total{status=\"2xx\"}"), 41);
-    assert_eq!(series(&after, "doorward_request_duration_seconds_count"), 121);
-    assert_eq!(series(&after, "doorward_request_duration_seconds_bucket{le=\"+Inf\"}"), 121);
-    assert_eq!(series(&after, "doorward_sessions"), 1);
-    assert_eq!(series(&after, "doorward_log_lines_dropped_total"), 0);
+    let [before, after] = &scrapes[..] else { panic!("two scrapes") };
+    assert_eq!(series(after, "doorward_requests_total{status=\"2xx\"}"), 41);
+    assert_eq!(series(after, "doorward_request_duration_seconds_count"), 121);
+    assert_eq!(series(after, "doorward_request_duration_seconds_bucket{le=\"+Inf\"}"), 121);
+    assert_eq!(series(after, "doorward_sessions"), 1);
+    assert_eq!(series(after, "doorward_log_lines_dropped_total"), 0);
     assert!(after.contains("doorward_connections "));
+    let decided = [
+        ("upstream\",reason=\"forwarded", 40),
+        ("access\",reason=\"session-required", 40),
+        ("portal\",reason=\"sign-in-failed", 40),
+    ];
+    for (what, count) in decided {
+        assert_eq!(series(after, &format!("doorward_decisions_total{{by=\"{what}\"}}")), count);
+    }
+    assert_eq!(series(after, "doorward_gate_duration_seconds_count{answer=\"console\"}"), 40);
+    assert_eq!(series(after, "doorward_upstream_duration_seconds_count"), 40);
+    assert_eq!(series(after, "doorward_events_total{event=\"authn_login_fail\"}"), 40);
+    assert_eq!(series(after, "doorward_assertions_signed_total"), 1);
     let series = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
     };
     // Values that a client chose are in no label: the series are the same as before.
-    assert_eq!(series(&after).len(), series(&before).len());
-    for series in series(&after) {
+    assert_eq!(series(after).len(), series(before).len());
+    for series in series(after) {
         assert!(!series.contains("user") && !series.contains("page"), "{series}");
     }
 }

@@ -11,6 +11,7 @@
 //! - [`frames`]: the same over HTTP/2, frame by frame.
 //! - [`events()`]: what the gates of this process write to the log.
 //! - [`mail`]: a mail server that records what it gets.
+//! - [`redis`]: a Redis server.
 //! - [`PostgresServer`]: a real PostgreSQL, of a test or of all of them.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 //! - [`webdriver`]: a real browser.
@@ -34,6 +35,7 @@ pub mod mail;
 mod postgres;
 pub mod process;
 pub mod raw;
+pub mod redis;
 mod scratch;
 mod upstream;
 pub mod webdriver;

@@ -47,6 +47,17 @@ fn the_minimal_file_is_enough() {
 }
 
 #[test]
+fn requests_are_told_of_only_where_a_collector_is_named() {
+    check("[tracing]\n", &[]);
+    check("[tracing]\nca_file = \"/dev/null\"\n", &["9:11: tracing.ca_file: is for endpoint."]);
+    let endpoint = "[tracing]\nendpoint = \"http://collector.example.com/v1/traces\"\n";
+    check(endpoint, &["9:12: tracing.endpoint: \"http://collector"]);
+    let text = format!("{MINIMAL}[tracing]\nendpoint = \"http://127.0.0.1:4318/v1/traces\"\n");
+    let told = GatewayConfig::parse(&text, Path::new("/base")).unwrap().tracing.unwrap();
+    assert_eq!((told.one_in, told.accept_everybody, &*told.service), (100, false, "doorward"));
+}
+
+#[test]
 fn idle_of_15m_and_23h59m_is_accepted_and_beyond_is_refused() {
     assert_eq!(session("idle", "15m").unwrap().idle, crate::IDLE_MIN);
     assert_eq!(session("idle", "23h59m").unwrap().idle, crate::IDLE_MAX);

@@ -325,7 +325,7 @@ pub(crate) async fn visit(
     cx.decided_by = "portal";
     let gate = &worker.gate;
     let signs_in = cx.path() == API_SIGN_IN && cx.head.method == Method::POST;
-    if signs_in && let Err(refusal) = admit_program(&gate.services, cx) {
+    if signs_in && let Err(refusal) = admit_program(&gate.services, cx).await {
         // Nothing of it is read, and the office does not hear of it: a crowd at the door must not
         // take the time of those inside. A person's form gets its page, with what they typed.
         tokio::time::sleep(BUSY_PAUSE).await;
@@ -378,8 +378,8 @@ async fn appeal_bytes_max(gate: &crate::gate::Shared, cx: &RequestContext) -> u6
 }
 
 /// Is there time for a program's sign-in?
-fn admit_program(services: &Services, cx: &RequestContext) -> Result<(), Refusal> {
-    services.rate_limits.sign_in(cx.client.address, cx.request_id.as_str())?;
+async fn admit_program(services: &Services, cx: &RequestContext) -> Result<(), Refusal> {
+    services.rate_limits.sign_in(cx.client.address, cx.request_id.as_str()).await?;
     if services.sign_in.is_full() { Err(Refusal::new(Problem::Busy)) } else { Ok(()) }
 }
 

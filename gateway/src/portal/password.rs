@@ -132,6 +132,7 @@ pub(super) async fn change(
     desk.services
         .rate_limits
         .sign_in(visit.address, &visit.request_id)
+        .await
         .map_err(Unchanged::Refused)?;
     let solved =
         captcha::solved(desk, visit, PURPOSE, solution).await.map_err(Unchanged::Refused)?;

@@ -106,7 +106,7 @@ pub(super) async fn submit(
         sub_user: fields.sub_user.clone(),
         password,
     };
-    let admitted = desk.services.rate_limits.sign_in(visit.address, &visit.request_id);
+    let admitted = desk.services.rate_limits.sign_in(visit.address, &visit.request_id).await;
     let result = match admitted {
         Ok(()) => attempt(&desk, &visit, &credentials, fields.solution()).await,
         Err(refusal) => Err(refusal),

@@ -48,7 +48,7 @@ pub(super) async fn submit(
     let signed_in = async {
         let passkeys = passkeys(&desk)?;
         let body = read(body).map_err(Refusal::new)?;
-        desk.services.rate_limits.sign_in(visit.address, &visit.request_id)?;
+        desk.services.rate_limits.sign_in(visit.address, &visit.request_id).await?;
         let credential = body.credential.to_string();
         let answered = (body.challenge.as_str(), credential.as_bytes());
         let finished = passkeys.finish(browser(&visit), answered, &visit.origin()).await;

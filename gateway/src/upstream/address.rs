@@ -61,6 +61,12 @@ impl Upstream {
         })
     }
 
+    /// How many addresses are well, and how many there are.
+    pub(crate) fn count_well(&self, now: Timestamp) -> (usize, usize) {
+        let well = self.addresses.iter().filter(|address| address.is_well(|| now));
+        (well.count(), self.addresses.len())
+    }
+
     /// The address for the next request, by its index; none of `tried`.
     pub(super) fn choose(
         self: &Arc<Self>,

@@ -323,7 +323,7 @@ impl Appeals {
             let removed = self.authenticators.unbind_all(&record.id).await?;
             self.lockout.forget_devices(&record.id).await?;
             self.lockout.lift(&record.id).await?;
-            self.sessions.end(&self.sessions.list(&record.id, now)).await?;
+            self.sessions.end(&self.sessions.all_of(&record.id).await?).await?;
             let event = self.event(EventKind::FactorRemoved, &record, &appeal.id);
             self.audit.record(&event.with("by", "appeal").with("removed", removed));
             let told = Alert::FactorRemoved { factor: "appeal" };

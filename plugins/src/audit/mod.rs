@@ -25,6 +25,7 @@ mod tests;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use doorward_config::GatewayConfig;
@@ -56,6 +57,16 @@ pub const PAGE: u32 = 500;
 #[derive(Default)]
 pub struct Audit {
     open: Option<Open>,
+    counts: Counts,
+}
+
+/// How often each kind of event happened, by its place in [`EventKind::ALL`].
+struct Counts([AtomicU64; EventKind::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
 }
 
 /// A log with a store.
@@ -88,16 +99,37 @@ impl Audit {
         if let Some(file) = &file {
             tasks.push(tokio::spawn(keep_copying(Arc::clone(file), Arc::clone(&writer))));
         }
-        Ok(Self { open: Some(Open { writer, file, tasks }) })
+        Ok(Self { open: Some(Open { writer, file, tasks }), counts: Counts::default() })
     }
 
     /// Notes that something happened. Never waits and never fails.
     pub fn record(&self, event: &Event) {
+        if let Some(count) = self.counts.0.get(event.kind as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         let event = event.tamed();
         event.trace();
         if let Some(open) = &self.open {
             open.writer.push(event);
         }
+    }
+
+    /// How often each kind of event has happened since the gate began, but for what the log says of
+    /// itself.
+    pub fn counts(&self) -> impl Iterator<Item = (EventKind, u64)> {
+        let counts = self.counts.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let all = EventKind::ALL.iter().copied().zip(counts);
+        all.filter(|(kind, _)| kind.per_minute() < u64::MAX)
+    }
+
+    /// How often the log was found changed by somebody else.
+    pub fn broken(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.writer.broken())
+    }
+
+    /// How many events wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.writer.waiting())
     }
 
     /// How many events are not in the log, because too many waited.

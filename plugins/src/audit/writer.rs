@@ -44,6 +44,8 @@ pub(super) struct Writer {
     clock: Clock,
     queue: Mutex<Queue>,
     dropped: AtomicU64,
+    /// How often the log was found changed.
+    broken: AtomicU64,
     /// Whoever holds it writes; nobody else does.
     chain: tokio::sync::Mutex<Chain>,
     /// The number of the last record of this log, whatever others have written.
@@ -103,6 +105,7 @@ impl Writer {
         let wall = clock.wall();
         let told = found
             .map(|Finding { sequence, what }| Record::chain(&broken(sequence, &what), wall, head));
+        let broken = AtomicU64::new(u64::from(told.is_some()));
         let chain = Chain {
             head,
             ours,
@@ -118,7 +121,7 @@ impl Writer {
         let (seals, chain) = (Arc::new(seals), tokio::sync::Mutex::new(chain));
         let (dropped, end) = (AtomicU64::new(0), AtomicU64::new(head.sequence));
         let read = Mutex::default();
-        let writer = Self { store, seals, rules, clock, queue, dropped, chain, end, read };
+        let writer = Self { store, seals, rules, clock, queue, dropped, broken, chain, end, read };
         if begins {
             // From now on a log without a signed end is one that somebody has meddled with.
             writer.write_end(End { now: head, next: head }).await?;
@@ -137,6 +140,16 @@ impl Writer {
     /// How many events did not fit.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How often the log was found changed.
+    pub(super) fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// How many events wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().len()
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -275,6 +288,7 @@ impl Writer {
         let what = format!("and all up to record {} were added by somebody else", last.sequence);
         let wall = self.clock.wall();
         let mut head = last;
+        self.broken.fetch_add(1, Ordering::Relaxed);
         let mut batch = vec![Record::chain(&broken(first, &what), wall, head)];
         for record in chain.batch.drain(..) {
             if record.event != EventKind::AuditCheckpoint.name() {

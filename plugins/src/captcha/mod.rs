@@ -6,7 +6,8 @@
 //!
 //! Challenges and tickets are signed, bound to a purpose and to a browser (or, for a client without
 //! cookies, to its network), and good for one time. The key is made at the start, so that none
-//! outlives the memory of which were used.
+//! outlives the memory of which were used; where several gates share a store, the key and what was
+//! used are theirs together.
 //!
 //! Bounds: [`USED_MAX`] used challenges, [`ADDRESSES_MAX`] addresses; [`VERIFYING_MAX`] at once.
 //! Not here: when it is demanded (`lockout`), and the page.
@@ -31,6 +32,7 @@ use tokio::sync::Semaphore;
 use crate::clock::{Clock, Timestamp};
 use crate::network::client as client_of;
 use crate::outgoing::Outgoing;
+use crate::store::SharedState;
 use challenge::Attempt;
 pub use challenge::Challenge;
 use expiring::Expiring;
@@ -163,6 +165,7 @@ pub struct Captcha {
     rules: Rules,
     clock: Clock,
     key: hmac::Key,
+    shared: Option<Arc<dyn SharedState>>,
     used: Mutex<Expiring<String>>,
     waited: Mutex<Expiring<IpAddr>>,
     failures: Mutex<Failures>,
@@ -193,6 +196,7 @@ impl Captcha {
             rules: rules.clone(),
             clock,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            shared: None,
             used: Mutex::new(Expiring::new(USED_MAX)),
             waited: Mutex::new(Expiring::new(ADDRESSES_MAX)),
             failures: Mutex::new(Failures {
@@ -205,6 +209,14 @@ impl Captcha {
             counts: Default::default(),
             hasty: AtomicU64::new(0),
         })
+    }
+
+    /// The same at several gates, which have this key.
+    #[must_use]
+    pub fn shared_by(mut self, key: &[u8], store: Arc<dyn SharedState>) -> Self {
+        self.key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        self.shared = Some(store);
+        self
     }
 
     /// What is asked now. A provider that is down may have a stand-in.
@@ -293,7 +305,10 @@ impl Captcha {
         }
         let provider = match &self.rules.mode {
             CaptchaMode::Off => return Ok(()),
-            _ if ticket::is_ticket(solution) => return self.verify_ticket(form, solution),
+            _ if ticket::is_ticket(solution) => {
+                let (id, expires) = self.verify_ticket(form, solution)?;
+                return self.spend_everywhere(&id, expires).await;
+            }
             CaptchaMode::ProofOfWork => return self.verify_work(form, solution).await,
             CaptchaMode::Provider(provider) => provider,
         };
@@ -341,10 +356,15 @@ impl Captcha {
         if !solved.await.map_err(|_| CaptchaError::Busy)? {
             return Err(CaptchaError::Wrong);
         }
-        self.spend(&mut lock(&self.used), id, expires)
+        self.spend(&mut lock(&self.used), id.clone(), expires)?;
+        self.spend_everywhere(&id, expires).await
     }
 
-    fn verify_ticket(&self, form: &Form<'_>, text: &str) -> Result<(), CaptchaError> {
+    fn verify_ticket(
+        &self,
+        form: &Form<'_>,
+        text: &str,
+    ) -> Result<(String, Timestamp), CaptchaError> {
         let wait = self.rules.wait.ok_or(CaptchaError::Foreign)?;
         let ticket = Ticket::read(&self.key, form.purpose, &self.bound(form), text)?;
         let (now, address) = (self.clock.now(), client_of(form.client));
@@ -364,7 +384,8 @@ impl Captcha {
         if !waited.put(address, now + wait, now) {
             return Err(CaptchaError::Busy);
         }
-        self.spend(&mut used, ticket.id, ticket.expires)
+        self.spend(&mut used, ticket.id.clone(), ticket.expires)?;
+        Ok((ticket.id, ticket.expires))
     }
 
     /// Notes that it was used, once.
@@ -379,6 +400,16 @@ impl Captcha {
             return Err(CaptchaError::Used);
         }
         if used.put(id, expires, now) { Ok(()) } else { Err(CaptchaError::Busy) }
+    }
+
+    /// Notes at all gates that it was used, once. What cannot be noted is not taken.
+    async fn spend_everywhere(&self, id: &str, expires: Timestamp) -> Result<(), CaptchaError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        match shared.use_once(&format!("captcha:{id}"), self.clock.now(), expires).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CaptchaError::Used),
+            Err(_) => Err(CaptchaError::Busy),
+        }
     }
 
     /// A client failed: what its network is asked next is harder.

@@ -30,7 +30,7 @@ use crate::audit::{Audit, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::session::{Evidence, LiveSession, Method, NewSession, Sessions};
 use crate::sign_in::SignInError;
-use crate::store::AccountStore;
+use crate::store::{AccountStore, StoreError};
 
 pub use plugin::SignInByCertificate;
 
@@ -85,11 +85,15 @@ impl CertificateSessions {
     }
 
     /// The live session of this key. If it `counts`, it has been active.
-    fn find(&self, key: &Key, now: Timestamp, counts: bool) -> Option<Arc<LiveSession>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let session = known.get(key).cloned()?;
-        drop(known);
-        self.sessions.is_live(&session, now, counts).then_some(session)
+    async fn find(
+        &self,
+        key: &Key,
+        now: Timestamp,
+        counts: bool,
+    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let Some(session) = known else { return Ok(None) };
+        self.sessions.see_again(&session, now, counts).await
     }
 
     /// Begins a session, unless somebody else just has; it is durable when this returns.
@@ -138,7 +142,7 @@ impl CertificateSessions {
         let record = found.filter(PrincipalRecord::is_active).ok_or(SignInError::Reject)?;
         let _turn = self.turn.lock().await;
         let now = self.clock.now();
-        if let Some(session) = self.find(&asking.key, now, true) {
+        if let Some(session) = self.find(&asking.key, now, true).await? {
             return Ok((session, false));
         }
         let record = self.accounts.find_id(&record.id).await?;
@@ -208,7 +212,7 @@ mod tests {
         }
         certificates.sessions.end(std::slice::from_ref(&first)).await.unwrap();
         let now = scratch.clock.now();
-        assert!(certificates.find(&alice.key, now, true).is_none());
+        assert!(certificates.find(&alice.key, now, true).await.unwrap().is_none());
         certificates.sweep();
         assert_eq!(certificates.known.read().unwrap().len(), 2);
         assert_ne!(certificates.begin(&alice).await.unwrap().id, first.id);

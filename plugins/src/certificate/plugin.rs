@@ -81,7 +81,7 @@ impl Plugin for SignInByCertificate {
             scope: Arc::clone(self.usage.scope(cx)),
         };
         let found = self.certificates.find(&key, cx.received, self.usage.is_persons_act(cx));
-        let session = match found {
+        let session = match found.await.map_err(|error| PluginError(Box::new(error)))? {
             Some(session) => session,
             None => {
                 let asking = Asking {

@@ -267,7 +267,7 @@ impl Codes {
         destination: &Destination,
         request: Request<'_>,
     ) -> Result<Duration, IssueError> {
-        self.admit(request.address, request.request_id)?;
+        self.admit(request.address, request.request_id).await?;
         self.send(destination, request).await
     }
 
@@ -276,8 +276,8 @@ impl Codes {
     ///
     /// # Errors
     /// [`IssueError::TooOften`].
-    pub fn admit(&self, address: IpAddr, request_id: &str) -> Result<(), IssueError> {
-        self.limits.code(address, request_id).map_err(|refusal| {
+    pub async fn admit(&self, address: IpAddr, request_id: &str) -> Result<(), IssueError> {
+        self.limits.code(address, request_id).await.map_err(|refusal| {
             IssueError::TooOften(refusal.retry_after.unwrap_or(self.rules.interval))
         })
     }

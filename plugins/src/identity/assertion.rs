@@ -3,9 +3,11 @@
 //! Source: RFC 7519 (JWT), RFC 8725 (its good practice: one algorithm a key, a `typ` of its own,
 //! an audience), RFC 9470 §6.1 (`acr` and `auth_time` tell of the real event).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use doorward_certs::KeyFileError;
 use doorward_certs::signing::{ASSERTION_TYPE, KeySummary, SigningKeys};
 use doorward_config::{GatewayConfig, SigningAlgorithm};
@@ -30,6 +32,8 @@ pub struct CachedAssertion {
 /// Signs assertions and keeps the keys for it.
 pub struct Assertions {
     keys: RwLock<SigningKeys>,
+    /// Public keys of other gates, with which backends may meet assertions too.
+    others: ArcSwap<Vec<serde_json::Value>>,
     clock: Clock,
     issuer: String,
     /// `aud` by index of the upstream.
@@ -37,6 +41,7 @@ pub struct Assertions {
     algorithm: SigningAlgorithm,
     lifetime: Duration,
     key_age_max: Duration,
+    signed: AtomicU64,
 }
 
 /// What an assertion says.
@@ -80,12 +85,14 @@ impl Assertions {
         )?;
         Ok(Self {
             keys: RwLock::new(keys),
+            others: ArcSwap::default(),
             clock,
             issuer: config.identity.issuer.clone(),
             audiences: config.upstreams.iter().map(|upstream| upstream.audience.clone()).collect(),
             algorithm: config.identity.algorithm,
             lifetime: config.identity.lifetime,
             key_age_max: config.identity.key_age_max,
+            signed: AtomicU64::new(0),
         })
     }
 
@@ -108,6 +115,7 @@ impl Assertions {
             return Ok(found.value.clone());
         }
         let value = self.sign(session, principal, upstream, now)?;
+        self.signed.fetch_add(1, Ordering::Relaxed);
         cached.retain(|found| found.upstream != upstream);
         // Most sessions meet one upstream: no place is kept for more.
         cached.reserve_exact(1);
@@ -179,9 +187,40 @@ impl Assertions {
         HeaderValue::try_from(token).map_err(|error| failed(&error))
     }
 
-    /// The public keys, as a JWK set.
+    /// How many were signed.
+    pub fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Relaxed)
+    }
+
+    /// The public keys of all gates, as a JWK set.
     pub fn jwks(&self) -> serde_json::Value {
+        let mut set = self.own_jwks();
+        if let Some(keys) = set.get_mut("keys").and_then(serde_json::Value::as_array_mut) {
+            for other in self.others.load().iter() {
+                if keys.iter().all(|key| key.get("kid") != other.get("kid")) {
+                    keys.push(other.clone());
+                }
+            }
+        }
+        set
+    }
+
+    fn own_jwks(&self) -> serde_json::Value {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).jwks()
+    }
+
+    /// The public keys of this gate, each with its id.
+    pub fn public_keys(&self) -> Vec<(String, String)> {
+        let set = self.own_jwks();
+        let keys = set.get("keys").and_then(serde_json::Value::as_array).into_iter().flatten();
+        keys.filter_map(|key| Some((key.get("kid")?.as_str()?.to_owned(), key.to_string())))
+            .collect()
+    }
+
+    /// Other gates have these public keys; what cannot be read is left out.
+    pub fn set_others(&self, keys: &[String]) {
+        let keys = keys.iter().filter_map(|key| serde_json::from_str(key).ok());
+        self.others.store(Arc::new(keys.collect()));
     }
 
     /// What may be told about each key, newest last.
@@ -269,7 +308,10 @@ pub(super) mod tests {
         );
         assert_eq!((&seen["aud"], &seen["sid"]), (&"console".into(), &(*session.id).into()));
 
-        sessions.refresh(&crate::account::PrincipalRecord { groups: vec![], ..record });
+        sessions
+            .refresh(&crate::account::PrincipalRecord { groups: vec![], ..record })
+            .await
+            .unwrap();
         let third = assertions.of(&session, &session.principal(), 0).unwrap();
         assert_eq!(
             claims(&third)["groups"].as_array().unwrap().len(),

@@ -1,6 +1,7 @@
 //! One limit: a rate, whom it counts together, and what came of it so far.
 
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -82,17 +83,41 @@ impl Limit {
     /// Measures one request of whoever `key` stands for, and takes it from their allowance.
     pub(super) fn measure(&self, key: impl Hash) -> Measure {
         // Each limit hashes in its own way, so limits share the table and no keys.
-        let measure = match self.limiter.check_key(&self.hash.hash_one(key)) {
-            Ok(state) => {
+        let measure = self.check(self.hash.hash_one(key), NonZeroU32::MIN);
+        self.count(&measure);
+        measure
+    }
+
+    /// The same where so many gates give the allowance: each gives its share of it.
+    pub(super) fn measure_share(&self, key: &str, gates: NonZeroU32) -> Measure {
+        let measure = self.check(self.hash.hash_one(key), gates.min(self.rate.burst));
+        self.count(&measure);
+        measure
+    }
+
+    /// Takes a request from the allowance that others have counted.
+    pub(super) fn follow(&self, key: &str) {
+        let _ = self.check(self.hash.hash_one(key), NonZeroU32::MIN);
+    }
+
+    fn check(&self, key: u64, cells: NonZeroU32) -> Measure {
+        match self.limiter.check_key_n(&key, cells) {
+            Ok(Ok(state)) => {
                 let remaining = state.remaining_burst_capacity();
                 let used = self.rate.burst.get().saturating_sub(remaining);
                 Measure { fits: true, remaining, after: self.rate.every() * used }
             }
-            Err(until) => {
+            Ok(Err(until)) => {
                 let now = self.limiter.clock().now();
                 Measure { fits: false, remaining: 0, after: until.wait_time_from(now) }
             }
-        };
+            // No more than the burst is ever asked for.
+            Err(_) => Measure { fits: false, remaining: 0, after: self.rate.per },
+        }
+    }
+
+    /// Counts what was said of a request.
+    pub(super) fn count(&self, measure: &Measure) {
         let near = measure.fits && measure.remaining.saturating_mul(5) < self.rate.burst.get();
         for (counter, so) in [
             (&self.counts.allowed, measure.fits),
@@ -103,7 +128,6 @@ impl Limit {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         }
-        measure
     }
 
     pub(super) fn counts(&self) -> &Counts {

@@ -1,7 +1,10 @@
 //! Rate limits: how often somebody may ask.
 //!
-//! Counted in memory, for this process: a flood must not cost the store anything. What has to
-//! outlive a restart, wrong passwords, is counted by `lockout`.
+//! Counted in memory: a flood must not cost the store anything. What has to outlive a restart, wrong
+//! passwords, is counted by `lockout`. Where several gates share a store, sign-ins, codes and what
+//! routes say are counted there, so that nobody gets the allowance once at each; whoever is over the
+//! limit is refused from memory. While that store is away, each gate gives its share. What all clients
+//! and an address may do is each gate's own: it protects the gate.
 //!
 //! - [`ClientLimits`], the first look at a request: all clients together, and its address.
 //! - [`RouteLimits`], once it is known who asks: what the route says.
@@ -14,6 +17,7 @@
 mod limit;
 mod plugin;
 mod table;
+mod together;
 
 use std::fmt::Write as _;
 use std::hash::Hash;
@@ -30,11 +34,13 @@ use crate::clock::Clock;
 use crate::context::RequestContext;
 use crate::network;
 use crate::refusal::{Problem, Refusal};
+use crate::store::SharedState;
 
 pub use plugin::{ClientLimits, RouteLimits};
 
 use limit::{Limit, Measure, seconds};
 use table::Table;
+use together::Together;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -50,6 +56,7 @@ pub struct RateLimits {
     /// Of each route, by its order.
     routes: Vec<Vec<RouteLimit>>,
     audit: Arc<Audit>,
+    shared: Option<Together>,
 }
 
 struct RouteLimit {
@@ -80,6 +87,21 @@ impl RateLimits {
             codes_address: limit("codes-address".into(), config.codes.address),
             routes: config.routes.iter().map(of_route).collect(),
             audit,
+            shared: None,
+        }
+    }
+
+    /// The same, counted with other gates.
+    #[must_use]
+    pub fn shared_by(mut self, store: Option<Arc<dyn SharedState>>, clock: &Clock) -> Self {
+        self.shared = store.map(|store| Together::new(store, clock.clone()));
+        self
+    }
+
+    /// So many gates share the limits.
+    pub fn set_gates(&self, gates: u32) {
+        if let Some(shared) = &self.shared {
+            shared.set_gates(gates);
         }
     }
 
@@ -87,21 +109,41 @@ impl RateLimits {
     ///
     /// # Errors
     /// The refusal, when there were too many.
-    pub fn sign_in(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
-        self.take(&self.sign_in_address, network::client(address), (address, request_id))?;
-        self.take(&self.sign_in_network, network::network(address), (address, request_id))
+    pub async fn sign_in(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
+        let (one, all) = (network::client(address), network::network(address));
+        self.take(&self.sign_in_address, &one.to_string(), (address, request_id)).await?;
+        self.take(&self.sign_in_network, &all.to_string(), (address, request_id)).await
     }
 
     /// Counts a code that is asked for from this address.
     ///
     /// # Errors
     /// The refusal, when there were too many.
-    pub fn code(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
-        self.take(&self.codes_address, network::client(address), (address, request_id))
+    pub async fn code(&self, address: IpAddr, request_id: &str) -> Result<(), Refusal> {
+        let key = network::client(address).to_string();
+        self.take(&self.codes_address, &key, (address, request_id)).await
     }
 
-    /// Takes one request from somebody's allowance.
-    fn take(&self, limit: &Limit, key: impl Hash, origin: (IpAddr, &str)) -> Result<(), Refusal> {
+    /// Takes one request from somebody's allowance at all gates.
+    async fn take(&self, limit: &Limit, key: &str, origin: (IpAddr, &str)) -> Result<(), Refusal> {
+        let measure = self.measure(limit, key).await;
+        if measure.fits { Ok(()) } else { self.exceed(limit, measure, origin) }
+    }
+
+    async fn measure(&self, limit: &Limit, key: &str) -> Measure {
+        match &self.shared {
+            Some(shared) => shared.measure(limit, key).await,
+            None => limit.measure(key),
+        }
+    }
+
+    /// Takes one request from somebody's allowance at this gate.
+    fn take_here(
+        &self,
+        limit: &Limit,
+        key: impl Hash,
+        origin: (IpAddr, &str),
+    ) -> Result<(), Refusal> {
         let measure = limit.measure(key);
         if measure.fits { Ok(()) } else { self.exceed(limit, measure, origin) }
     }
@@ -129,21 +171,11 @@ impl RateLimits {
 
     /// Takes a request from the allowances that its route gives; notes for the client what is left
     /// of the first.
-    fn take_by_route(&self, cx: &mut RequestContext) -> Result<(), Refusal> {
+    async fn take_by_route(&self, cx: &mut RequestContext) -> Result<(), Refusal> {
         let limits = self.routes.get(cx.route.order).map(Vec::as_slice).unwrap_or_default();
         for RouteLimit { limit, by } in limits {
-            let address = network::client(cx.client.address);
-            let session = cx.session.as_ref().map(|session| &*session.id);
-            let principal = cx.principal.as_ref().map(|principal| principal.id.as_str());
-            let key: Vec<_> = by
-                .iter()
-                .map(|by| match by {
-                    By::Account => principal.map_or((1, Some(address), ""), |id| (2, None, id)),
-                    By::Address => (1, Some(address), ""),
-                    By::Session => session.map_or((1, Some(address), ""), |id| (3, None, id)),
-                })
-                .collect();
-            let measure = limit.measure(key);
+            let key = allowance(by, cx);
+            let measure = self.measure(limit, &key).await;
             if cx.answer_fields.is_empty() {
                 cx.answer_fields.extend(fields(limit, measure));
             }
@@ -181,6 +213,25 @@ impl RateLimits {
         }
         text
     }
+}
+
+/// Whose allowance a request takes from, in words that mean nobody else.
+fn allowance(by: &[By], cx: &RequestContext) -> String {
+    let mut key = String::new();
+    for by in by {
+        let session = cx.session.as_ref().map(|session| &*session.id);
+        let (kind, whose) = match by {
+            By::Account => ("account", cx.principal.as_ref().map(|principal| &*principal.id)),
+            By::Session => ("session", session),
+            By::Address => ("", None),
+        };
+        // Writing to a String cannot fail.
+        let _ = match whose {
+            Some(whose) => write!(key, "{kind} {whose};"),
+            None => write!(key, "address {};", network::client(cx.client.address)),
+        };
+    }
+    key
 }
 
 /// What tells a client of a limit: its policy, and what is left.

@@ -32,9 +32,9 @@ impl Plugin for ClientLimits {
 
     async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
         let origin = (cx.client.address, cx.request_id.as_str());
-        let all = self.0.all.as_ref().map_or(Ok(()), |limit| self.0.take(limit, (), origin));
+        let all = self.0.all.as_ref().map_or(Ok(()), |limit| self.0.take_here(limit, (), origin));
         let taken = all.and_then(|()| match &self.0.address {
-            Some(limit) => self.0.take(limit, network::client(cx.client.address), origin),
+            Some(limit) => self.0.take_here(limit, network::client(cx.client.address), origin),
             None => Ok(()),
         });
         Ok(taken.map_or_else(Flow::Refuse, |()| Flow::Continue))
@@ -62,7 +62,7 @@ impl Plugin for RouteLimits {
     }
 
     async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
-        Ok(self.0.take_by_route(cx).map_or_else(Flow::Refuse, |()| Flow::Continue))
+        Ok(self.0.take_by_route(cx).await.map_or_else(Flow::Refuse, |()| Flow::Continue))
     }
 
     fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {

@@ -31,6 +31,17 @@ impl Table {
         Self((0..SHARDS).map(|_| Mutex::new(vec![[0; 2]; places])).collect())
     }
 
+    /// The state of a key.
+    pub(super) fn get(&self, key: u64) -> Option<u64> {
+        let looked = self.replace(key, |known| Err::<((), u64), _>(known));
+        looked.err().flatten()
+    }
+
+    /// Sets the state of a key.
+    pub(super) fn set(&self, key: u64, state: u64) {
+        let _ = self.replace(key, |_| Ok::<_, ()>(((), state)));
+    }
+
     /// Changes the state of a key.
     fn replace<T, E>(
         &self,

@@ -230,7 +230,7 @@ impl Recovery {
     ///
     /// # Errors
     /// [`RecoveryError`], for names that nobody has as well.
-    pub fn send(
+    pub async fn send(
         &self,
         (ticket, browser): (&str, &str),
         channel: AddressKind,
@@ -248,19 +248,19 @@ impl Recovery {
             Ok(record.and_then(|record| channel.read(channel.of(&record)?)))
         };
         let of = (code::Purpose::ResetPassword, asked.code_id.clone());
-        self.send_behind(place, of, (language, guesser))?;
+        self.send_behind(place, of, (language, guesser)).await?;
         self.write(browser, asked)
     }
 
     /// Puts a code into the outbox, if there is somewhere to send it, while the answer is on its
     /// way: nobody learns which from how long it takes.
-    fn send_behind(
+    async fn send_behind(
         &self,
         place: impl Future<Output = Result<Option<Destination>, StoreError>> + Send + 'static,
         (purpose, bound_to): (code::Purpose, String),
         (language, guesser): (Language, Guesser<'_>),
     ) -> Result<(), RecoveryError> {
-        self.codes.admit(guesser.address, guesser.request_id)?;
+        self.codes.admit(guesser.address, guesser.request_id).await?;
         let permit = Arc::clone(&self.places).try_acquire_owned();
         let permit = permit.map_err(|_| RecoveryError::Busy)?;
         let (codes, address) = (Arc::clone(&self.codes), guesser.address);

@@ -32,7 +32,7 @@ impl Recovery {
     ///
     /// # Errors
     /// [`RecoveryError`].
-    pub fn find_names(
+    pub async fn find_names(
         &self,
         typed: &str,
         browser: &str,
@@ -46,7 +46,7 @@ impl Recovery {
             let holders = accounts.find_address(place.as_str()).await?;
             Ok(holders.iter().any(PrincipalRecord::is_active).then_some(place))
         };
-        self.send_behind(wanted, of, (language, guesser))?;
+        self.send_behind(wanted, of, (language, guesser)).await?;
         let event = Event::new(EventKind::RecoveryAsked).with("for", "names");
         self.audit.record(&event.from_request(guesser.address, guesser.request_id));
         self.write(browser, finding)

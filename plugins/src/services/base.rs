@@ -192,7 +192,6 @@ impl Base {
             second: Arc::clone(&self.second),
             lockout: Arc::clone(&self.lockout),
             audit: Arc::clone(&self.audit),
-            clock: self.clock.clone(),
             turn: Arc::clone(&self.turn),
         }
     }

@@ -26,7 +26,7 @@ use crate::rate_limit::RateLimits;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
-use crate::store::{AccountStore, PostgresStore, SqliteStore, StoreError, Stores};
+use crate::store::{AccountStore, PostgresStore, RedisStore, SqliteStore, StoreError, Stores};
 
 /// The store, and what is opened on it before anybody can be served.
 pub(super) struct Ground {
@@ -54,21 +54,15 @@ impl Ground {
         let lock = lock_store(&config.store)?;
         let failed = |error| store_failed(config, error);
         let stores = Arc::new(open_stores(config).await?);
-        let sessions = Sessions::load(
-            &config.session,
-            clock.clone(),
-            Arc::clone(&stores.sessions),
-            &*stores.accounts,
-        );
-        let sessions = sessions.await.map_err(failed)?;
+        let sessions = sessions(config, &stores, clock).await?;
         let assertions = Arc::new(Assertions::open(config, clock.clone())?);
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(config)?);
         let lockout = lockout(config, &stores, clock).await?;
-        let captcha = Captcha::new(&config.captcha, clock.clone());
-        let captcha = captcha.map_err(|_| HashError::Failed)?;
+        let captcha = captcha(config, &stores, clock).await?;
         let audit = Arc::new(Audit::open(config, Arc::clone(&stores.audit), clock.clone()).await?);
-        let rate_limits = Arc::new(RateLimits::new(config, clock, Arc::clone(&audit)));
+        let rate_limits = RateLimits::new(config, clock, Arc::clone(&audit));
+        let rate_limits = Arc::new(rate_limits.shared_by(stores.shared_state.clone(), clock));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
         verify_vault(&*stores.accounts, &vault).await.map_err(failed)?;
         let messages = Messages::open(config, &stores, &vault, clock, &rate_limits).await?;
@@ -116,6 +110,13 @@ async fn open_stores(config: &GatewayConfig) -> Result<Stores, OpenError> {
     let file = SqliteStore::open(path).await;
     let file = file.map_err(|error| OpenError::Store(path.display().to_string(), error))?;
     let stores = Stores::embedded(&Arc::new(file));
+    let stores = match &config.store.redis {
+        Some(redis) => {
+            let live = RedisStore::open(redis).map_err(redis_failed)?;
+            stores.with_live_in(&Arc::new(live))
+        }
+        None => stores,
+    };
     let Some(postgres) = &config.store.postgres else { return Ok(stores) };
     let records = PostgresStore::open(postgres).await;
     let records = records.map_err(|error| OpenError::Store(postgres.to_string(), error))?;
@@ -155,6 +156,44 @@ impl Messages {
         let (codes, alerts, risk) = (Arc::new(codes), Arc::new(alerts), Arc::new(risk));
         Ok(Self { notify, codes, alerts, risk })
     }
+}
+
+async fn captcha(
+    config: &GatewayConfig,
+    stores: &Stores,
+    clock: &Clock,
+) -> Result<Captcha, OpenError> {
+    let captcha = Captcha::new(&config.captcha, clock.clone());
+    let captcha = captcha.map_err(|_| HashError::Failed)?;
+    let Some(shared) = &stores.shared_state else { return Ok(captcha) };
+    let key = secret(&*stores.accounts, "captcha-key").await;
+    let key = key.map_err(|error| store_failed(config, error))?;
+    Ok(captcha.shared_by(&key, Arc::clone(shared)))
+}
+
+/// The sessions of this gate, or the copy of those that it shares.
+async fn sessions(
+    config: &GatewayConfig,
+    stores: &Stores,
+    clock: &Clock,
+) -> Result<Arc<Sessions>, OpenError> {
+    let (rules, clock) = (&config.session, clock.clone());
+    match &stores.shared_sessions {
+        Some(shared) => {
+            let accounts = Arc::clone(&stores.accounts);
+            let joined = Sessions::join(rules, clock, Arc::clone(shared), accounts).await;
+            joined.map_err(redis_failed)
+        }
+        None => {
+            let store = Arc::clone(&stores.sessions);
+            let loaded = Sessions::load(rules, clock, store, &*stores.accounts).await;
+            loaded.map_err(|error| store_failed(config, error))
+        }
+    }
+}
+
+fn redis_failed(error: StoreError) -> OpenError {
+    OpenError::Store("store.redis".to_owned(), error)
 }
 
 pub(super) fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {

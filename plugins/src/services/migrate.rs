@@ -26,7 +26,7 @@ pub async fn migrate_records(
     if let Err(error) = std::fs::metadata(from) {
         return Err(OpenError::Io(file, error));
     }
-    let _lock = lock_store(&Store { path: from.to_owned(), postgres: None })?;
+    let _lock = lock_store(&Store { path: from.to_owned(), postgres: None, redis: None })?;
     let at_file = |error| OpenError::Store(file.clone(), error);
     let at_server = |error| OpenError::Store(server.to_string(), error);
     let source = SqliteStore::open(from).await.map_err(at_file)?;

@@ -40,15 +40,26 @@ use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
+use crate::session::shared::FOLLOW_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, StoreError, Stores};
+use crate::store::{AccountStore, StoreError, Stores, Timings};
 use crate::stuffing::Stuffing;
 use ground::{Ground, store_failed};
 pub use migrate::migrate_records;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How often gates look after each other.
+const TEND_EVERY: Duration = Duration::from_secs(2);
+
+/// A gate that has not been heard of for so long is not counted.
+const ATTENDED_WITHIN: Duration = Duration::from_secs(15);
+
+/// For how long the public keys of a gate are shown after it was there last: much longer than what
+/// it signed is good for.
+const KEYS_SHOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// Everything that plugins, portal and administration share.
 pub struct Services {
@@ -109,6 +120,8 @@ pub struct Services {
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
     stores: Arc<Stores>,
+    /// This process, among the gates.
+    name: String,
     /// Keeps other processes away from the store while this lives.
     _lock: File,
 }
@@ -178,7 +191,8 @@ impl Services {
         let passwordless = keys.as_ref().filter(|keys| keys.passwordless());
         let passkey_sign_in = passwordless
             .map(|keys| PasskeySignIn { keys: Arc::clone(keys), sign_in: Arc::clone(&sign_in) });
-        Ok(Self {
+        let name = crate::account::fresh_id().map_err(|_| HashError::Failed)?;
+        let services = Self {
             config,
             clock,
             sessions: common.0,
@@ -208,8 +222,12 @@ impl Services {
             administration,
             form_key,
             stores,
+            name,
             _lock: lock,
-        })
+        };
+        // Before anything is signed that another gate's keys could be asked for.
+        services.tend().await.map_err(|error| OpenError::Store("store.redis".to_owned(), error))?;
+        Ok(services)
     }
 
     /// Does the store answer?
@@ -220,9 +238,14 @@ impl Services {
         self.stores.ping().await
     }
 
+    /// How long calls to each store take, by its name.
+    pub fn store_timings(&self) -> impl Iterator<Item = (&'static str, &Timings)> {
+        self.stores.timings()
+    }
+
     /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever.
     pub async fn maintain(&self) {
-        tokio::join!(self.keep_house(), self.notify.run());
+        tokio::join!(self.keep_house(), self.follow(), self.notify.run());
     }
 
     async fn keep_house(&self) {
@@ -241,6 +264,57 @@ impl Services {
                 _ = sweep.tick() => self.sweep().await,
             }
         }
+    }
+
+    /// Hears what other gates do. Apart from the rest of the house, which may take its time.
+    async fn follow(&self) {
+        if self.stores.shared_sessions.is_none() {
+            return;
+        }
+        let mut follow = tokio::time::interval(FOLLOW_EVERY);
+        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tend = tokio::time::interval(TEND_EVERY);
+        tend.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                _ = follow.tick() => {}
+                _ = tend.tick() => {
+                    if let Err(error) = self.tend().await {
+                        tracing::warn!(event = "store_read_failed", %error, "gates are not counted");
+                    }
+                }
+            }
+            match self.sessions.follow().await {
+                Ok(()) if failed => {
+                    tracing::info!(event = "store_back", "the other gates are heard again");
+                    failed = false;
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !failed {
+                        tracing::error!(
+                            event = "store_lost",
+                            %error,
+                            "what other gates do is not heard: every request asks the store"
+                        );
+                    }
+                    failed = true;
+                }
+            }
+        }
+    }
+
+    /// Tells other gates that this one is there, and what its public keys are; learns the same of them.
+    async fn tend(&self) -> Result<(), StoreError> {
+        let Some(shared) = &self.stores.shared_state else { return Ok(()) };
+        let now = self.clock.now();
+        shared.publish_keys(&self.assertions.public_keys(), now + KEYS_SHOWN_FOR).await?;
+        self.assertions.set_others(&shared.published_keys(now).await?);
+        let lately = u64::try_from(ATTENDED_WITHIN.as_millis()).unwrap_or(u64::MAX);
+        let since = crate::clock::Timestamp(now.0.saturating_sub(lately));
+        self.rate_limits.set_gates(shared.attend(&self.name, now, since).await?);
+        Ok(())
     }
 
     async fn sweep(&self) {

@@ -5,6 +5,8 @@
 //! and written every [`FLUSH_EVERY`]; after a crash a session counts as older by at most that,
 //! never as newer.
 //!
+//! Where several gates share the store, this is a copy (see `shared.rs`).
+//!
 //! Bounds: `total_max` sessions in all, `parallel_max` for one person. A session that is not in use
 //! takes some 300 octets and its share of its principal; one that is in use besides, for about a
 //! minute, the assertions that its upstreams get, some 800 octets each.
@@ -16,11 +18,12 @@ use std::time::Duration;
 
 use doorward_config::{Secret, Session as Rules};
 
-use super::one::Owner;
+use super::one::{Life, Owner};
+use super::shared::Shared;
 use super::table::Table;
 use super::texts::Texts;
 use super::token::{self, TokenHash};
-use super::{Evidence, LiveSession, NewSession, SessionRecord};
+use super::{Evidence, LiveSession, NewSession, SessionKey, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{AccountStore, SessionStore, StoreError};
@@ -58,24 +61,26 @@ pub enum BeginError {
 
 /// All live sessions.
 pub struct Sessions {
-    rules: Rules,
-    clock: Clock,
+    pub(super) rules: Rules,
+    pub(super) clock: Clock,
     store: Arc<dyn SessionStore>,
-    table: Table,
+    pub(super) table: Table,
     texts: Texts,
-    people: Mutex<HashMap<Arc<str>, Person>>,
+    pub(super) people: Mutex<HashMap<Arc<str>, Person>>,
     count: AtomicUsize,
     /// Active since the last write.
     noted: Mutex<Vec<Arc<LiveSession>>>,
     /// Ended in memory, not yet in the store.
-    unforgotten: Mutex<Vec<TokenHash>>,
+    unforgotten: Mutex<Vec<SessionKey>>,
     forgetting: tokio::sync::Mutex<()>,
+    /// What is needed where others change sessions too.
+    pub(super) shared: Option<Shared>,
 }
 
 /// Somebody with sessions, oldest first.
-struct Person {
-    owner: Arc<Owner>,
-    sessions: Vec<Arc<LiveSession>>,
+pub(super) struct Person {
+    pub(super) owner: Arc<Owner>,
+    pub(super) sessions: Vec<Arc<LiveSession>>,
 }
 
 impl Sessions {
@@ -89,23 +94,9 @@ impl Sessions {
         store: Arc<dyn SessionStore>,
         accounts: &dyn AccountStore,
     ) -> Result<Arc<Self>, StoreError> {
-        let sessions = Self {
-            rules: rules.clone(),
-            clock,
-            store,
-            table: Table::new(),
-            texts: Texts::default(),
-            people: Mutex::default(),
-            count: AtomicUsize::new(0),
-            noted: Mutex::default(),
-            unforgotten: Mutex::default(),
-            forgetting: tokio::sync::Mutex::default(),
-        };
+        let sessions = Self::empty(rules, clock, store, None);
         let now = sessions.clock.now();
-        let before = |lifetime: Duration| {
-            Timestamp(now.0.saturating_sub(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
-        };
-        sessions.store.prune(before(rules.absolute), before(rules.idle_max)).await?;
+        sessions.prune().await?;
         // One record after the other: all at once they would take more than the sessions do.
         let mut owners = HashMap::new();
         accounts
@@ -120,25 +111,64 @@ impl Sessions {
         sessions
             .store
             .each(&mut |record| {
-                // A clock that was set back must not prolong anything, however often.
-                let ahead = record.created.max(record.active).since(now) > CLOCK_ERROR_MAX;
-                let usable = !ahead && !record.is_by_certificate();
+                let usable = Self::is_usable(&record, now);
                 let owner = owners.get(&*record.principal_id).filter(|_| usable);
                 let Some(owner) = owner else {
-                    stale.push(record.token_hash);
+                    stale.push(SessionKey { hash: record.token_hash, id: record.id });
                     return;
                 };
                 let session = sessions.insert(record, None, || Arc::clone(owner));
-                if !session.observe(now, rules, false) {
+                if sessions.observe(&session, now, false) != Life::Live {
                     sessions.remove(&session);
                     expired.push(session);
                 }
             })
             .await?;
         sessions.note_expired(&expired).await?;
-        stale.extend(expired.iter().map(|session| session.token_hash));
+        stale.extend(expired.iter().map(|session| session.key()));
         sessions.forget(stale).await?;
         Ok(Arc::new(sessions))
+    }
+
+    pub(super) fn empty(
+        rules: &Rules,
+        clock: Clock,
+        store: Arc<dyn SessionStore>,
+        shared: Option<Shared>,
+    ) -> Self {
+        Self {
+            rules: rules.clone(),
+            clock,
+            store,
+            table: Table::new(),
+            texts: Texts::default(),
+            people: Mutex::default(),
+            count: AtomicUsize::new(0),
+            noted: Mutex::default(),
+            unforgotten: Mutex::default(),
+            forgetting: tokio::sync::Mutex::default(),
+            shared,
+        }
+    }
+
+    pub(super) fn observe(&self, session: &LiveSession, now: Timestamp, counts: bool) -> Life {
+        session.observe(now, &self.rules, counts, self.shared.is_some())
+    }
+
+    /// Forgets those in the store that are over by any rule.
+    pub(super) async fn prune(&self) -> Result<(), StoreError> {
+        let (now, rules) = (self.clock.now(), &self.rules);
+        let before = |lifetime: Duration| {
+            Timestamp(now.0.saturating_sub(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
+        };
+        self.store.prune(before(rules.absolute), before(rules.idle_max)).await
+    }
+
+    /// Can this session be used here? A clock that was set back must not prolong anything, however
+    /// often; one by a certificate belongs to the process that began it.
+    pub(super) fn is_usable(record: &SessionRecord, now: Timestamp) -> bool {
+        let ahead = record.created.max(record.active).since(now) > CLOCK_ERROR_MAX;
+        !ahead && !record.is_by_certificate()
     }
 
     /// The rules that sessions follow.
@@ -152,6 +182,7 @@ impl Sessions {
     }
 
     /// The live session of this token at this scope. If it `counts`, the session has been active.
+    /// Of one that others share this is not the last word: see [`Self::find_or_ask`].
     pub fn find(
         &self,
         hash: &TokenHash,
@@ -160,18 +191,34 @@ impl Sessions {
         counts: bool,
     ) -> Option<Arc<LiveSession>> {
         let session = self.table.get(hash)?;
-        (&*session.scope == scope && self.is_live(&session, now, counts)).then_some(session)
+        let live = &*session.scope == scope && self.see(&session, now, counts) == Life::Live;
+        live.then_some(session)
     }
 
-    /// Is this session live? If it `counts`, it has been active.
+    /// Does a connection of this session go on? If what passed `counts`, it has been active. Where
+    /// others share it, one that has been idle here goes on until they were asked, which is done
+    /// soon, and none goes on for long while nobody can be asked.
     pub fn is_live(&self, session: &Arc<LiveSession>, now: Timestamp, counts: bool) -> bool {
-        if !session.observe(now, &self.rules, counts) {
-            return false;
+        match self.see(session, now, counts) {
+            Life::Live => self.shared.as_ref().is_none_or(|shared| shared.is_patient(now)),
+            Life::Over => false,
+            Life::Idle => self.shared.as_ref().is_some_and(|shared| shared.doubt(session)),
         }
-        if counts && !session.noted.swap(true, Ordering::AcqRel) {
+    }
+
+    pub(super) fn see(&self, session: &Arc<LiveSession>, now: Timestamp, counts: bool) -> Life {
+        let life = self.observe(session, now, counts);
+        if counts && life == Life::Live {
+            self.note(session);
+        }
+        life
+    }
+
+    /// It was active, which is written with the others soon.
+    pub(super) fn note(&self, session: &Arc<LiveSession>) {
+        if !session.noted.swap(true, Ordering::AcqRel) {
             lock(&self.noted).push(Arc::clone(session));
         }
-        true
     }
 
     /// Begins a session; it is durable when this returns. Ends the one that it replaces, and the
@@ -204,12 +251,14 @@ impl Sessions {
         {
             ending.push(replaced);
         }
-        let hashes: Vec<_> = ending.iter().map(|session| session.token_hash).collect();
-        self.store.begin(&record, &hashes).await?;
+        let keys: Vec<_> = ending.iter().map(|session| session.key()).collect();
+        self.store.begin(&record, &keys).await?;
         for session in &ending {
             self.remove(session);
         }
-        Ok((token, self.insert(record, None, || Owner::of(new.principal))))
+        let session = self.insert(record, None, || Owner::of(new.principal));
+        self.verify_not_ended(&session)?;
+        Ok((token, session))
     }
 
     /// Gives a session another token, because more was proven in it: the old one is worth nothing
@@ -242,7 +291,10 @@ impl Sessions {
             created: session.created,
             active: now,
         };
-        self.store.begin(&record, &[session.token_hash]).await?;
+        if !self.store.step_up(&record, &session.token_hash).await? {
+            self.remove(&session);
+            return Err(BeginError::Over);
+        }
         let stepped = self.insert(record, Some(&session), || Arc::clone(&session.owner));
         self.withdraw(&session);
         if stepped.active().is_none() {
@@ -250,6 +302,7 @@ impl Sessions {
             self.end(&[stepped]).await?;
             return Err(BeginError::Over);
         }
+        self.verify_not_ended(&stepped)?;
         Ok((token, stepped))
     }
 
@@ -268,7 +321,7 @@ impl Sessions {
         let held =
             people.get(principal_id).map(|person| person.sessions.clone()).unwrap_or_default();
         drop(people);
-        held.into_iter().filter(|session| session.observe(now, &self.rules, false)).collect()
+        held.into_iter().filter(|session| self.observe(session, now, false) != Life::Over).collect()
     }
 
     /// The principals that have sessions.
@@ -291,19 +344,19 @@ impl Sessions {
             let others = held.into_iter().flatten().filter(|held| held.id == session.id);
             ending.extend(others.filter(|held| !Arc::ptr_eq(held, session)).cloned());
         }
-        let hashes = ending.iter().map(|session| session.token_hash).collect();
+        let keys = ending.iter().map(|session| session.key()).collect();
         for session in &ending {
             self.remove(session);
         }
-        self.forget(hashes).await
+        self.forget(keys).await
     }
 
     /// Makes the store forget these, and those that it has not forgotten yet.
     ///
     /// One at a time, and nothing leaves the list before the store has forgotten it: whoever asks
     /// meanwhile, for the same session perhaps, waits and is not told that all is well.
-    async fn forget(&self, hashes: Vec<TokenHash>) -> Result<(), StoreError> {
-        lock(&self.unforgotten).extend(hashes);
+    pub(super) async fn forget(&self, keys: Vec<SessionKey>) -> Result<(), StoreError> {
+        lock(&self.unforgotten).extend(keys);
         let _turn = self.forgetting.lock().await;
         loop {
             let chunk: Vec<_> = lock(&self.unforgotten).iter().take(CHUNK).copied().collect();
@@ -324,19 +377,20 @@ impl Sessions {
         let now = self.clock.now();
         let held = lock(&self.people).get(principal_id).map(|person| person.sessions.clone());
         let mut expired = held.unwrap_or_default();
-        expired.retain(|session| !session.observe(now, &self.rules, false));
+        expired.retain(|session| self.observe(session, now, false) != Life::Live);
+        self.settle(&mut expired).await?;
         self.end(&expired).await
     }
 
     /// Makes the live sessions of a principal see its changed record. Before a change of the idle
     /// time is stored, [`Self::expire`] has to be called.
-    pub fn refresh(&self, record: &PrincipalRecord) {
+    pub(super) fn refresh_here(&self, record: &PrincipalRecord) {
         let now = self.clock.now();
         let people = lock(&self.people);
         let Some(person) = people.get(&*record.id) else { return };
         // What has expired since `expire` must not come back by a longer idle time either.
         for session in &person.sessions {
-            session.observe(now, &self.rules, false);
+            self.observe(session, now, false);
         }
         person.owner.principal.store(Arc::new(Principal::from(record)));
     }
@@ -347,7 +401,7 @@ impl Sessions {
     /// [`StoreError`]: everything is kept for the next time.
     pub async fn flush(&self) -> Result<(), StoreError> {
         // Activity is written even if ends are not.
-        let forgotten = self.forget(Vec::new()).await;
+        let forgotten = self.forget(Vec::new()).await.and(self.tell_untold().await);
         let noted = std::mem::take(&mut *lock(&self.noted));
         for (index, chunk) in noted.chunks(CHUNK).enumerate() {
             if let Err(error) = self.write_activity(chunk).await {
@@ -366,8 +420,7 @@ impl Sessions {
         for session in sessions {
             session.noted.store(false, Ordering::Release);
         }
-        let active =
-            sessions.iter().filter_map(|session| Some((session.token_hash, session.active()?)));
+        let active = sessions.iter().filter_map(|session| Some((session.key(), session.active()?)));
         let active: Vec<_> = active.collect();
         if active.is_empty() { Ok(()) } else { self.store.touch(&active).await }
     }
@@ -380,10 +433,11 @@ impl Sessions {
         let now = self.clock.now();
         let mut expired = Vec::new();
         self.table.each(|session| {
-            if !session.observe(now, &self.rules, false) {
+            if self.observe(session, now, false) != Life::Live {
                 expired.push(Arc::clone(session));
             }
         });
+        self.settle(&mut expired).await?;
         self.note_expired(&expired).await?;
         self.end(&expired).await?;
         self.texts.sweep();
@@ -391,7 +445,10 @@ impl Sessions {
     }
 
     /// Keeps whose they were, for a day: whoever sends a form with such a token has not lost it.
-    async fn note_expired(&self, expired: &[Arc<LiveSession>]) -> Result<(), StoreError> {
+    pub(super) async fn note_expired(
+        &self,
+        expired: &[Arc<LiveSession>],
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let forget = Timestamp(now.0.saturating_sub(EXPIRED_KEPT_MS));
         let whose =
@@ -421,7 +478,7 @@ impl Sessions {
     }
 
     /// Adds a session, of an owner like this unless its principal has sessions already.
-    fn insert(
+    pub(super) fn insert(
         &self,
         record: SessionRecord,
         before: Option<&LiveSession>,
@@ -446,13 +503,16 @@ impl Sessions {
     }
 
     /// Ends `session` in memory; a request that looks it up from here on does not find it.
-    fn remove(&self, session: &Arc<LiveSession>) {
+    pub(super) fn remove(&self, session: &Arc<LiveSession>) {
         session.end();
+        if let Some(shared) = &self.shared {
+            shared.bury(session.id);
+        }
         self.withdraw(session);
     }
 
     /// Makes its token worth nothing.
-    fn withdraw(&self, session: &Arc<LiveSession>) {
+    pub(super) fn withdraw(&self, session: &Arc<LiveSession>) {
         if self.table.remove(&session.token_hash) {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -467,7 +527,7 @@ impl Sessions {
 }
 
 /// Locks; a panic of another holder left nothing half done that matters here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

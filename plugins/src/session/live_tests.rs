@@ -193,7 +193,7 @@ async fn a_longer_idle_time_does_not_revive_what_has_expired() {
     let (sessions, scratch) = sessions("idle = \"15m\"").await;
     let session = begin(&sessions).await;
     scratch.clock.advance(minutes(16));
-    sessions.refresh(&PrincipalRecord { idle_secs: Some(3600), ..record("alice") });
+    sessions.refresh(&PrincipalRecord { idle_secs: Some(3600), ..record("alice") }).await.unwrap();
     assert!(sessions.find(&session.token_hash, "host", scratch.clock.now(), true).is_none());
 }
 
@@ -202,7 +202,7 @@ async fn an_account_s_own_idle_time_holds_for_live_sessions_at_once() {
     let (sessions, scratch) = sessions("").await;
     let session = begin(&sessions).await;
     scratch.clock.advance(minutes(20));
-    sessions.refresh(&PrincipalRecord { idle_secs: Some(900), ..record("alice") });
+    sessions.refresh(&PrincipalRecord { idle_secs: Some(900), ..record("alice") }).await.unwrap();
     assert!(sessions.find(&session.token_hash, "host", scratch.clock.now(), true).is_none());
 }
 
@@ -283,7 +283,7 @@ proptest! {
                         let changed = PrincipalRecord { idle_secs: Some(secs), ..was.clone() };
                         sessions.expire("id-of-alice").await.unwrap();
                         scratch.store.update(&was, &changed).await.unwrap();
-                        sessions.refresh(&changed);
+                        sessions.refresh(&changed).await.unwrap();
                     }
                     Step::SignOut => {
                         over = true;

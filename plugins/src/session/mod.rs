@@ -8,6 +8,7 @@
 //! - `one`: a session, and the state machine of its life.
 //! - `table`, `texts`: sessions by their hash, and what many of them say.
 //! - [`live`]: the sessions in memory, found and written behind to the store.
+//! - `shared`: the same as a copy of what several gates share.
 //!
 //! Not here: what a route demands (`access`), and how a session begins (`sign_in`, `certificate`).
 
@@ -15,6 +16,7 @@ pub mod cookie;
 pub mod live;
 mod one;
 mod plugin;
+pub(crate) mod shared;
 mod table;
 mod texts;
 pub mod token;
@@ -51,6 +53,16 @@ pub struct SessionRecord {
     pub created: Timestamp,
     /// When it was last active, as far as it was written.
     pub active: Timestamp,
+}
+
+/// Names a session in a store, by the token that it had when somebody looked, and by the id that it
+/// keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionKey {
+    /// SHA-256 of the token.
+    pub hash: TokenHash,
+    /// Its public id.
+    pub id: SessionId,
 }
 
 /// One thing that was proven. How strong a session is follows from these, and is stored nowhere.

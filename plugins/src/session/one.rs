@@ -13,13 +13,22 @@ use doorward_config::Session as Rules;
 
 use super::texts::Texts;
 use super::token::{SessionId, TokenHash};
-use super::{Evidence, SessionRecord};
+use super::{Evidence, SessionKey, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::Timestamp;
 use crate::identity::CachedAssertion;
 
 /// In place of the time of the last activity: the session is over.
 const ENDED: u64 = 0;
+
+/// How it stands with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Live,
+    /// Nothing has happened here for so long that it is over, unless another gate has seen it since.
+    Idle,
+    Over,
+}
 
 /// One session that is, or was, live.
 ///
@@ -90,22 +99,33 @@ impl LiveSession {
         self.active.store(ENDED, Ordering::Release);
     }
 
-    fn idle(&self, rules: &Rules) -> Duration {
+    pub(super) fn idle(&self, rules: &Rules) -> Duration {
         self.owner.principal.load().idle.unwrap_or(rules.idle)
     }
 
-    /// Is it live at `now`? If so and if `counts`, it has been active. If it has expired, it has
-    /// ended for good.
-    pub(super) fn observe(&self, now: Timestamp, rules: &Rules, counts: bool) -> bool {
+    /// Does it live at `now`? If so and if `counts`, it has been active. If it has expired, it has
+    /// ended for good, unless it was idle and others `share` it, who may have seen it since.
+    pub(super) fn observe(
+        &self,
+        now: Timestamp,
+        rules: &Rules,
+        counts: bool,
+        shared: bool,
+    ) -> Life {
         let idle = self.idle(rules);
         let mut active = self.active.load(Ordering::Acquire);
         loop {
             if active == ENDED {
-                return false;
+                return Life::Over;
             }
-            let expired = now >= Timestamp(active) + idle || now >= self.created + rules.absolute;
+            let is_old = now >= self.created + rules.absolute;
+            let is_idle = now >= Timestamp(active) + idle;
+            if is_idle && shared && !is_old {
+                return Life::Idle;
+            }
+            let expired = is_old || is_idle;
             if !expired && (!counts || now.0 <= active) {
-                return true;
+                return Life::Live;
             }
             let next = if expired { ENDED } else { now.0 };
             match self.active.compare_exchange_weak(
@@ -114,10 +134,21 @@ impl LiveSession {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return !expired,
+                Ok(_) => return if expired { Life::Over } else { Life::Live },
                 Err(changed) => active = changed,
             }
         }
+    }
+
+    /// Somebody has seen it active at this time, if it is not over.
+    pub(super) fn raise(&self, at: Timestamp) {
+        let later = |active| (active != ENDED && active < at.0).then_some(at.0);
+        let _ = self.active.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+    }
+
+    /// How it is named in a store.
+    pub(super) fn key(&self) -> SessionKey {
+        SessionKey { hash: self.token_hash, id: self.id }
     }
 
     /// The session of `record`, of which `texts` holds what others share; with the life of what it

@@ -63,7 +63,8 @@ impl Plugin for FindSession {
         cx.cookies = presented.others;
         let Some(hash) = presented.session else { return Ok(Flow::Continue) };
         let (scope, counts) = (self.usage.scope(cx), self.usage.is_persons_act(cx));
-        if let Some(session) = self.sessions.find(&hash, scope, cx.received, counts) {
+        let found = self.sessions.find_or_ask(&hash, scope, cx.received, counts).await;
+        if let Some(session) = found.map_err(|error| PluginError(Box::new(error)))? {
             cx.principal = Some(session.principal());
             cx.session = Some(session);
         } else {

@@ -45,7 +45,7 @@ pub fn hash(text: &[u8]) -> Option<TokenHash> {
 
 /// The public id of a session: 22 characters of base64url. A `str` in use; held in place, because
 /// there is one for each of very many sessions.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; 22]);
 
 impl Deref for SessionId {

@@ -163,6 +163,11 @@ impl SignIn {
         self.hasher.checked()
     }
 
+    /// How many passwords wait or are being hashed.
+    pub fn passwords_waiting(&self) -> usize {
+        self.hasher.waiting()
+    }
+
     /// Verifies the password and begins a session with a new token, or asks for a second factor. The
     /// session that the browser had ends with the new one, so that nobody goes on in a session that
     /// somebody else put there.

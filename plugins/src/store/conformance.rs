@@ -35,6 +35,10 @@ fn session(number: u8) -> SessionRecord {
     }
 }
 
+fn key(number: u8) -> SessionKey {
+    SessionKey { hash: [number; 32], id: crate::session::token::public_id(&[number; 32]) }
+}
+
 /// All sessions of a store.
 pub(crate) async fn all(store: &dyn SessionStore) -> Vec<SessionRecord> {
     let mut found = Vec::new();
@@ -42,23 +46,36 @@ pub(crate) async fn all(store: &dyn SessionStore) -> Vec<SessionRecord> {
     found
 }
 
-async fn sessions_begin_end_and_are_touched(store: &dyn SessionStore) {
+pub(crate) async fn sessions_begin_end_and_are_touched(store: &dyn SessionStore) {
     store.begin(&session(1), &[]).await.unwrap();
-    store.begin(&session(2), &[[1; 32]]).await.unwrap();
+    store.begin(&session(2), &[key(1)]).await.unwrap();
     assert_eq!(all(store).await, [session(2)]);
-    store.touch(&[([2; 32], Timestamp(9)), ([1; 32], Timestamp(9))]).await.unwrap();
-    store.touch(&[([2; 32], Timestamp(8))]).await.unwrap();
+    store.touch(&[(key(2), Timestamp(9)), (key(1), Timestamp(9))]).await.unwrap();
+    store.touch(&[(key(2), Timestamp(8))]).await.unwrap();
     let loaded = all(store).await;
     assert_eq!(loaded.len(), 1, "a touch does not bring an ended session back");
     assert_eq!(loaded[0].active, Timestamp(9), "activity does not move backwards");
-    assert!(store.begin(&session(2), &[[2; 32]]).await.is_ok());
+    assert!(store.begin(&session(2), &[key(2)]).await.is_ok());
     assert!(store.begin(&session(2), &[]).await.is_err(), "a token is issued once");
-    store.end(&[[2; 32], [3; 32]]).await.unwrap();
+    // More is proven in it: it keeps its id.
+    let stepped = SessionRecord { token_hash: [12; 32], ..session(2) };
+    assert!(store.step_up(&stepped, &[2; 32]).await.unwrap());
+    assert_eq!(all(store).await, [stepped.clone()]);
+    assert!(!store.step_up(&session(2), &[2; 32]).await.unwrap(), "it has another token by now");
+    assert_eq!(all(store).await, [stepped.clone()]);
+    store.end(&[SessionKey { hash: [12; 32], id: stepped.id }, key(3)]).await.unwrap();
+    assert!(!store.step_up(&session(2), &[12; 32]).await.unwrap(), "it is over");
     assert!(all(store).await.is_empty());
+    assert_eq!(store.expired(&[1; 32]).await.unwrap(), None);
+    let expired = [([1; 32], "alice".to_owned()), ([2; 32], "bob".to_owned())];
+    store.note_expired(&expired, Timestamp(50), Timestamp(1)).await.unwrap();
+    assert_eq!(store.expired(&[2; 32]).await.unwrap().as_deref(), Some("bob"));
+    store.note_expired(&[], Timestamp(90), Timestamp(51)).await.unwrap();
+    assert_eq!(store.expired(&[2; 32]).await.unwrap(), None, "a day later");
     for number in [6, 7] {
         store.begin(&session(number), &[]).await.unwrap();
     }
-    store.touch(&[([7; 32], Timestamp(90))]).await.unwrap();
+    store.touch(&[(key(7), Timestamp(90))]).await.unwrap();
     store.prune(Timestamp(5), Timestamp(90)).await.unwrap();
     assert_eq!(all(store).await.len(), 1, "the one that was active stays");
     store.prune(Timestamp(6), Timestamp(0)).await.unwrap();
@@ -235,9 +252,88 @@ use crate::lockout::Guess;
 async fn sqlite_counts_guesses() {
     let scratch = scratch("guesses");
     let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
-    guesses_are_counted_at_once_and_apart(&store).await;
-    devices_change_their_name_with_every_sign_in(&store).await;
-    names_that_nobody_has_are_bounded(&store).await;
+    counts_guesses(&store).await;
+}
+
+pub(crate) async fn counts_guesses(store: &dyn GuessStore) {
+    guesses_are_counted_at_once_and_apart(store).await;
+    devices_change_their_name_with_every_sign_in(store).await;
+    names_that_nobody_has_are_bounded(store).await;
+}
+
+pub(crate) async fn challenges_are_counted_and_taken_once(store: &dyn ChallengeStore) {
+    let challenge = |id: &str, created: u64| ChallengeRecord {
+        id: id.into(),
+        purpose: "step_up".into(),
+        bound_to: "session".into(),
+        principal_id: "alice".into(),
+        state: vec![0, 255],
+        version: 0,
+        tries: 0,
+        created: Timestamp(created),
+        expires: Timestamp(100),
+    };
+    for (created, id) in ["a", "b", "c"].into_iter().enumerate() {
+        store.begin_challenge(&challenge(id, created as u64), 2).await.unwrap();
+    }
+    assert_eq!(store.challenge("a").await.unwrap(), None, "the oldest makes room");
+    assert_eq!(store.challenge("b").await.unwrap(), Some(challenge("b", 1)));
+    let latest = async || {
+        let found = store.latest_challenge("step_up", "session").await.unwrap();
+        found.map(|found| found.id)
+    };
+    assert_eq!(latest().await.as_deref(), Some("c"));
+    assert_eq!(store.latest_challenge("step_up", "other").await.unwrap(), None);
+    assert!(store.count_try("b", 1, Timestamp(99)).await.unwrap());
+    assert!(!store.count_try("b", 1, Timestamp(99)).await.unwrap(), "too often");
+    assert!(!store.count_try("c", 1, Timestamp(100)).await.unwrap(), "over");
+    assert!(store.replace_state("b", 0, &[7]).await.unwrap());
+    assert!(!store.replace_state("b", 0, &[8]).await.unwrap(), "another version");
+    assert!(!store.take_challenge("b", 0, Timestamp(99)).await.unwrap(), "another version");
+    assert!(!store.take_challenge("b", 1, Timestamp(100)).await.unwrap(), "over");
+    assert!(store.take_challenge("b", 1, Timestamp(99)).await.unwrap());
+    assert!(!store.take_challenge("b", 1, Timestamp(99)).await.unwrap(), "once");
+    // What was taken leaves room for others.
+    store.begin_challenge(&challenge("d", 9), 2).await.unwrap();
+    assert!(store.challenge("c").await.unwrap().is_some());
+    assert!(store.take_challenge("d", 0, Timestamp(1)).await.unwrap());
+    assert_eq!(latest().await.as_deref(), Some("c"));
+    store.prune_challenges(Timestamp(100)).await.unwrap();
+    assert_eq!((store.challenge("c").await.unwrap(), latest().await), (None, None));
+}
+
+pub(crate) async fn requests_are_kept_within_bounds(store: &dyn HoldStore) {
+    let limits = HoldLimits { per_person: 2, total_bytes: 10 };
+    let keep = async |id: &str, who: &str, bytes: usize, expires: u64| {
+        let record = HoldRecord {
+            id: id.into(),
+            principal_id: who.into(),
+            sealed: vec![200; bytes],
+            expires: Timestamp(expires),
+        };
+        store.keep(&record, limits, Timestamp(5)).await.unwrap()
+    };
+    assert!(keep("a", "alice", 3, 10).await);
+    assert!(keep("b", "alice", 3, 20).await);
+    assert!(keep("c", "alice", 3, 30).await);
+    assert_eq!(store.held("a").await.unwrap(), None, "the person's oldest makes room");
+    assert_eq!(store.held("b").await.unwrap().unwrap().sealed, [200; 3]);
+    assert!(!keep("d", "bob", 5, 20).await, "too much in all");
+    assert!(keep("e", "bob", 4, 6).await);
+    assert!(store.take_held("b").await.unwrap());
+    assert!(!store.take_held("b").await.unwrap(), "once");
+    assert!(keep("f", "bob", 3, 20).await, "what was taken leaves room");
+    store.prune_held(Timestamp(6)).await.unwrap();
+    assert_eq!(store.held("e").await.unwrap(), None, "over");
+    assert!(keep("g", "carol", 4, 20).await);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_challenges_and_requests() {
+    let scratch = scratch("challenges");
+    let store = SqliteStore::open(&scratch.0.join("a.db")).await.unwrap();
+    challenges_are_counted_and_taken_once(&store).await;
+    requests_are_kept_within_bounds(&store).await;
 }
 
 #[tokio::test]
@@ -290,7 +386,7 @@ async fn o04_after_a_failed_write_what_is_acknowledged_is_durable() {
     let store = SqliteStore::open(&file).await.unwrap();
     store.begin(&session(1), &[]).await.unwrap();
     for _ in 0..3 {
-        assert!(store.begin(&session(1), &[[9; 32]]).await.is_err(), "the token is there");
+        assert!(store.begin(&session(1), &[key(9)]).await.is_err(), "the token is there");
     }
     store.begin(&session(2), &[]).await.unwrap();
     let other = SqliteStore::open(&file).await.unwrap();

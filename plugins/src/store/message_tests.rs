@@ -11,7 +11,7 @@ async fn open(name: &str) -> (std::path::PathBuf, SqliteStore) {
     (folder, store)
 }
 
-async fn codes_are_tried_counted_and_used(store: &dyn CodeStore) {
+pub(crate) async fn codes_are_tried_counted_and_used(store: &dyn CodeStore) {
     let code = |hash, expires| StoredCode {
         binding: "b".into(),
         hash: [hash; 32],
@@ -33,7 +33,7 @@ async fn codes_are_tried_counted_and_used(store: &dyn CodeStore) {
     assert!(!store.use_code(&code(3, 300)).await.unwrap(), "once");
 }
 
-async fn sendings_are_counted(store: &dyn CodeStore) {
+pub(crate) async fn sendings_are_counted(store: &dyn CodeStore) {
     let rules = &crate::context::tests::config("").codes;
     let count = async |at: u64| {
         let now = Timestamp(1_000_000_000 + at * 1000);

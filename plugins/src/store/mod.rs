@@ -15,8 +15,11 @@ mod messages;
 mod migration;
 mod postgres;
 mod records;
+pub(crate) mod redis;
+mod shared;
 mod sqlite;
 mod stores;
+mod timings;
 
 use async_trait::async_trait;
 use doorward_config::Lockout as Rules;
@@ -30,15 +33,18 @@ use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::hold::{HoldLimits, HoldRecord};
 use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
-use crate::session::SessionRecord;
 use crate::session::token::TokenHash;
+use crate::session::{SessionKey, SessionRecord};
 
 use call::{DEADLINE, failed, in_time, signed};
 pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use postgres::PostgresStore;
 pub(crate) use records::copy_records;
+pub use redis::RedisStore;
+pub use shared::{Change, Changes, Position, SharedMeasure, SharedSessionStore, SharedState};
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
+pub use timings::{Counted, FAILURES, Operation, Timings};
 
 /// Why the store gave no answer. Nothing is then known: never taken for "there is none".
 #[derive(Debug, thiserror::Error)]
@@ -125,13 +131,17 @@ pub trait SessionStore: Send + Sync {
     async fn prune(&self, created: Timestamp, active: Timestamp) -> Result<(), StoreError>;
 
     /// Adds `session` and forgets `ended`, both or neither.
-    async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError>;
+    async fn begin(&self, session: &SessionRecord, ended: &[SessionKey]) -> Result<(), StoreError>;
+
+    /// Gives a session another token than `old`, and more evidence. `false`, and nothing has
+    /// changed: it is over, or has another token by now.
+    async fn step_up(&self, session: &SessionRecord, old: &TokenHash) -> Result<bool, StoreError>;
 
     /// Forgets sessions; those that are not there are no error.
-    async fn end(&self, ended: &[TokenHash]) -> Result<(), StoreError>;
+    async fn end(&self, ended: &[SessionKey]) -> Result<(), StoreError>;
 
     /// Notes when sessions were last active; those that are not there stay away.
-    async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError>;
+    async fn touch(&self, active: &[(SessionKey, Timestamp)]) -> Result<(), StoreError>;
 
     /// Notes whose sessions have ended by themselves, and forgets those noted before `forget`.
     async fn note_expired(

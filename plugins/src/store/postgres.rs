@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Semaphore;
 
 use super::migration::{Step, migrate};
-use super::{Backend, DEADLINE, StoreError, failed, in_time};
+use super::{Backend, DEADLINE, Operation, StoreError, Timings, failed, in_time};
 
 const MIGRATIONS: [Step; 1] =
     [(1, "records", include_str!("migrations/postgres/0001_records.sql"))];
@@ -36,6 +36,7 @@ pub struct PostgresStore {
     connections_max: u32,
     /// Connections that nobody uses. Never held while something is waited for.
     idle: std::sync::Mutex<Vec<PgConnection>>,
+    timings: Timings,
 }
 
 impl PostgresStore {
@@ -65,6 +66,7 @@ impl PostgresStore {
             places: Semaphore::new(config.connections as usize),
             connections_max: config.connections,
             idle: std::sync::Mutex::default(),
+            timings: Timings::default(),
         };
         store.ping().await?;
         Ok(store)
@@ -81,7 +83,7 @@ impl PostgresStore {
             sqlx::query("COMMIT").execute(connection).await?;
             Ok(done)
         };
-        self.with(transaction).await
+        self.timings.of(Operation::Write, self.run(transaction)).await
     }
 
     /// Does `work` in a transaction of its own, as long as that takes.
@@ -99,6 +101,13 @@ impl PostgresStore {
 
     /// Does `work` with a connection that can be written to.
     pub(super) async fn with<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        self.timings.of(Operation::Read, self.run(work)).await
+    }
+
+    async fn run<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
@@ -146,6 +155,10 @@ async fn verify_writable(connection: &mut PgConnection) -> Result<(), sqlx::Erro
 impl Backend for PostgresStore {
     fn name(&self) -> &'static str {
         "postgres"
+    }
+
+    fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

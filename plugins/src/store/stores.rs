@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     AccountStore, AppealStore, AuditStore, AuthenticatorStore, ChallengeStore, CodeStore,
-    GuessStore, HistoryStore, HoldStore, MessageStore, PostgresStore, SessionStore, SqliteStore,
-    StoreError,
+    GuessStore, HistoryStore, HoldStore, MessageStore, PostgresStore, RedisStore, SessionStore,
+    SharedSessionStore, SharedState, SqliteStore, StoreError, Timings,
 };
 
 /// A server, or a file, that keeps some of it.
@@ -24,6 +24,9 @@ pub trait Backend: Send + Sync {
 
     /// Waits for work under way and lets go of it for good.
     async fn close(&self);
+
+    /// How long its calls take. Every one of them is counted there.
+    fn timings(&self) -> &Timings;
 }
 
 /// Each kind of what is kept, at whoever keeps it.
@@ -40,6 +43,10 @@ pub struct Stores {
     pub messages: Arc<dyn MessageStore>,
     /// Who is signed in.
     pub sessions: Arc<dyn SessionStore>,
+    /// The same, if other gates change it too.
+    pub shared_sessions: Option<Arc<dyn SharedSessionStore>>,
+    /// What gates know together, if there are several.
+    pub shared_state: Option<Arc<dyn SharedState>>,
     /// Wrong guesses.
     pub guesses: Arc<dyn GuessStore>,
     /// What people were asked for.
@@ -63,6 +70,8 @@ impl Stores {
             history: store.clone(),
             messages: store.clone(),
             sessions: store.clone(),
+            shared_sessions: None,
+            shared_state: None,
             guesses: store.clone(),
             challenges: store.clone(),
             holds: store.clone(),
@@ -70,6 +79,20 @@ impl Stores {
             audit: store.clone(),
             backends: vec![store.clone()],
         }
+    }
+
+    /// What is live stands in a server that other gates share.
+    #[must_use]
+    pub fn with_live_in(mut self, store: &Arc<RedisStore>) -> Self {
+        self.sessions = store.clone();
+        self.shared_sessions = Some(store.clone());
+        self.shared_state = Some(store.clone());
+        self.guesses = store.clone();
+        self.challenges = store.clone();
+        self.holds = store.clone();
+        self.codes = store.clone();
+        self.backends.push(store.clone());
+        self
     }
 
     /// Records in PostgreSQL; the rest stays where it is.
@@ -93,6 +116,11 @@ impl Stores {
             backend.ping().await?;
         }
         Ok(())
+    }
+
+    /// How long the calls to each of them take, by its name.
+    pub fn timings(&self) -> impl Iterator<Item = (&'static str, &Timings)> {
+        self.backends.iter().map(|backend| (backend.name(), backend.timings()))
     }
 
     /// Waits for work under way and lets go of all of them for good.

@@ -124,13 +124,13 @@ pub(in crate::portal) async fn send(
     Extension(visit): Extension<Arc<Visit>>,
     sent: Sent<Send>,
 ) -> Response {
-    let send = || {
+    let done = async {
         let Send { ticket, channel } = body(sent)?;
         let asking = (visit.language, visit.guesser(Solved::Yes));
-        let sent = desk.services.recovery.send((&ticket, visit.browser()), channel, asking);
+        let sent = desk.services.recovery.send((&ticket, visit.browser()), channel, asking).await;
         Ok(json!({"ticket": told(&visit, sent)?}))
     };
-    reply(&visit, send())
+    reply(&visit, done.await)
 }
 
 pub(in crate::portal) async fn verify(
@@ -193,7 +193,7 @@ pub(in crate::portal) async fn find_names(
         let Find { address, captcha } = body(sent)?;
         admit(&desk, &visit, &captcha).await?;
         let asking = (visit.language, visit.guesser(Solved::Yes));
-        let found = desk.services.recovery.find_names(&address, visit.browser(), asking);
+        let found = desk.services.recovery.find_names(&address, visit.browser(), asking).await;
         Ok(json!({"ticket": told(&visit, found)?}))
     };
     reply(&visit, done.await)

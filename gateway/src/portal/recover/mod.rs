@@ -96,7 +96,7 @@ fn form(desk: &Desk, visit: &Visit, fields: Sent) -> Result<Fields, Box<Response
 
 /// Has this visitor solved a captcha, and not asked too often?
 async fn admit(desk: &Desk, visit: &Visit, solution: &str) -> Result<(), Refusal> {
-    desk.services.rate_limits.sign_in(visit.address, &visit.request_id)?;
+    desk.services.rate_limits.sign_in(visit.address, &visit.request_id).await?;
     match captcha::solved(desk, visit, PURPOSE, solution).await? {
         Solved::Yes => Ok(()),
         Solved::No => Err(captcha::required(PURPOSE)),
@@ -256,7 +256,7 @@ pub(super) async fn send(
     let asking = (visit.language, visit.guesser(Solved::Yes));
     let ticket = (fields.ticket.as_str(), visit.browser());
     let title = RecoverTexts::of(visit.language).title;
-    match desk.services.recovery.send(ticket, channel, asking) {
+    match desk.services.recovery.send(ticket, channel, asking).await {
         Ok(ticket) => {
             let sent = RecoverTexts::of(visit.language).sent.to_owned();
             let told = Told { notice: sent, ..Told::default() };

@@ -40,7 +40,7 @@ pub(in crate::portal) async fn find(
     }
     let asking = (visit.language, visit.guesser(Solved::Yes));
     let r = RecoverTexts::of(visit.language);
-    match desk.services.recovery.find_names(&fields.address, visit.browser(), asking) {
+    match desk.services.recovery.find_names(&fields.address, visit.browser(), asking).await {
         Ok(ticket) => {
             let told = Told { notice: r.sent.to_owned(), ..Told::default() };
             show_code(&desk, &visit, (r.name_title, NAMES), (&ticket, ""), &told)

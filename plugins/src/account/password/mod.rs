@@ -149,6 +149,11 @@ impl PasswordHasher {
         self.queue.is_full()
     }
 
+    /// How many passwords wait or are being hashed.
+    pub fn waiting(&self) -> usize {
+        self.queue.taken()
+    }
+
     fn hash_now(&self, password: &[u8]) -> Result<String, HashError> {
         let mut salt = [0; 16];
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| HashError::Failed)?;

@@ -19,6 +19,7 @@ pub(super) type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct Queue {
     /// Places in the queue, those being hashed included.
     pub(super) places: Arc<Semaphore>,
+    size: usize,
     shares: Arc<Shares>,
     /// To the threads; each that waits here has a place. They end when this is gone.
     jobs: Sender<Job>,
@@ -75,6 +76,7 @@ impl Queue {
         let places = waiting + threads;
         Ok(Self {
             places: Arc::new(Semaphore::new(places)),
+            size: places,
             shares: Arc::new(Shares { taken: Mutex::default(), max: places.div_ceil(4).max(2) }),
             jobs: start(threads)?,
         })
@@ -90,6 +92,11 @@ impl Queue {
     /// Is there no place?
     pub(super) fn is_full(&self) -> bool {
         self.places.available_permits() == 0
+    }
+
+    /// How many places are taken, those being hashed included.
+    pub(super) fn taken(&self) -> usize {
+        self.size.saturating_sub(self.places.available_permits())
     }
 
     /// Has a thread do it.

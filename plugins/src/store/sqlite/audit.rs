@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, in_time, signed};
+use super::{SqliteStore, signed};
 use crate::audit::{Hash, Record};
 use crate::clock::Timestamp;
 use crate::store::{AuditFilter, AuditStore, StoreError};
@@ -43,19 +43,19 @@ impl AuditStore for SqliteStore {
         let sql =
             "SELECT * FROM audit WHERE sequence BETWEEN 1 AND ? ORDER BY sequence DESC LIMIT 1";
         let query = sqlx::query(sql).bind(signed(up_to));
-        Ok(in_time(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
+        Ok(self.read(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
     }
 
     async fn unnumbered(&self) -> Result<u64, StoreError> {
         let query = sqlx::query_as("SELECT COUNT(*) FROM audit WHERE sequence < 1");
-        let (count,): (i64,) = in_time(query.fetch_one(&self.readers)).await?;
+        let (count,): (i64,) = self.read(query.fetch_one(&self.readers)).await?;
         Ok(count.unsigned_abs())
     }
 
     async fn page(&self, after: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?";
         let query = sqlx::query(sql).bind(signed(after)).bind(limit);
-        Ok(in_time(query.fetch_all(&self.readers)).await?.iter().map(record).collect())
+        Ok(self.read(query.fetch_all(&self.readers)).await?.iter().map(record).collect())
     }
 
     async fn latest(
@@ -74,7 +74,7 @@ impl AuditStore for SqliteStore {
             .bind(&filter.principal)
             .bind(limit)
             .bind(signed(up_to));
-        let rows = in_time(query.fetch_all(&self.readers)).await?;
+        let rows = self.read(query.fetch_all(&self.readers)).await?;
         Ok(rows.iter().rev().map(record).collect())
     }
 
@@ -83,7 +83,7 @@ impl AuditStore for SqliteStore {
                    (SELECT sequence FROM audit WHERE sequence > 0 AND time_ms >= ?2 ORDER BY sequence LIMIT 1), ?3) \
                    ORDER BY sequence DESC LIMIT 1";
         let query = sqlx::query(sql).bind(event.to_owned()).bind(signed(than.0)).bind(i64::MAX);
-        Ok(in_time(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
+        Ok(self.read(query.fetch_optional(&self.readers)).await?.as_ref().map(record))
     }
 
     async fn forget_before(&self, sequence: u64, limit: u32) -> Result<u64, StoreError> {

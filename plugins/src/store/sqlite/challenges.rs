@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, failed, in_time, signed, time};
+use super::{SqliteStore, failed, signed, time};
 use crate::challenge::ChallengeRecord;
 use crate::clock::Timestamp;
 use crate::store::{ChallengeStore, StoreError};
@@ -45,7 +45,7 @@ impl ChallengeStore for SqliteStore {
 
     async fn challenge(&self, id: &str) -> Result<Option<ChallengeRecord>, StoreError> {
         let query = sqlx::query("SELECT * FROM challenge WHERE id = ?").bind(id.to_owned());
-        let row = in_time(query.fetch_optional(&self.readers)).await?;
+        let row = self.read(query.fetch_optional(&self.readers)).await?;
         row.as_ref().map(challenge).transpose()
     }
 
@@ -57,7 +57,7 @@ impl ChallengeStore for SqliteStore {
         let sql = "SELECT * FROM challenge WHERE bound_to = ? AND purpose = ? \
                    ORDER BY created_ms DESC, rowid DESC LIMIT 1";
         let query = sqlx::query(sql).bind(bound_to.to_owned()).bind(purpose.to_owned());
-        let row = in_time(query.fetch_optional(&self.readers)).await?;
+        let row = self.read(query.fetch_optional(&self.readers)).await?;
         row.as_ref().map(challenge).transpose()
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, failed, in_time, signed, time};
+use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::code::{Sending, StoredCode};
 use crate::store::{CodeStore, StoreError};
@@ -60,7 +60,7 @@ impl CodeStore for SqliteStore {
     async fn code_tries(&self, binding: &str, now: Timestamp) -> Result<u32, StoreError> {
         let sql = "SELECT tries FROM code WHERE binding = ? AND expires_ms > ?";
         let query = sqlx::query_scalar(sql).bind(binding.to_owned()).bind(signed(now.0));
-        Ok(in_time(query.fetch_optional(&self.readers)).await?.unwrap_or(0))
+        Ok(self.read(query.fetch_optional(&self.readers)).await?.unwrap_or(0))
     }
 
     async fn try_code(

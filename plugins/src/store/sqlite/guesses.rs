@@ -5,7 +5,7 @@ use doorward_config::Lockout as Rules;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, failed, in_time, signed, time};
+use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
 use crate::store::{GuessStore, StoreError};
@@ -27,7 +27,7 @@ impl GuessStore for SqliteStore {
             .bind(key.kind.as_str())
             .bind(device(key))
             .fetch_optional(&self.readers);
-        in_time(query).await?.as_ref().map_or(Ok(Tally::default()), tally)
+        self.read(query).await?.as_ref().map_or(Ok(Tally::default()), tally)
     }
 
     async fn admit(
@@ -101,13 +101,13 @@ impl GuessStore for SqliteStore {
     async fn tallies(&self, principal_id: &str) -> Result<Vec<(TallyKey, Tally)>, StoreError> {
         let sql = "SELECT * FROM guess WHERE subject = ? ORDER BY kind, device";
         let query = sqlx::query(sql).bind(principal_id.to_owned()).fetch_all(&self.readers);
-        let rows = in_time(query).await?;
+        let rows = self.read(query).await?;
         rows.iter().map(|row| Ok((tally_key(row)?, tally(row)?))).collect()
     }
 
     async fn guessed_at(&self) -> Result<Vec<String>, StoreError> {
         let sql = "SELECT DISTINCT subject FROM guess WHERE known = 1";
-        in_time(sqlx::query_scalar(sql).fetch_all(&self.readers)).await
+        self.read(sqlx::query_scalar(sql).fetch_all(&self.readers)).await
     }
 
     async fn lift_kind(&self, principal_id: &str, kind: Guess) -> Result<(), StoreError> {
@@ -126,7 +126,7 @@ impl GuessStore for SqliteStore {
     async fn knows_device(&self, id: &DeviceId, principal_id: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM device WHERE id = ? AND principal_id = ?";
         let query = sqlx::query(sql).bind(id.as_str().to_owned()).bind(principal_id.to_owned());
-        Ok(in_time(query.fetch_optional(&self.readers)).await?.is_some())
+        Ok(self.read(query.fetch_optional(&self.readers)).await?.is_some())
     }
 
     async fn trust_device(
@@ -152,7 +152,7 @@ impl GuessStore for SqliteStore {
         let sql = "SELECT id, name, trusted_ms FROM device WHERE principal_id = ? AND trusted_ms > ? \
                    ORDER BY active_ms DESC";
         let query = sqlx::query(sql).bind(principal_id.to_owned()).bind(signed(now.0));
-        let rows = in_time(query.fetch_all(&self.readers)).await?;
+        let rows = self.read(query.fetch_all(&self.readers)).await?;
         let device = |row: &SqliteRow| {
             let id: String = row.try_get("id").map_err(failed)?;
             Ok(TrustedDevice {
@@ -196,7 +196,7 @@ impl GuessStore for SqliteStore {
             "SELECT subject, kind, device FROM guess WHERE known = 0 AND first_ms <= ? LIMIT ?";
         self.delete_guesses(expired, signed(over.0), u64::MAX).await?;
         let count = sqlx::query_scalar("SELECT COUNT(*) FROM guess WHERE known = 0");
-        let count: i64 = in_time(count.fetch_one(&self.readers)).await?;
+        let count: i64 = self.read(count.fetch_one(&self.readers)).await?;
         let excess = count.unsigned_abs().saturating_sub(unknown_max);
         // Those with many guesses stay: whoever wants a name to be forgotten has to guess at more
         // names than there is room for, as often as at that one.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::Row;
 
-use super::{SqliteStore, failed, in_time, signed, time};
+use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::hold::{HoldLimits, HoldRecord};
 use crate::store::{HoldStore, StoreError};
@@ -49,7 +49,7 @@ impl HoldStore for SqliteStore {
 
     async fn held(&self, id: &str) -> Result<Option<HoldRecord>, StoreError> {
         let query = sqlx::query("SELECT * FROM held WHERE id = ?").bind(id.to_owned());
-        let Some(row) = in_time(query.fetch_optional(&self.readers)).await? else {
+        let Some(row) = self.read(query.fetch_optional(&self.readers)).await? else {
             return Ok(None);
         };
         Ok(Some(HoldRecord {

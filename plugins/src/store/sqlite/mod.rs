@@ -30,7 +30,7 @@ use sqlx::{Connection as _, Row};
 use tokio::sync::Mutex;
 
 use super::migration::{Step, migrate};
-use super::{Backend, DEADLINE, StoreError, failed, in_time, signed};
+use super::{Backend, DEADLINE, Operation, StoreError, Timings, failed, in_time, signed};
 use crate::clock::Timestamp;
 
 const MIGRATIONS: [Step; 11] = [
@@ -61,6 +61,7 @@ pub struct SqliteStore {
     identity: (u64, u64),
     /// The latest write did not succeed.
     failing: AtomicBool,
+    timings: Timings,
 }
 
 impl SqliteStore {
@@ -89,8 +90,16 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new().max_connections(2);
         let readers = readers.connect_with(options.clone()).await.map_err(failed)?;
         let (writer, identity) = (Mutex::new(Some(writer)), identity(file).map_err(failed)?);
-        let failing = AtomicBool::new(false);
-        Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing })
+        let (failing, timings) = (AtomicBool::new(false), Timings::default());
+        Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing, timings })
+    }
+
+    /// What a query finds, if it does in time.
+    async fn read<T>(
+        &self,
+        query: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        self.timings.of(Operation::Read, in_time(query)).await
     }
 
     pub(super) fn readers(&self) -> &SqlitePool {
@@ -99,6 +108,13 @@ impl SqliteStore {
 
     /// Does `work` in a transaction, which is durable when this returns `Ok`.
     pub(super) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        self.timings.of(Operation::Write, self.write_once(work)).await
+    }
+
+    async fn write_once<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
@@ -154,6 +170,10 @@ impl Backend for SqliteStore {
         "sqlite"
     }
 
+    fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
     /// Is it still the file that was opened too, and can it be written to if the latest write
     /// failed?
     async fn ping(&self) -> Result<(), StoreError> {
@@ -161,7 +181,7 @@ impl Backend for SqliteStore {
             return Err(StoreError::Failed("the file was replaced".into()));
         }
         let read = sqlx::query("SELECT 1 FROM session LIMIT 1").fetch_optional(&self.readers);
-        in_time(read).await?;
+        self.read(read).await?;
         if !self.failing.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -1,13 +1,13 @@
 //! Live sessions in SQLite.
 
 use async_trait::async_trait;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, failed, in_time, signed, time};
+use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
-use crate::session::SessionRecord;
 use crate::session::token::{SessionId, TokenHash};
+use crate::session::{SessionKey, SessionRecord};
 use crate::store::{SessionStore, StoreError};
 
 #[async_trait]
@@ -29,50 +29,47 @@ impl SessionStore for SqliteStore {
         }
     }
 
-    async fn begin(&self, session: &SessionRecord, ended: &[TokenHash]) -> Result<(), StoreError> {
+    async fn begin(&self, session: &SessionRecord, ended: &[SessionKey]) -> Result<(), StoreError> {
         let evidence = serde_json::to_string(&session.evidence).map_err(failed)?;
         self.write(async |writer| {
-            for hash in ended {
-                sqlx::query("DELETE FROM session WHERE token_hash = ?").bind(hash.as_slice()).execute(&mut *writer).await?;
+            for key in ended {
+                delete(writer, &key.hash).await?;
             }
-            sqlx::query("INSERT INTO session (token_hash, id, principal_id, scope, evidence, device, address, created_ms, active_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-                .bind(session.token_hash.as_slice())
-                .bind(&*session.id)
-                .bind(&session.principal_id)
-                .bind(&session.scope)
-                .bind(evidence)
-                .bind(&session.device)
-                .bind(&session.address)
-                .bind(signed(session.created.0))
-                .bind(signed(session.active.0))
-                .execute(&mut *writer)
-                .await?;
-            Ok(())
+            insert(writer, session, &evidence).await
         })
         .await
     }
 
-    async fn end(&self, ended: &[TokenHash]) -> Result<(), StoreError> {
+    async fn step_up(&self, session: &SessionRecord, old: &TokenHash) -> Result<bool, StoreError> {
+        let evidence = serde_json::to_string(&session.evidence).map_err(failed)?;
         self.write(async |writer| {
-            for hash in ended {
-                sqlx::query("DELETE FROM session WHERE token_hash = ?")
-                    .bind(hash.as_slice())
-                    .execute(&mut *writer)
-                    .await?;
+            let there = delete(writer, old).await? > 0;
+            if there {
+                insert(writer, session, &evidence).await?;
+            }
+            Ok(there)
+        })
+        .await
+    }
+
+    async fn end(&self, ended: &[SessionKey]) -> Result<(), StoreError> {
+        self.write(async |writer| {
+            for key in ended {
+                delete(writer, &key.hash).await?;
             }
             Ok(())
         })
         .await
     }
 
-    async fn touch(&self, active: &[(TokenHash, Timestamp)]) -> Result<(), StoreError> {
+    async fn touch(&self, active: &[(SessionKey, Timestamp)]) -> Result<(), StoreError> {
         self.write(async |writer| {
-            for (hash, at) in active {
+            for (key, at) in active {
                 sqlx::query(
                     "UPDATE session SET active_ms = MAX(active_ms, ?) WHERE token_hash = ?",
                 )
                 .bind(signed(at.0))
-                .bind(hash.as_slice())
+                .bind(key.hash.as_slice())
                 .execute(&mut *writer)
                 .await?;
             }
@@ -111,8 +108,36 @@ impl SessionStore for SqliteStore {
     async fn expired(&self, hash: &TokenHash) -> Result<Option<String>, StoreError> {
         let sql = "SELECT principal_id FROM expired_session WHERE token_hash = ?";
         let query = sqlx::query_scalar(sql).bind(hash.to_vec());
-        in_time(query.fetch_optional(&self.readers)).await
+        self.read(query.fetch_optional(&self.readers)).await
     }
+}
+
+async fn delete(writer: &mut SqliteConnection, hash: &TokenHash) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query("DELETE FROM session WHERE token_hash = ?").bind(hash.as_slice());
+    Ok(query.execute(writer).await?.rows_affected())
+}
+
+async fn insert(
+    writer: &mut SqliteConnection,
+    session: &SessionRecord,
+    evidence: &str,
+) -> Result<(), sqlx::Error> {
+    let sql = "INSERT INTO session \
+               (token_hash, id, principal_id, scope, evidence, device, address, created_ms, active_ms) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    sqlx::query(sql)
+        .bind(session.token_hash.as_slice())
+        .bind(&*session.id)
+        .bind(&session.principal_id)
+        .bind(&session.scope)
+        .bind(evidence)
+        .bind(&session.device)
+        .bind(&session.address)
+        .bind(signed(session.created.0))
+        .bind(signed(session.active.0))
+        .execute(writer)
+        .await
+        .map(drop)
 }
 
 fn session(row: &SqliteRow) -> Result<SessionRecord, StoreError> {

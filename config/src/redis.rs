@@ -1,0 +1,143 @@
+//! The `redis` keys of `[store]`: where several gates keep what is live.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::problem::Fault;
+use crate::reader::Reader;
+use crate::secret::{Secret, read_secret};
+
+/// The servers that gates share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// `redis://`, `rediss://` or `redis+unix://` URLs; they hold the password, if there is one.
+    pub urls: Vec<Secret>,
+    /// What the URLs name.
+    pub topology: RedisTopology,
+    /// Whose certificates are trusted; `None`: whom the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The first part of every key.
+    pub prefix: String,
+    /// How long one call may take.
+    pub timeout: Duration,
+}
+
+/// What the URLs of [`Redis`] name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisTopology {
+    /// One server.
+    Alone,
+    /// Sentinels, which know the primary of this name.
+    Sentinel(String),
+    /// Some nodes of a Cluster.
+    Cluster,
+}
+
+impl Redis {
+    /// `None`: this gate keeps everything itself.
+    pub(crate) fn read(reader: &Reader<'_>) -> Option<Self> {
+        let urls = reader.texts("redis");
+        let topology = topology(reader, urls.len());
+        let password = read_secret(reader, "redis_password_file", "redis_password_env", 1);
+        if urls.is_empty() {
+            for key in [
+                "redis_sentinel",
+                "redis_cluster",
+                "redis_password_file",
+                "redis_password_env",
+                "redis_ca_file",
+                "redis_prefix",
+                "redis_plaintext",
+            ] {
+                if reader.has(key) {
+                    let reason = "is of no use without redis.";
+                    reader.problem(key, Fault::new(reason, "Write redis, or leave this out."));
+                }
+            }
+            return None;
+        }
+        let plaintext = reader.flag("redis_plaintext");
+        if !plaintext && urls.iter().any(|url| is_readable_on_the_way(url)) {
+            let reason = "names a server on another machine without TLS: sessions would cross the \
+                          network in clear.";
+            let advice = "Write \"rediss://…\", or redis_plaintext = true where the network is \
+                          encrypted by other means.";
+            reader.problem("redis", Fault::new(reason, advice));
+        }
+        let urls = urls.iter().filter_map(|url| match (&password, url::Url::parse(url)) {
+            (Some(password), Ok(mut parsed)) if !url.contains("unix://") => {
+                parsed.set_password(Some(password.expose())).ok()?;
+                Some(Secret::new(parsed.into()))
+            }
+            _ => Some(Secret::new(url.clone())),
+        });
+        Some(Self {
+            urls: urls.collect(),
+            topology,
+            ca_file: reader.readable_file("redis_ca_file"),
+            prefix: reader.text("redis_prefix"),
+            timeout: reader.duration("redis_timeout"),
+        })
+    }
+}
+
+fn topology(reader: &Reader<'_>, urls: usize) -> RedisTopology {
+    let sentinel = reader.optional_text("redis_sentinel");
+    match (sentinel, reader.flag("redis_cluster")) {
+        (Some(_), true) => {
+            let reason = "and redis_cluster are both given.";
+            reader.problem("redis_sentinel", Fault::new(reason, "Keep one of them."));
+            RedisTopology::Cluster
+        }
+        (Some(name), false) => RedisTopology::Sentinel(name),
+        (None, true) => RedisTopology::Cluster,
+        (None, false) => {
+            if urls > 1 {
+                let reason = "names several servers, and nothing says how they belong together.";
+                let advice =
+                    "Write redis_sentinel = \"NAME\" or redis_cluster = true, or one server.";
+                reader.problem("redis", Fault::new(reason, advice));
+            }
+            RedisTopology::Alone
+        }
+    }
+}
+
+/// Would others on the network see what is said?
+fn is_readable_on_the_way(text: &str) -> bool {
+    let Ok(url) = url::Url::parse(text) else { return false };
+    let own = |host: &str| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
+    };
+    url.scheme() == "redis" && !url.host_str().is_some_and(own)
+}
+
+/// A password may stand in it, so that it is not shown.
+pub(crate) fn verify_redis_url(text: &str) -> Result<(), Fault> {
+    let known = url::Url::parse(text).is_ok_and(|url| match url.scheme() {
+        "redis" | "rediss" => url.host_str().is_some_and(|host| !host.is_empty()),
+        "redis+unix" | "unix" => url.path().len() > 1,
+        _ => false,
+    });
+    if known {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "is not the URL of a Redis server.",
+        "Write \"rediss://USER:PASSWORD@HOST:6379/0\", or \"redis+unix:///run/redis.sock\".",
+    ))
+}
+
+/// What can stand in a hash tag (Redis Cluster specification, "Hash tags").
+pub(crate) fn verify_prefix(text: &str) -> Result<(), Fault> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        format!("{text:?} is no prefix."),
+        "Use up to 64 letters, digits, \"-\", \"_\" and \".\".",
+    ))
+}

@@ -1,0 +1,426 @@
+//! The sessions in memory as a copy of what several gates share.
+//!
+//! Every gate has all sessions, and hears what the others do ([`Sessions::follow`], a few times a
+//! second): numbered changes, none of which can be missed unnoticed. The copy is trusted for
+//! [`TRUSTED_FOR`] after the last time that everything was heard; so a session that was ended
+//! anywhere is refused everywhere within a second. A gate that has not heard asks the store for every
+//! request, and if that does not answer, nothing is known: the request is not decided, the cookie
+//! stays what it is.
+//!
+//! Who is idle here may be busy elsewhere: before a session is refused because nothing has happened,
+//! the store is asked when others saw it last. They write that with a delay ([`WRITE_BEHIND`]),
+//! which is granted on top: a session never ends too early, and too late by that at most.
+//!
+//! A server that takes the place of another may not have heard of the last sessions that ended: gates
+//! remember those for a while, refuse them whatever the store says, and end them there again.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doorward_config::Session as Rules;
+
+use super::live::{BeginError, lock};
+use super::one::{Life, Owner};
+use super::token::{SessionId, TokenHash};
+use super::{LiveSession, SessionKey, SessionRecord, Sessions};
+use crate::account::PrincipalRecord;
+use crate::clock::{Clock, Timestamp};
+use crate::store::{AccountStore, Change, Position, SharedSessionStore, StoreError};
+
+/// How often the changes of others are asked for.
+pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+
+/// For how long the copy is trusted after it was known to be whole.
+const TRUSTED_FOR: Duration = Duration::from_millis(900);
+
+/// How much later than here the store may know of activity at another gate.
+const WRITE_BEHIND: Duration = Duration::from_secs(5);
+
+/// How long a connection that is open goes on while nobody can be asked whether its session does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many sessions are asked about at once.
+const CHUNK: usize = 1000;
+
+/// How many ended sessions are remembered; half of them when there are more.
+const GRAVES: usize = 100_000;
+
+/// What [`Sessions`] need besides, where others change sessions too.
+pub(super) struct Shared {
+    store: Arc<dyn SharedSessionStore>,
+    accounts: Arc<dyn AccountStore>,
+    /// How far the changes were heard; `None`: everything has to be read.
+    position: tokio::sync::Mutex<Option<Position>>,
+    /// The copy was whole at this time, in milliseconds.
+    heard: AtomicU64,
+    /// Ended sessions: some of the latest, and some before.
+    graves: Mutex<[HashSet<SessionId>; 2]>,
+    /// Idle here, and asked about with the next turn.
+    doubted: Mutex<Vec<Arc<LiveSession>>>,
+    /// Principals that were changed, of which the others have not heard.
+    untold: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    /// Remembers that it is over, whatever is heard later.
+    pub(super) fn bury(&self, id: SessionId) {
+        let mut graves = lock(&self.graves);
+        let [latest, before] = &mut *graves;
+        latest.insert(id);
+        if latest.len() > GRAVES / 2 {
+            *before = std::mem::take(latest);
+        }
+    }
+
+    fn is_buried(&self, id: SessionId) -> bool {
+        lock(&self.graves).iter().any(|some| some.contains(&id))
+    }
+
+    /// Asks about an idle session soon. `true`: it goes on until then.
+    pub(super) fn doubt(&self, session: &Arc<LiveSession>) -> bool {
+        let mut doubted = lock(&self.doubted);
+        if !doubted.iter().any(|other| Arc::ptr_eq(other, session)) {
+            doubted.push(Arc::clone(session));
+        }
+        true
+    }
+
+    /// Do connections that are open go on?
+    pub(super) fn is_patient(&self, now: Timestamp) -> bool {
+        now.since(self.heard()) <= PATIENCE
+    }
+
+    fn heard(&self) -> Timestamp {
+        Timestamp(self.heard.load(Ordering::Acquire))
+    }
+}
+
+impl Sessions {
+    /// A copy of what is in a store that others share.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
+    pub async fn join(
+        rules: &Rules,
+        clock: Clock,
+        store: Arc<dyn SharedSessionStore>,
+        accounts: Arc<dyn AccountStore>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let shared = Shared {
+            store: Arc::clone(&store),
+            accounts,
+            position: tokio::sync::Mutex::default(),
+            heard: AtomicU64::new(0),
+            graves: Mutex::default(),
+            doubted: Mutex::default(),
+            untold: Mutex::default(),
+        };
+        let sessions = Self::empty(rules, clock, store, Some(shared));
+        sessions.prune().await?;
+        sessions.follow().await?;
+        Ok(Arc::new(sessions))
+    }
+
+    /// The live session of this token at this scope, whichever gate it began at. If it `counts`, the
+    /// session has been active.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that is not known.
+    pub async fn find_or_ask(
+        &self,
+        hash: &TokenHash,
+        scope: &str,
+        now: Timestamp,
+        counts: bool,
+    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
+        let found = self.find(hash, scope, now, counts);
+        let Some(shared) = &self.shared else { return Ok(found) };
+        if found.is_some() && now.since(shared.heard()) <= TRUSTED_FOR {
+            return Ok(found);
+        }
+        // Apart, so that the future of a request that asks nobody stays small.
+        let Some(session) = Box::pin(self.ask(shared, hash, now)).await? else { return Ok(None) };
+        if &*session.scope != scope {
+            return Ok(None);
+        }
+        if counts {
+            session.raise(now);
+            self.note(&session);
+        }
+        Ok(Some(session))
+    }
+
+    /// The same for a session that was found before.
+    ///
+    /// # Errors
+    /// As [`Self::find_or_ask`].
+    pub(crate) async fn see_again(
+        &self,
+        session: &LiveSession,
+        now: Timestamp,
+        counts: bool,
+    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
+        self.find_or_ask(&session.token_hash, &session.scope, now, counts).await
+    }
+
+    /// Asks the store for a session, and makes the copy say the same.
+    async fn ask(
+        &self,
+        shared: &Shared,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
+        let here = self.table.get(hash);
+        let found = shared.store.look_up(hash).await?;
+        let found = found.filter(|record| Self::is_usable(record, now) || here.is_some());
+        let Some(record) = found.filter(|record| !shared.is_buried(record.id)) else {
+            // By a certificate it is known here alone, and by its owner's gate for sure.
+            if let Some(here) = &here {
+                self.remove(here);
+            }
+            return Ok(None);
+        };
+        // The principal too may have been changed without this gate hearing of it.
+        let owner = shared.accounts.find_id(&record.principal_id).await?;
+        let Some(owner) = owner.filter(PrincipalRecord::is_active) else {
+            self.drop_owner(&record.principal_id);
+            return Ok(None);
+        };
+        self.refresh_here(&owner);
+        let active = record.active;
+        let session = self.adopt(record, &owner);
+        session.raise(active);
+        let idle = session.idle(&self.rules) + WRITE_BEHIND;
+        let over = |session: &LiveSession| {
+            session.active().is_none_or(|active| now >= active + idle)
+                || now >= session.created + self.rules.absolute
+        };
+        Ok((!over(&session) && !shared.is_buried(session.id)).then_some(session))
+    }
+
+    /// The session of this record in the copy, under the token that the record names.
+    fn adopt(&self, record: SessionRecord, owner: &PrincipalRecord) -> Arc<LiveSession> {
+        if let Some(here) = self.table.get(&record.token_hash) {
+            return here;
+        }
+        let before = {
+            let people = lock(&self.people);
+            let held = people.get(&*record.principal_id).map(|person| &person.sessions);
+            held.into_iter().flatten().find(|held| held.id == record.id).cloned()
+        };
+        let session = self.insert(record, before.as_deref(), || Owner::of(owner));
+        if let Some(before) = before {
+            self.withdraw(&before);
+        }
+        session
+    }
+
+    /// Nobody has a session here any more who is this principal.
+    fn drop_owner(&self, principal_id: &str) -> Vec<SessionKey> {
+        let held = lock(&self.people).get(principal_id).map(|person| person.sessions.clone());
+        let held = held.unwrap_or_default();
+        held.iter().for_each(|session| self.remove(session));
+        held.iter().map(|session| session.key()).collect()
+    }
+
+    /// Hears what the others have done. Does nothing where there are none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the copy is not trusted for long any more.
+    pub async fn follow(&self) -> Result<(), StoreError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let mut position = shared.position.lock().await;
+        loop {
+            let now = self.clock.now();
+            let Some(since) = position.as_ref() else {
+                // Before anything is read: what happens meanwhile is heard afterwards.
+                let fresh = shared.store.position().await?;
+                self.read_all(shared).await?;
+                *position = Some(fresh);
+                continue;
+            };
+            match shared.store.changes(since).await? {
+                None => *position = None,
+                Some(heard) => {
+                    for change in heard.changes {
+                        self.apply(shared, change).await?;
+                    }
+                    *position = Some(heard.position);
+                    if heard.whole {
+                        shared.heard.store(now.0, Ordering::Release);
+                        break;
+                    }
+                }
+            }
+        }
+        drop(position);
+        let mut doubted = std::mem::take(&mut *lock(&shared.doubted));
+        self.settle(&mut doubted).await?;
+        self.note_expired(&doubted).await
+    }
+
+    async fn apply(&self, shared: &Shared, change: Change) -> Result<(), StoreError> {
+        match change {
+            Change::Begun(record) => self.hear_begun(shared, *record).await,
+            Change::Ended { id, hash } => {
+                shared.bury(id);
+                if let Some(session) = self.table.get(&hash) {
+                    self.remove(&session);
+                }
+                Ok(())
+            }
+            Change::Principal(id) => match shared.accounts.find_id(&id).await? {
+                Some(record) if record.is_active() => {
+                    self.refresh_here(&record);
+                    Ok(())
+                }
+                _ => {
+                    let ended = self.drop_owner(&id);
+                    self.forget(ended).await
+                }
+            },
+        }
+    }
+
+    async fn hear_begun(&self, shared: &Shared, record: SessionRecord) -> Result<(), StoreError> {
+        let usable = Self::is_usable(&record, self.clock.now());
+        if !usable || shared.is_buried(record.id) || self.table.get(&record.token_hash).is_some() {
+            return Ok(());
+        }
+        // It may have got another token since, from this gate perhaps.
+        let Some(record) = shared.store.look_up(&record.token_hash).await? else { return Ok(()) };
+        match shared.accounts.find_id(&record.principal_id).await? {
+            Some(owner) if owner.is_active() => {
+                let session = self.adopt(record, &owner);
+                if shared.is_buried(session.id) {
+                    self.remove(&session);
+                }
+                Ok(())
+            }
+            // Who disabled the owner did not know of it.
+            _ => self.forget(vec![SessionKey { hash: record.token_hash, id: record.id }]).await,
+        }
+    }
+
+    /// Makes the copy say what the store says.
+    async fn read_all(&self, shared: &Shared) -> Result<(), StoreError> {
+        let mut here = Vec::new();
+        self.table.each(|session| here.push(Arc::clone(session)));
+        let (now, mut found) = (self.clock.now(), Vec::new());
+        shared.store.each(&mut |record| found.push(record)).await?;
+        let mut owners = std::collections::HashMap::new();
+        shared
+            .accounts
+            .each(&mut |owner| {
+                if owner.is_active() {
+                    owners.insert(owner.id.clone(), owner);
+                }
+            })
+            .await?;
+        let mut there = HashSet::new();
+        let mut ended = Vec::new();
+        for record in found {
+            there.insert(record.token_hash);
+            let key = SessionKey { hash: record.token_hash, id: record.id };
+            match owners.get(&record.principal_id) {
+                // It was ended, and the server that says otherwise had not heard of it; or whoever
+                // disabled its owner did not know of it.
+                _ if shared.is_buried(record.id) => ended.push(key),
+                None => ended.push(key),
+                Some(owner) if Self::is_usable(&record, now) => {
+                    let active = record.active;
+                    self.adopt(record, owner).raise(active);
+                }
+                Some(_) => {}
+            }
+        }
+        owners.values().for_each(|owner| self.refresh_here(owner));
+        here.retain(|session| !there.contains(&session.token_hash));
+        here.iter().for_each(|session| self.remove(session));
+        self.forget(ended).await
+    }
+
+    /// Asks whether idle sessions have been active elsewhere: those that were are taken out of
+    /// `idle`; the rest is over everywhere.
+    pub(super) async fn settle(&self, idle: &mut Vec<Arc<LiveSession>>) -> Result<(), StoreError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let now = self.clock.now();
+        let mut over = Vec::new();
+        for chunk in idle.chunks(CHUNK) {
+            let asked = chunk.iter().map(|session| {
+                let allowed = session.idle(&self.rules) + WRITE_BEHIND;
+                let allowed = u64::try_from(allowed.as_millis()).unwrap_or(u64::MAX);
+                (session.id, Timestamp(now.0.saturating_sub(allowed)))
+            });
+            let active = shared.store.expire(&asked.collect::<Vec<_>>()).await?;
+            for (session, active) in chunk.iter().zip(active) {
+                match active {
+                    Some(at) if self.observe(session, now, false) != Life::Over => {
+                        session.raise(at);
+                    }
+                    _ => {
+                        self.remove(session);
+                        over.push(Arc::clone(session));
+                    }
+                }
+            }
+        }
+        *idle = over;
+        Ok(())
+    }
+
+    /// Makes the live sessions of a principal see its changed record, at every gate. Before a change
+    /// of the idle time is stored, [`Self::expire`] has to be called.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the others have not heard of it. They are told with the next
+    /// [`Self::flush`] that succeeds.
+    pub async fn refresh(&self, record: &PrincipalRecord) -> Result<(), StoreError> {
+        self.refresh_here(record);
+        if let Some(shared) = &self.shared {
+            lock(&shared.untold).push(record.id.clone());
+        }
+        self.tell_untold().await
+    }
+
+    /// Tells the others which principals were changed.
+    pub(super) async fn tell_untold(&self) -> Result<(), StoreError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let untold = std::mem::take(&mut *lock(&shared.untold));
+        if untold.is_empty() {
+            return Ok(());
+        }
+        let told = shared.store.tell_of(&untold).await;
+        if told.is_err() {
+            lock(&shared.untold).extend(untold);
+        }
+        told
+    }
+
+    /// All sessions of a principal, those of which this gate has not heard yet too: whoever ends all
+    /// means those as well.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn all_of(&self, principal_id: &str) -> Result<Vec<Arc<LiveSession>>, StoreError> {
+        self.follow().await?;
+        Ok(self.list(principal_id, self.clock.now()))
+    }
+
+    /// What began may have been ended by another gate before it was known here.
+    pub(super) fn verify_not_ended(&self, session: &Arc<LiveSession>) -> Result<(), BeginError> {
+        match &self.shared {
+            Some(shared) if shared.is_buried(session.id) => {
+                self.remove(session);
+                Err(BeginError::Over)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;

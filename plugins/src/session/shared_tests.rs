@@ -1,0 +1,383 @@
+//! Two gates, one store, and a clock that moves.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::account::tests::record;
+use crate::context::tests::config;
+use crate::session::live::tests::begin;
+use crate::session::{Evidence, Method, NewSession};
+use crate::store::redis::tests::open;
+use crate::store::redis::tests::server::RedisServer;
+use crate::store::{RedisStore, SqliteStore};
+
+const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// Gates over one Redis, and one file of accounts.
+struct House {
+    server: RedisServer,
+    accounts: Arc<SqliteStore>,
+    clock: Clock,
+    folder: std::path::PathBuf,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl House {
+    async fn new() -> Self {
+        let name = format!("doorward-two-{}", crate::account::fresh_id().unwrap());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let accounts = Arc::new(SqliteStore::open(&folder.join("a.db")).await.unwrap());
+        accounts.add(&record("alice")).await.unwrap();
+        Self { server: RedisServer::start(), accounts, clock: Clock::manual(START), folder }
+    }
+
+    async fn gate(&self) -> Arc<Sessions> {
+        self.gate_with("idle = \"15m\"\nabsolute = \"12h\"").await
+    }
+
+    async fn gate_with(&self, rules: &str) -> Arc<Sessions> {
+        let rules = &config(&format!("[session]\n{rules}")).session;
+        let store: Arc<RedisStore> = Arc::new(open(&self.server));
+        Sessions::join(rules, self.clock.clone(), store, self.accounts.clone()).await.unwrap()
+    }
+
+    /// Is the session of this token live at this gate?
+    async fn finds(&self, gate: &Sessions, hash: &TokenHash, counts: bool) -> bool {
+        gate.find_or_ask(hash, "host", self.clock.now(), counts).await.unwrap().is_some()
+    }
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[tokio::test]
+async fn a10_a_session_is_known_everywhere_and_its_end_within_a_second() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let session = begin(&one).await;
+    let hash = session.token_hash;
+    assert!(house.finds(&two, &hash, true).await, "before it has heard of it");
+    two.follow().await.unwrap();
+    one.end(&[session]).await.unwrap();
+    assert!(!house.finds(&one, &hash, true).await, "at once where it was ended");
+    house.clock.advance(Duration::from_millis(901));
+    assert!(!house.finds(&two, &hash, true).await, "nobody has told it, and it asks");
+    // Told.
+    let session = begin(&one).await;
+    two.follow().await.unwrap();
+    assert_eq!(two.count(), 1);
+    one.end(&[session]).await.unwrap();
+    two.follow().await.unwrap();
+    assert_eq!(two.count(), 0);
+}
+
+#[tokio::test]
+async fn e08_a_session_with_another_token_by_now_is_ended_all_the_same() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let session = begin(&one).await;
+    two.follow().await.unwrap();
+    // The first gate gives it another token; the second has not heard of it, and ends it.
+    let proven = [Evidence { method: Method::Totp, at: START }];
+    let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
+    let seen = two.list("id-of-alice", START);
+    two.end(&seen).await.unwrap();
+    one.follow().await.unwrap();
+    assert!(!house.finds(&one, &stepped.token_hash, true).await);
+    assert!(stepped.active().is_none(), "what is under way ends as well");
+    // The other way round: what is over gets no other token.
+    let session = begin(&one).await;
+    two.follow().await.unwrap();
+    two.end(&two.list("id-of-alice", START)).await.unwrap();
+    assert!(matches!(one.step_up(&session, &proven).await, Err(BeginError::Over)));
+    assert_eq!(one.count(), 0);
+}
+
+#[tokio::test]
+async fn e18_a_step_up_is_known_everywhere_and_the_old_token_nowhere() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let session = begin(&one).await;
+    two.follow().await.unwrap();
+    let proven = [Evidence { method: Method::Totp, at: START }];
+    let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
+    assert!(house.finds(&two, &stepped.token_hash, true).await);
+    two.follow().await.unwrap();
+    assert!(!house.finds(&two, &session.token_hash, true).await);
+    let found = two.find(&stepped.token_hash, "host", START, true).unwrap();
+    assert_eq!((found.evidence.len(), two.count()), (2, 1));
+    // From the second gate again: the first has heard its own step-up by then.
+    let (_, again) = two.step_up(&found, &proven).await.unwrap();
+    one.follow().await.unwrap();
+    assert!(house.finds(&one, &again.token_hash, true).await);
+    assert_eq!(one.count(), 1);
+}
+
+#[tokio::test]
+async fn a10_a_disabled_owner_has_no_session_anywhere() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let hash = begin(&one).await.token_hash;
+    two.follow().await.unwrap();
+    // Whoever disables the owner at the second gate knows nothing of a session that begins at the
+    // first one at that very moment.
+    let alice = record("alice");
+    house.accounts.set_state(&alice, crate::account::State::Disabled).await.unwrap();
+    two.end(&two.all_of(&alice.id).await.unwrap()).await.unwrap();
+    let late = begin(&one).await.token_hash;
+    two.refresh(&PrincipalRecord { state: crate::account::State::Disabled, ..alice })
+        .await
+        .unwrap();
+    one.follow().await.unwrap();
+    two.follow().await.unwrap();
+    for gate in [&one, &two] {
+        assert!(!house.finds(gate, &hash, true).await && !house.finds(gate, &late, true).await);
+        assert_eq!(gate.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn f11_a_changed_owner_is_seen_everywhere() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let session = begin(&one).await;
+    two.follow().await.unwrap();
+    let changed = PrincipalRecord { roles: vec!["auditor".into()], ..record("alice") };
+    house.accounts.update(&record("alice"), &changed).await.unwrap();
+    two.refresh(&changed).await.unwrap();
+    one.follow().await.unwrap();
+    assert_eq!(session.principal().roles, ["auditor"]);
+}
+
+#[tokio::test]
+async fn e04_idle_time_counts_across_gates() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let hash = begin(&one).await.token_hash;
+    two.follow().await.unwrap();
+    // Used at the first gate alone.
+    for _ in 0..20 {
+        house.clock.advance(seconds(600));
+        assert!(house.finds(&one, &hash, true).await);
+        one.flush().await.unwrap();
+        two.sweep().await.unwrap();
+    }
+    assert!(house.finds(&two, &hash, false).await, "idle here for hours, and busy there");
+    house.clock.advance(seconds(900));
+    assert!(house.finds(&two, &hash, false).await, "the other gate may not have written yet");
+    house.clock.advance(seconds(5));
+    assert!(!house.finds(&two, &hash, true).await && !house.finds(&one, &hash, true).await);
+    assert_eq!(two.sweep().await.unwrap(), 1);
+    assert_eq!(two.expired_owner(&hash).await.unwrap().as_deref(), Some("id-of-alice"));
+}
+
+#[tokio::test]
+async fn o06_an_end_stays_in_force_when_the_server_forgets_it() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let session = begin(&one).await;
+    let hash = session.token_hash;
+    two.follow().await.unwrap();
+    let keys = ["sessions", "session-tokens", "session-active", "session-created"]
+        .map(|name| format!("{{test}}:{name}"));
+    for key in &keys {
+        house.server.ask(&["copy", key, &format!("{key}-before")]);
+    }
+    one.end(&[session]).await.unwrap();
+    two.follow().await.unwrap();
+    // Another server takes its place, which has not heard of the end.
+    for key in &keys {
+        house.server.ask(&["rename", &format!("{key}-before"), key]);
+    }
+    house.server.ask(&["set", "{test}:epoch", "another"]);
+    house.clock.advance(seconds(2));
+    for gate in [&one, &two] {
+        assert!(!house.finds(gate, &hash, true).await, "whatever the store says");
+    }
+    one.follow().await.unwrap();
+    assert_eq!(house.server.ask(&["hlen", "{test}:sessions"]), "0", "ended there again");
+}
+
+#[tokio::test]
+async fn o05_a_gate_that_missed_something_reads_everything_anew() {
+    let mut house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let ended = begin(&one).await;
+    two.follow().await.unwrap();
+    one.end(std::slice::from_ref(&ended)).await.unwrap();
+    let begun = begin(&one).await;
+    // What was told is gone before the second gate has heard it.
+    house.server.ask(&["del", "{test}:changes"]);
+    two.follow().await.unwrap();
+    assert_eq!(two.count(), 1);
+    assert!(house.finds(&two, &begun.token_hash, true).await);
+    assert!(!house.finds(&two, &ended.token_hash, true).await);
+    // A server that was restarted empty: everybody has to sign in again, and nobody is let in by
+    // what a gate remembers.
+    house.server.restart();
+    house.clock.advance(seconds(2));
+    for gate in [&one, &two] {
+        let mut asked = gate.find_or_ask(&begun.token_hash, "host", house.clock.now(), true).await;
+        while asked.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            asked = gate.find_or_ask(&begun.token_hash, "host", house.clock.now(), true).await;
+        }
+        assert!(asked.unwrap().is_none());
+        gate.follow().await.unwrap();
+        assert_eq!(gate.count(), 0);
+    }
+    let again = begin(&one).await.token_hash;
+    assert!(house.finds(&two, &again, true).await);
+}
+
+#[tokio::test]
+async fn a01_a_store_that_does_not_answer_is_no_sign_out_and_no_entry() {
+    let mut house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let hash = begin(&one).await.token_hash;
+    two.follow().await.unwrap();
+    house.server.kill();
+    assert!(house.finds(&two, &hash, true).await, "for less than a second the copy is trusted");
+    assert!(two.follow().await.is_err());
+    house.clock.advance(seconds(1));
+    let asked = two.find_or_ask(&hash, "host", house.clock.now(), true).await;
+    assert!(asked.is_err(), "nothing is known");
+    assert!(two.find_or_ask(&[9; 32], "host", house.clock.now(), true).await.is_err());
+    let new = NewSession {
+        principal: &record("alice"),
+        evidence: vec![],
+        scope: "host",
+        device: "",
+        address: String::new(),
+        replaces: None,
+    };
+    assert!(matches!(two.begin(new).await, Err(BeginError::Store(_))));
+    // A connection that is open goes on for a minute, and then not.
+    let session = two.list("id-of-alice", house.clock.now()).pop().unwrap();
+    house.clock.advance(seconds(59));
+    assert!(two.is_live(&session, house.clock.now(), false));
+    house.clock.advance(seconds(2));
+    assert!(!two.is_live(&session, house.clock.now(), false));
+}
+
+/// What may happen, each at one of two gates.
+#[derive(Clone, Debug)]
+enum Act {
+    Begin(usize),
+    Use(usize, usize),
+    Look(usize, usize),
+    StepUp(usize, usize),
+    End(usize, usize),
+    Follow(usize),
+    Sweep(usize),
+    Pass(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let gate = 0..2_usize;
+    prop_oneof![
+        1 => gate.clone().prop_map(Act::Begin),
+        4 => (gate.clone(), 0..6_usize).prop_map(|(gate, which)| Act::Use(gate, which)),
+        2 => (gate.clone(), 0..6_usize).prop_map(|(gate, which)| Act::Look(gate, which)),
+        1 => (gate.clone(), 0..6_usize).prop_map(|(gate, which)| Act::StepUp(gate, which)),
+        1 => (gate.clone(), 0..6_usize).prop_map(|(gate, which)| Act::End(gate, which)),
+        2 => gate.clone().prop_map(Act::Follow),
+        1 => gate.prop_map(Act::Sweep),
+        4 => prop_oneof![Just(300), Just(2_000), Just(60_000), Just(420_000), Just(899_000)]
+            .prop_map(Act::Pass),
+    ]
+}
+
+/// A session as whoever uses it knows it.
+struct Known {
+    hash: TokenHash,
+    active: u64,
+    ended: Option<u64>,
+}
+
+const IDLE: u64 = 900_000;
+
+async fn play(house: &House, gates: &[Arc<Sessions>; 2], acts: Vec<Act>) {
+    let mut known: Vec<Known> = Vec::new();
+    for act in acts {
+        let now = house.clock.now().0;
+        match act {
+            Act::Begin(gate) => {
+                let hash = begin(&gates[gate]).await.token_hash;
+                known.push(Known { hash, active: now, ended: None });
+            }
+            Act::Use(gate, which) | Act::Look(gate, which) => {
+                let Some(session) = known.get_mut(which) else { continue };
+                let counts = matches!(act, Act::Use(..));
+                let live = house.finds(&gates[gate], &session.hash, counts).await;
+                match session.ended {
+                    Some(at) if now >= at + 1_000 => assert!(!live, "over for a second"),
+                    Some(_) => {}
+                    None if now < session.active + IDLE => assert!(live, "too early"),
+                    None if now >= session.active + IDLE + 5_000 => assert!(!live, "too late"),
+                    None => {}
+                }
+                if live && counts && session.ended.is_none() {
+                    session.active = now;
+                }
+                if !live && session.ended.is_none() {
+                    session.ended = Some(now);
+                }
+            }
+            Act::StepUp(gate, which) => {
+                let Some(session) = known.get_mut(which) else { continue };
+                let at = house.clock.now();
+                let found = gates[gate].find_or_ask(&session.hash, "host", at, true).await.unwrap();
+                let Some(found) = found else { continue };
+                let proven = [Evidence { method: Method::Totp, at }];
+                match gates[gate].step_up(&found, &proven).await {
+                    Ok((_, stepped)) => {
+                        assert!(session.ended.is_none(), "what is over got another token");
+                        (session.hash, session.active) = (stepped.token_hash, now);
+                    }
+                    Err(_) => assert!(session.ended.is_some(), "a live one got none"),
+                }
+            }
+            Act::End(gate, which) => {
+                let Some(session) = known.get_mut(which) else { continue };
+                let at = house.clock.now();
+                let found =
+                    gates[gate].find_or_ask(&session.hash, "host", at, false).await.unwrap();
+                let Some(found) = found else { continue };
+                gates[gate].end(&[found]).await.unwrap();
+                session.ended.get_or_insert(now);
+                assert!(!house.finds(&gates[gate], &session.hash, true).await, "here at once");
+            }
+            Act::Follow(gate) => gates[gate].follow().await.unwrap(),
+            Act::Sweep(gate) => drop(gates[gate].sweep().await.unwrap()),
+            Act::Pass(ms) => {
+                // As every few seconds.
+                gates[0].flush().await.unwrap();
+                gates[1].flush().await.unwrap();
+                house.clock.advance(Duration::from_millis(ms));
+            }
+        }
+    }
+}
+
+#[test]
+fn e04_a10_two_gates_agree_with_a_model_of_one() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let house = runtime.block_on(House::new());
+    let config = ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() };
+    proptest!(config, |(acts in prop::collection::vec(act(), 1..60))| {
+        runtime.block_on(async {
+            house.server.ask(&["flushall"]);
+            let rules = "idle = \"15m\"\nabsolute = \"72h\"\nparallel_max = 100";
+            let gates = [house.gate_with(rules).await, house.gate_with(rules).await];
+            play(&house, &gates, acts).await;
+        });
+    });
+}
