@@ -81,7 +81,7 @@ impl Timings {
         let counted = self.counted(operation);
         counted.took.record(self.clock.exact().saturating_sub(began));
         let failure = match &result {
-            // "Taken" is an answer.
+            // These are answers.
             Ok(_) | Err(StoreError::Taken | StoreError::Changed) => return result,
             Err(StoreError::Failed(_)) => 0,
             Err(StoreError::Corrupt(_)) => 1,
