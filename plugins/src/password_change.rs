@@ -15,7 +15,7 @@ use crate::password_check::{Guesser, PasswordCheck};
 use crate::second_factor::SecondFactors;
 use crate::session::{LiveSession, Sessions};
 use crate::sign_in::SignInError;
-use crate::store::AccountStore;
+use crate::store::{AccountStore, StoreError};
 
 /// What a person asks for.
 #[derive(Debug)]
@@ -119,13 +119,15 @@ impl PasswordChange {
             }
             // Before the password: whoever is told of a failure still has the old one.
             if password.end_others {
-                let mut others = self.sessions.all_of(id).await.map_err(unavailable)?;
-                others.retain(|other| other.id != session.id);
-                self.sessions.end(&others).await.map_err(unavailable)?;
+                self.end_others(session).await.map_err(unavailable)?;
                 self.lockout.forget_devices(id).await.map_err(unavailable)?;
             }
             let was = Some(right.record.password_hash.as_str());
             self.accounts.set_password(id, was, &hash).await.map_err(unavailable)?;
+            // Those that began at other gates meanwhile; what begins from here on knows the new one.
+            if password.end_others && self.sessions.are_shared() {
+                self.end_others(session).await.map_err(unavailable)?;
+            }
         }
         // What was guessed at the old one says nothing about the new one, which holds already; what
         // was guessed at other factors stays.
@@ -137,5 +139,11 @@ impl PasswordChange {
         self.audit.record(&event.from_request(guesser.address, guesser.request_id));
         self.check.alerts.tell(&record, Alert::PasswordChanged, guesser.into()).await;
         Ok(self.check.settle(right, guesser).await)
+    }
+
+    async fn end_others(&self, session: &LiveSession) -> Result<(), StoreError> {
+        let mut others = self.sessions.all_of(&session.principal().id).await?;
+        others.retain(|other| other.id != session.id);
+        self.sessions.end(&others).await
     }
 }

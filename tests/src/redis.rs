@@ -293,9 +293,10 @@ impl RedisCluster {
     /// # Panics
     /// When none has.
     pub fn owner(&mut self, key: &str) -> &mut RedisNode {
-        let slot = self.nodes.iter().find_map(|node| {
-            node.ask(&["cluster", "keyslot", key]).parse::<u32>().ok()
-        });
+        let slot = self
+            .nodes
+            .iter()
+            .find_map(|node| node.ask(&["cluster", "keyslot", key]).parse::<u32>().ok());
         let slot = slot.expect("a slot");
         let asked = self.nodes.iter().map(|node| node.ask(&["cluster", "slots"]));
         let slots = asked.into_iter().find(|slots| !slots.is_empty()).expect("slots");

@@ -34,10 +34,7 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(3);
 
 /// How many sessions are written in one transaction, which has to be done within the deadline of
 /// the store.
-const CHUNK: usize = 2000;
-
-/// How long it is known whose an expired session was, in milliseconds.
-const EXPIRED_KEPT_MS: u64 = 86_400_000;
+pub(super) const CHUNK: usize = 2000;
 
 /// A stored time may lie this far ahead; beyond it the clock was set back, and nobody knows by
 /// how much the session has aged.
@@ -64,9 +61,9 @@ pub enum BeginError {
 pub struct Sessions {
     pub(super) rules: ArcSwap<Rules>,
     pub(super) clock: Clock,
-    store: Arc<dyn SessionStore>,
+    pub(super) store: Arc<dyn SessionStore>,
     pub(super) table: Table,
-    texts: Texts,
+    pub(super) texts: Texts,
     pub(super) people: Mutex<HashMap<Arc<str>, Person>>,
     count: AtomicUsize,
     /// Active since the last write.
@@ -156,15 +153,6 @@ impl Sessions {
         session.observe(now, &self.rules.load(), counts, self.shared.is_some())
     }
 
-    /// Forgets those in the store that are over by any rule.
-    pub(super) async fn prune(&self) -> Result<(), StoreError> {
-        let (now, rules) = (self.clock.now(), self.rules());
-        let before = |lifetime: Duration| {
-            Timestamp(now.0.saturating_sub(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
-        };
-        self.store.prune(before(rules.absolute), before(rules.idle_max)).await
-    }
-
     /// Can this session be used here? A clock that was set back must not prolong anything, however
     /// often; one by a certificate belongs to the process that began it.
     pub(super) fn is_usable(record: &SessionRecord, now: Timestamp) -> bool {
@@ -175,23 +163,6 @@ impl Sessions {
     /// The rules that sessions follow.
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
-    }
-
-    /// Makes all sessions follow other rules from now on. What has expired by the former ones is
-    /// durably over before, so that a longer time brings nothing back.
-    ///
-    /// # Errors
-    /// As [`Self::end`]; the former rules stay then.
-    pub async fn follow(&self, rules: &Rules) -> Result<(), StoreError> {
-        if *self.rules.load_full() != *rules {
-            self.sweep().await?;
-            let now = self.clock.now();
-            self.table.each(|session| {
-                self.observe(session, now, false);
-            });
-            self.rules.store(Arc::new(rules.clone()));
-        }
-        Ok(())
     }
 
     /// How many sessions are in memory, some of which may have expired since the last sweep.
@@ -386,20 +357,6 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions of a principal that have expired by its present idle time, durably, so
-    /// that a longer one brings none of them back.
-    ///
-    /// # Errors
-    /// As [`Self::end`].
-    pub async fn expire(&self, principal_id: &str) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let held = lock(&self.people).get(principal_id).map(|person| person.sessions.clone());
-        let mut expired = held.unwrap_or_default();
-        expired.retain(|session| self.observe(session, now, false) != Life::Live);
-        self.settle(&mut expired).await?;
-        self.end(&expired).await
-    }
-
     /// Makes the live sessions of a principal see its changed record. Before a change of the idle
     /// time is stored, [`Self::expire`] has to be called.
     pub(super) fn refresh_here(&self, record: &PrincipalRecord) {
@@ -441,53 +398,6 @@ impl Sessions {
         let active = sessions.iter().filter_map(|session| Some((session.key(), session.active()?)));
         let active: Vec<_> = active.collect();
         if active.is_empty() { Ok(()) } else { self.store.touch(&active).await }
-    }
-
-    /// Forgets sessions that have expired; says how many.
-    ///
-    /// # Errors
-    /// As [`Self::end`].
-    pub async fn sweep(&self) -> Result<usize, StoreError> {
-        let now = self.clock.now();
-        let mut expired = Vec::new();
-        self.table.each(|session| {
-            if self.observe(session, now, false) != Life::Live {
-                expired.push(Arc::clone(session));
-            }
-        });
-        self.settle(&mut expired).await?;
-        self.note_expired(&expired).await?;
-        self.end(&expired).await?;
-        self.texts.sweep();
-        Ok(expired.len())
-    }
-
-    /// Keeps whose they were, for a day: whoever sends a form with such a token has not lost it.
-    pub(super) async fn note_expired(
-        &self,
-        expired: &[Arc<LiveSession>],
-    ) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let forget = Timestamp(now.0.saturating_sub(EXPIRED_KEPT_MS));
-        let whose =
-            |session: &Arc<LiveSession>| (session.token_hash, session.owner.id.as_ref().to_owned());
-        for chunk in expired.chunks(CHUNK) {
-            let noted: Vec<_> = chunk.iter().map(whose).collect();
-            self.store.note_expired(&noted, now, forget).await?;
-        }
-        Ok(())
-    }
-
-    /// Whose session this token was, if it ended by itself within the last day.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn expired_owner(&self, hash: &TokenHash) -> Result<Option<String>, StoreError> {
-        // Until the next sweep it is here; one that was ended on purpose is not.
-        match self.table.get(hash) {
-            Some(session) => Ok(Some(session.owner.id.as_ref().to_owned())),
-            None => self.store.expired(hash).await,
-        }
     }
 
     /// Shows every session in memory, some of which may be over.

@@ -8,11 +8,13 @@
 //! - `one`: a session, and the state machine of its life.
 //! - `table`, `texts`: sessions by their hash, and what many of them say.
 //! - [`live`]: the sessions in memory, found and written behind to the store.
+//! - `expiry`: how sessions end by themselves.
 //! - `shared`: the same as a copy of what several gates share.
 //!
 //! Not here: what a route demands (`access`), and how a session begins (`sign_in`, `certificate`).
 
 pub mod cookie;
+mod expiry;
 pub mod live;
 mod one;
 mod plugin;

@@ -406,6 +406,11 @@ impl Sessions {
         told
     }
 
+    /// Do other gates begin and end sessions too?
+    pub fn are_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// All sessions of a principal, those of which this gate has not heard yet too: whoever ends all
     /// means those as well.
     ///

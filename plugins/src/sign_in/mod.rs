@@ -271,9 +271,21 @@ impl SignIn {
             address: origin.guesser.address.to_string(),
             replaces: origin.session,
         };
-        let begun = self.sessions.begin(new).await?;
+        let (token, session) = self.sessions.begin(new).await?;
+        // Another gate does not wait for the turn here. It may have set another password, or the
+        // account's switch, and have ended all sessions, just before this one began.
+        if self.sessions.are_shared() {
+            let now = self.accounts.find_id(&record.id).await?;
+            let is_same = |now: &PrincipalRecord| {
+                now.is_active() && now.password_hash == record.password_hash
+            };
+            if !now.as_ref().is_some_and(is_same) {
+                self.sessions.end(&[session]).await?;
+                return Err(BeginError::Over);
+            }
+        }
         self.tell_unusual(record, origin).await;
-        Ok(begun)
+        Ok((token, session))
     }
 
     /// Is the sign-in so unusual that whoever has a second factor is to give it? Of others it is not

@@ -163,7 +163,9 @@ async fn f12_what_is_counted_at_several_gates_at_once_is_counted_once_each() {
     for number in 0..30 {
         let gate = std::sync::Arc::clone(&gates[number % 3]);
         takes.spawn(async move {
-            crate::store::ChallengeStore::take_challenge(&*gate, "c", 0, Timestamp(5)).await.unwrap()
+            crate::store::ChallengeStore::take_challenge(&*gate, "c", 0, Timestamp(5))
+                .await
+                .unwrap()
         });
     }
     assert_eq!(takes.join_all().await.into_iter().filter(|taken| *taken).count(), 1);
