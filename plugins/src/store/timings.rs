@@ -82,7 +82,7 @@ impl Timings {
         counted.took.record(self.clock.exact().saturating_sub(began));
         let failure = match &result {
             // "Taken" is an answer.
-            Ok(_) | Err(StoreError::Taken) => return result,
+            Ok(_) | Err(StoreError::Taken | StoreError::Changed) => return result,
             Err(StoreError::Failed(_)) => 0,
             Err(StoreError::Corrupt(_)) => 1,
             Err(StoreError::Timeout) => 2,
