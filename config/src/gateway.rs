@@ -1,7 +1,7 @@
 //! The file as a whole, and the keys that stand outside any table.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -15,8 +15,8 @@ use crate::{
     Accounts, Alerts, Appeal, Audit, Captcha, Codes, Identity, IdentityHeaders, Limits, Listener,
     Lockout, Notify, Operations, RateLimits, Risk, Route, SecondFactor, Session, Store, Stuffing,
     Tracing, Upstream, WebAuthn, accounts, alerts, appeal, audit, captcha, codes, identity, limits,
-    listener, lockout, notify, operations, rate_limit, risk, route, second_factor, session, store,
-    stuffing, tracing, upstream, webauthn,
+    listener, lockout, notify, operations, rate_limit, reload, risk, route, second_factor, session,
+    store, stuffing, tracing, upstream, webauthn,
 };
 
 pub(crate) static SPEC: TableSpec = TableSpec {
@@ -122,6 +122,8 @@ pub(crate) static SPEC: TableSpec = TableSpec {
 /// A whole configuration. It does not change once loaded.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
+    /// Where it was read from; `None`: it was read from no file.
+    pub file: Option<PathBuf>,
     /// Where people reach the console.
     pub public_url: PublicUrl,
     /// Threads that carry requests.
@@ -184,11 +186,20 @@ impl GatewayConfig {
     /// [`LoadError::Unreadable`] when there is no such file, [`LoadError::Invalid`] with every
     /// problem found when it has any.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
+        Self::load_after(file, None)
+    }
+
+    /// Reads a file that is to take the place of `former` in a process that goes on.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; what cannot change without a restart is a problem too.
+    pub fn load_after(file: &Path, former: Option<&Self>) -> Result<Self, LoadError> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| LoadError::Unreadable { file: file.into(), error })?;
         // The parent of a bare file name is "", which joins to a path relative to where we are.
-        Self::parse(&text, file.parent().unwrap_or(Path::new("")))
-            .map_err(|problems| LoadError::Invalid { file: file.into(), problems })
+        let config = Self::parse_after(&text, file.parent().unwrap_or(Path::new("")), former)
+            .map_err(|problems| LoadError::Invalid { file: file.into(), problems })?;
+        Ok(Self { file: Some(file.into()), ..config })
     }
 
     /// Reads a text; relative paths in it are taken from `base`.
@@ -196,6 +207,14 @@ impl GatewayConfig {
     /// # Errors
     /// Every problem of the text, in the order of their places.
     pub fn parse(text: &str, base: &Path) -> Result<Self, Vec<crate::Problem>> {
+        Self::parse_after(text, base, None)
+    }
+
+    fn parse_after(
+        text: &str,
+        base: &Path,
+        former: Option<&Self>,
+    ) -> Result<Self, Vec<crate::Problem>> {
         let problems = Problems::new(text);
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
@@ -205,6 +224,9 @@ impl GatewayConfig {
         }
         let root = Reader::root(document.get_ref(), &SPEC, &problems, base);
         let config = Self::read(&root);
+        if let Some(former) = former {
+            reload::verify_lasting(&root, &config, former);
+        }
         let found = problems.into_sorted();
         if found.is_empty() { Ok(config) } else { Err(found) }
     }
@@ -242,6 +264,7 @@ impl GatewayConfig {
         let asks = listeners.iter().any(|listener| listener.client_certificates.is_some());
         let routes = Route::read_all(root, &upstreams, &limits.methods, &names, asks);
         Self {
+            file: None,
             workers: workers.unwrap_or_else(cores),
             shutdown_grace: root.duration("shutdown_grace"),
             listeners,

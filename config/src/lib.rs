@@ -31,6 +31,7 @@ mod public_url;
 mod rate_limit;
 mod reader;
 mod redis;
+mod reload;
 mod risk;
 mod route;
 mod schema;

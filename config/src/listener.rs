@@ -77,7 +77,7 @@ pub(crate) static TLS: TableSpec = TableSpec {
 };
 
 /// Where connections are accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,

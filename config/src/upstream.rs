@@ -136,7 +136,7 @@ static HEALTH: TableSpec = TableSpec {
 };
 
 /// A console behind the gate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Its name in this file.
     pub name: String,

@@ -70,11 +70,11 @@ impl Entry {
             let ended = self.worker.gate.services.clock.wall();
             traces::end(*span, &self.cx, (&self.method, status), ended);
         }
-        self.worker.metrics.record(status, now.since(self.cx.received));
+        self.worker.thread.metrics.record(status, now.since(self.cx.received));
         if !self.worker.gate.services.config.operations.access_log {
             return;
         }
-        let mut batch = self.worker.log_batch.borrow_mut();
+        let mut batch = self.worker.thread.log_batch.borrow_mut();
         let Batch { lines, second } = &mut *batch;
         self.write(lines, second, status, now);
         if batch.lines.len() >= BATCH_BYTES {

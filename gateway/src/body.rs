@@ -147,7 +147,7 @@ impl RequestBody {
         let body = Self::Stream(Box::new(StreamBody {
             incoming,
             bytes_left: bytes_max,
-            pace: (!streaming).then(|| (worker.deadlines.now(), 0)),
+            pace: (!streaming).then(|| (worker.thread.deadlines.now(), 0)),
             worker: Rc::clone(worker),
             pause: None,
             progress: Rc::clone(&progress),
@@ -215,10 +215,10 @@ impl StreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some((since, bytes)) = self.pace else { return Poll::Pending };
         let limits = &self.worker.gate.services.config.limits;
-        let lasted = TICK.saturating_mul(self.worker.deadlines.now().wrapping_sub(since));
+        let lasted = TICK.saturating_mul(self.worker.thread.deadlines.now().wrapping_sub(since));
         let due =
             lasted.saturating_sub(limits.body_idle).as_secs().saturating_mul(limits.body_rate);
-        let begin = || Deadline::after(&self.worker.deadlines, limits.body_idle);
+        let begin = || Deadline::after(&self.worker.thread.deadlines, limits.body_idle);
         let paused = self.pause.get_or_insert_with(begin).poll(cx).is_ready();
         if paused || bytes < due {
             return self.refuse(Problem::Timeout, BodyError::Timeout);

@@ -27,7 +27,7 @@ use crate::forwarded::is_trusted;
 use crate::proxy_protocol::{self, Preamble};
 use crate::serve::serve;
 use crate::tls;
-use crate::worker::{LocalTasks, Worker};
+use crate::worker::{Current, LocalTasks};
 
 /// How long what a client still sends is read and dropped, so that it sees our last answer: a
 /// socket closed with octets unread takes back what was sent (RFC 9112 §9.6).
@@ -40,8 +40,9 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Carries a client's connection from its first octet to its last.
-pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>) {
-    let gate = Arc::clone(&worker.gate);
+pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
+    // Let go of before requests are carried: each goes by the configuration that holds by then.
+    let gate = Arc::clone(&current.worker().gate);
     let listener = peer.listener(&gate.services.config);
     let mut stream = Prefixed { first: Bytes::new(), inner: stream };
     let limit = gate.services.config.limits.header_time;
@@ -55,7 +56,8 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
         if let Some(client) = client {
             peer.set_address(client);
         }
-        match worker.places.of_address(peer.address().ip(), &listener.trusted_proxies) {
+        let places = Arc::clone(&current.worker().thread.places);
+        match places.of_address(peer.address().ip(), &listener.trusted_proxies) {
             Some(place) => _place = Some(place),
             None => return,
         }
@@ -67,10 +69,11 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             };
             spoken
         };
+        drop(gate);
         // Each way is boxed by itself: a resting connection is not as large as the largest.
         return match is_http2 {
-            true => Box::pin(carry_http2(worker, stream, peer)).await,
-            false => Box::pin(carry_http1(worker, stream, peer)).await,
+            true => Box::pin(carry_http2(current, stream, peer)).await,
+            false => Box::pin(carry_http1(current, stream, peer)).await,
         };
     };
     let handshake = tokio::time::timeout(limit, its_tls.acceptor.accept(stream));
@@ -90,10 +93,12 @@ pub(crate) async fn enter(worker: Rc<Worker>, stream: TcpStream, peer: Rc<Peer>)
             return tls::note_refusal(&gate.services.audit, &unproven.into(), peer.address().ip());
         }
     }
-    if session.alpn_protocol() == Some(b"h2") {
-        Box::pin(carry_http2(worker, stream, peer)).await;
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    drop(gate);
+    if is_http2 {
+        Box::pin(carry_http2(current, stream, peer)).await;
     } else {
-        Box::pin(carry_http1(worker, stream, peer)).await;
+        Box::pin(carry_http1(current, stream, peer)).await;
     }
 }
 
@@ -135,16 +140,19 @@ async fn speaks_http2(stream: &mut Prefixed<TcpStream>) -> bool {
 /// Speaks HTTP/1. A connection that rests keeps neither buffers nor parser: they come back with
 /// its next request, so that ten thousand that rest cost little.
 async fn carry_http1(
-    worker: Rc<Worker>,
+    current: Current,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: Rc<Peer>,
 ) {
-    let config = Arc::clone(&worker.gate.services.config);
-    let mut stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
+    let config = || Arc::clone(&current.worker().gate.services.config);
+    let mut stream = Watched::new(stream, Rc::clone(&peer), config());
     loop {
-        let (worker, owner) = (Rc::clone(&worker), Rc::clone(&peer));
+        // How it is read is settled until it rests.
+        let config = config();
+        stream.follow(&config);
+        let (current, owner) = (current.clone(), Rc::clone(&peer));
         let service = service_fn(move |request: Request<Incoming>| {
-            serve(Rc::clone(&worker), Rc::clone(&owner), request)
+            serve(current.worker(), Rc::clone(&owner), request)
         });
         let connection = http1::Builder::new()
             // The sweep keeps the time.
@@ -184,16 +192,16 @@ async fn carry_http1(
 }
 
 async fn carry_http2(
-    worker: Rc<Worker>,
+    current: Current,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: Rc<Peer>,
 ) {
     peer.watch.set_multiplexed();
-    let config = Arc::clone(&worker.gate.services.config);
+    let config = Arc::clone(&current.worker().gate.services.config);
     let limits = &config.limits;
     let owner = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        serve(Rc::clone(&worker), Rc::clone(&owner), request)
+        serve(current.worker(), Rc::clone(&owner), request)
     });
     let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
     let mut connection = http2::Builder::new(LocalTasks)

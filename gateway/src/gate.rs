@@ -7,41 +7,24 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use doorward_certs::KeyFileError;
-use doorward_certs::clients::ClientAuthorities;
-use doorward_certs::tls::TlsIdentities;
 use doorward_config::GatewayConfig;
 use doorward_plugins::audit::{Event, EventKind};
-use doorward_plugins::{Clock, OpenError, Pipeline, Services, pipeline, priority};
+use doorward_plugins::{Clock, OpenError, Services, priority};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::listener::{Acceptor, Places, bind};
+use crate::hand_over::{Role, Sockets};
+use crate::listener::{Acceptor, Places};
 use crate::log::LogSink;
 use crate::metrics::WorkerMetrics;
-use crate::notify;
 use crate::operations;
-use crate::outgoing::HttpsClient;
-use crate::portal::{self, Portal};
-use crate::router::Router;
-use crate::tls::{self, Material, Tls};
-use crate::traces::Traces;
-use crate::upstream::Upstream;
+use crate::reload::{ReloadError, Reloader};
+use crate::shared::Shared;
 use crate::worker::{Message, Worker};
 
-/// What all workers share, and nobody changes.
-pub(crate) struct Shared {
-    pub(crate) services: Arc<Services>,
-    pub(crate) router: Router,
-    pub(crate) pipeline: Pipeline,
-    pub(crate) upstreams: Vec<Arc<Upstream>>,
-    /// By index of the listener; `None`: plain HTTP.
-    pub(crate) tls: Vec<Option<Tls>>,
-    pub(crate) portal: Portal,
-    /// `None`: nobody is told of requests.
-    pub(crate) traces: Option<Traces>,
-    pub(crate) log: LogSink,
-    pub(crate) office: Handle,
-}
+/// How often a store is asked for that another process has.
+const STORE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
 /// Why a gate did not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +48,13 @@ type WorkerThread = (UnboundedSender<Message>, JoinHandle<io::Result<()>>);
 
 /// A running gate.
 pub struct Gate {
-    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
     office: Runtime,
     addresses: Vec<SocketAddr>,
     operations: SocketAddr,
     workers: Vec<WorkerThread>,
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     state: Arc<operations::State>,
-    material: Vec<Option<Material>>,
     maintenance: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -82,6 +64,19 @@ impl Gate {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: GatewayConfig, clock: Clock, log: LogSink) -> Result<Self, StartError> {
+        Self::start_at(Sockets::default(), config, clock, log)
+    }
+
+    /// The same at sockets that were there before, where the configuration wants them.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(
+        mut sockets: Sockets,
+        config: GatewayConfig,
+        clock: Clock,
+        log: LogSink,
+    ) -> Result<Self, StartError> {
         let office = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("office")
@@ -91,56 +86,33 @@ impl Gate {
             .build();
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;
         let config = Arc::new(config);
-        let services = Arc::new(office.block_on(Services::open(Arc::clone(&config), clock))?);
-        HttpsClient::serve(&services);
-        notify::connect(&services)?;
-        let material = tls::load(&config)?;
-        let unique = doorward_plugins::account::fresh_id()
-            .map_err(|_| StartError::Config("no randomness".into()))?;
-        let shared = Arc::new(Shared {
-            router: Router::new(&config, &unique)
-                .ok_or_else(|| StartError::Config("there is no route".into()))?,
-            pipeline: pipeline(&services),
-            upstreams: config
-                .upstreams
-                .iter()
-                .map(|rules| Upstream::new(rules).map(Arc::new))
-                .collect::<Result<_, _>>()?,
-            tls: acceptors(&services, &material)?,
-            portal: portal::build(Arc::clone(&services)),
-            traces: config
-                .tracing
-                .as_ref()
-                .map(|rules| Traces::start(rules, office.handle()))
-                .transpose()?,
-            log,
-            office: office.handle().clone(),
-            services,
-        });
+        let services = office.block_on(open(&config, clock, sockets.wait_for_store))?;
+        let services = Arc::new(services);
+        let shared = Arc::new(Shared::new(services, log, office.handle().clone())?);
         let metrics: Vec<_> =
             (0..config.workers.get()).map(|_| Arc::<WorkerMetrics>::default()).collect();
         let places = Places::new(&config.limits);
         let workers = start_workers(&shared, &metrics, &places)?;
-        let state = Arc::new(operations::State::new(Arc::clone(&shared), metrics.clone()));
+        let senders: Vec<_> = workers.iter().map(|(sender, _)| sender.clone()).collect();
+        let reloader = Arc::new(Reloader::new(shared, senders.clone(), Arc::clone(&places)));
+        let state = Arc::new(operations::State::new(Arc::clone(&reloader), metrics.clone()));
         let acceptor = Acceptor {
-            workers: workers.iter().map(|(sender, _)| sender.clone()).zip(metrics).collect(),
+            workers: senders.into_iter().zip(metrics).collect(),
             places,
-            config: Arc::clone(&config),
+            current: Arc::clone(&reloader.current),
         };
-        let operations =
-            office.block_on(operations::start(Arc::clone(&state), &config.operations))?;
+        let operations = office.block_on(operations::start(Arc::clone(&state), &mut sockets))?;
         let mut gate = Self {
-            shared,
+            reloader,
             office,
             addresses: Vec::new(),
             operations,
             workers,
             acceptors: Vec::new(),
             state,
-            material,
             maintenance: Vec::new(),
         };
-        gate.listen(&config, &acceptor)?;
+        gate.listen(&config, &acceptor, &mut sockets)?;
         gate.maintain();
         gate.state.set_ready();
         let started = Event::new(EventKind::SysStartup);
@@ -148,12 +120,20 @@ impl Gate {
         Ok(gate)
     }
 
-    fn listen(&mut self, config: &GatewayConfig, acceptor: &Acceptor) -> Result<(), StartError> {
+    fn listen(
+        &mut self,
+        config: &GatewayConfig,
+        acceptor: &Acceptor,
+        sockets: &mut Sockets,
+    ) -> Result<(), StartError> {
         let _office = self.office.enter();
         for (index, listener) in config.listeners.iter().enumerate() {
             let failed =
                 |error| StartError::Io(format!("cannot listen at {}", listener.address), error);
-            let socket = bind(listener.address).map_err(failed)?;
+            let socket = sockets.listen(Role::Listener, listener.address).map_err(failed)?;
+            let kept = self.state.hand_over.keep(Role::Listener, listener.address, &socket);
+            kept.map_err(failed)?;
+            let socket = TcpListener::from_std(socket).map_err(failed)?;
             self.addresses.push(socket.local_addr().map_err(failed)?);
             self.acceptors.push(self.office.spawn(acceptor.clone().run(socket, index)));
         }
@@ -161,35 +141,35 @@ impl Gate {
     }
 
     fn maintain(&mut self) {
-        let services = Arc::clone(&self.shared.services);
-        self.maintenance.push(self.office.spawn(async move { services.maintain().await }));
-        let (identities, clients) = (self.identities(), self.clients());
+        let current = Arc::clone(&self.reloader.current);
+        let services = move || Arc::clone(&current.load().services);
+        self.maintenance.push(self.office.spawn(Services::maintain(services)));
+        let current = Arc::clone(&self.reloader.current);
         self.maintenance.push(self.office.spawn(async move {
             let mut minute = tokio::time::interval(Duration::from_secs(60));
             loop {
                 minute.tick().await;
-                reload(&identities, &clients);
+                current.load().reload_certificates();
             }
         }));
+    }
+
+    /// Reads the configuration file again, and goes by it if nothing is wrong with it. What came of
+    /// it is logged; the task says it too.
+    pub fn reload(&self) -> tokio::task::JoinHandle<Result<(), ReloadError>> {
+        let reloader = Arc::clone(&self.reloader);
+        self.office.spawn(async move { reloader.reload().await })
     }
 
     /// Reads certificates, and whom client certificates are verified with, again where files have
     /// changed, as is done every minute anyway.
     pub fn reload_certificates(&self) {
-        reload(&self.identities(), &self.clients());
+        self.reloader.current.load().reload_certificates();
     }
 
-    /// Every certificate that the gate shows, to clients and to upstreams.
-    fn identities(&self) -> Vec<Arc<TlsIdentities>> {
-        let shown = self.material.iter().flatten().map(|material| &material.identities);
-        let own = self.shared.upstreams.iter().filter_map(|upstream| upstream.own.as_ref());
-        shown.chain(own).cloned().collect()
-    }
-
-    /// Whom the gate believes about clients.
-    fn clients(&self) -> Vec<Arc<ClientAuthorities>> {
-        let asked = self.material.iter().flatten();
-        asked.filter_map(|material| material.clients.clone()).collect()
+    /// Waits until another process has its listening sockets: then it is to shut down.
+    pub(crate) async fn relieved(&self) {
+        self.state.hand_over.relieved().await;
     }
 
     /// Where it listens, in the order of the configuration.
@@ -203,8 +183,8 @@ impl Gate {
     }
 
     /// Accounts, sessions and keys, for who runs the gate in the same process.
-    pub fn services(&self) -> &Arc<Services> {
-        &self.shared.services
+    pub fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.reloader.current.load().services)
     }
 
     /// The runtime for everything that is not carrying requests.
@@ -217,12 +197,21 @@ impl Gate {
     pub fn shut_down(mut self) -> bool {
         self.state.set_draining();
         self.services().audit.record(&Event::new(EventKind::SysShutdown));
-        self.acceptors.drain(..).for_each(|acceptor| acceptor.abort());
+        self.state.hand_over.close();
+        // Workers hear of the last connection before they hear that there will be no more.
+        self.office.block_on(async {
+            for acceptor in self.acceptors.drain(..) {
+                acceptor.abort();
+                // It was to end.
+                let _ = acceptor.await;
+            }
+        });
         for (worker, _) in &self.workers {
             // A worker that is gone needs no telling.
             let _ = worker.send(Message::Drain);
         }
-        let grace = self.shared.services.config.shutdown_grace;
+        let shared = self.reloader.current.load_full();
+        let grace = shared.services.config.shutdown_grace;
         let finished = self.office.block_on(async {
             let all_done = async {
                 while !self.workers.iter().all(|(_, thread)| thread.is_finished()) {
@@ -237,27 +226,36 @@ impl Gate {
             let _ = thread.join();
         }
         self.maintenance.drain(..).for_each(|task| task.abort());
-        if let Some(traces) = &self.shared.traces {
+        if let Some(traces) = &shared.traces {
             traces.shut_down();
         }
-        self.office.block_on(self.shared.services.close());
+        self.office.block_on(shared.services.close());
         self.state.clean_up();
-        self.shared.log.flush();
+        shared.log.flush();
         self.office.shutdown_timeout(Duration::from_secs(1));
         finished
     }
 }
 
-fn acceptors(
-    services: &Services,
-    material: &[Option<Material>],
-) -> Result<Vec<Option<Tls>>, StartError> {
-    let listeners = services.config.listeners.iter().zip(material);
-    let tls = listeners.map(|(listener, material)| {
-        let material = material.as_ref();
-        material.map(|material| Tls::new(listener, material, &services.clock)).transpose()
-    });
-    tls.collect::<Result<_, _>>().map_err(|error| StartError::Config(error.to_string()))
+/// Opens the store. One that another process lets go of within `wait` is waited for.
+async fn open(
+    config: &Arc<GatewayConfig>,
+    clock: Clock,
+    wait: Duration,
+) -> Result<Services, OpenError> {
+    let again = async {
+        loop {
+            match Services::open(Arc::clone(config), clock.clone()).await {
+                Err(OpenError::InUse(_)) => tokio::time::sleep(STORE_ASKED_EVERY).await,
+                opened => return opened,
+            }
+        }
+    };
+    match tokio::time::timeout(wait, again).await {
+        Ok(opened) => opened,
+        // The last try says why.
+        Err(_) => Services::open(Arc::clone(config), clock).await,
+    }
 }
 
 fn start_workers(
@@ -285,18 +283,4 @@ fn start_workers(
         Ok((sender, thread))
     };
     metrics.iter().enumerate().map(start).collect()
-}
-
-fn reload(identities: &[Arc<TlsIdentities>], clients: &[Arc<ClientAuthorities>]) {
-    let shown = identities.iter().map(|identities| (identities.reload_if_changed(), "own"));
-    let asked = clients.iter().map(|clients| (clients.reload_if_changed(), "clients"));
-    for (reloaded, of) in shown.chain(asked) {
-        match reloaded {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(event = "certificate_reloaded", of),
-            Err(error) => {
-                tracing::error!(event = "certificate_reload_failed", of, %error, "the old one stays")
-            }
-        }
-    }
 }

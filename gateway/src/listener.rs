@@ -10,20 +10,21 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorward_config::{GatewayConfig, Limits, Listener};
+use arc_swap::ArcSwap;
+use doorward_config::{Limits, Listener};
 use doorward_plugins::network;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::forwarded::is_trusted;
 use crate::metrics::WorkerMetrics;
+use crate::shared::Shared;
 use crate::worker::Message;
 
 /// Connections that the kernel keeps while nobody accepts.
@@ -36,25 +37,26 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the address is taken, or not this machine's.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// The connections that there may be.
 pub(crate) struct Places {
-    all: Arc<Semaphore>,
+    taken: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
-    of_address_max: usize,
+    max: AtomicUsize,
+    of_address_max: AtomicUsize,
 }
 
 /// A place among the connections that there may be; it is free again when this is dropped.
 pub(crate) struct Place {
-    _of_all: OwnedSemaphorePermit,
+    places: Arc<Places>,
     _of_address: Option<AddressPlace>,
 }
 
@@ -64,10 +66,25 @@ pub(crate) struct AddressPlace(Arc<Places>, IpAddr);
 impl Places {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
-            all: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
+            taken: AtomicUsize::new(0),
             by_address: Mutex::default(),
-            of_address_max: limits.connections_per_address,
+            max: AtomicUsize::new(limits.connections),
+            of_address_max: AtomicUsize::new(limits.connections_per_address),
         })
+    }
+
+    /// There may be so many from now on. Those that there are stay.
+    pub(crate) fn follow(&self, limits: &Limits) {
+        self.max.store(limits.connections, Ordering::Relaxed);
+        self.of_address_max.store(limits.connections_per_address, Ordering::Relaxed);
+    }
+
+    /// A place for a connection, of whatever address.
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let max = self.max.load(Ordering::Relaxed);
+        let more = |taken| (taken < max).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Place { places: Arc::clone(self), _of_address: None })
     }
 
     /// A place for a connection of this address. A trusted proxy's are those of many.
@@ -83,7 +100,7 @@ impl Places {
         };
         let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key).or_default();
-        if *count >= self.of_address_max && key != IpAddr::V4(PROXIES) {
+        if *count >= self.of_address_max.load(Ordering::Relaxed) && key != IpAddr::V4(PROXIES) {
             return None;
         }
         *count += 1;
@@ -93,6 +110,12 @@ impl Places {
 
 /// Stands for all trusted proxies, which have no limit of their own.
 const PROXIES: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
@@ -111,7 +134,7 @@ impl Drop for AddressPlace {
 pub(crate) struct Acceptor {
     pub(crate) workers: Vec<(UnboundedSender<Message>, Arc<WorkerMetrics>)>,
     pub(crate) places: Arc<Places>,
-    pub(crate) config: Arc<GatewayConfig>,
+    pub(crate) current: Arc<ArcSwap<Shared>>,
 }
 
 impl Acceptor {
@@ -137,12 +160,13 @@ impl Acceptor {
     }
 
     fn hand_over(&self, stream: tokio::net::TcpStream, address: SocketAddr, index: usize) {
-        let Some(listener) = self.config.listeners.get(index) else { return };
-        let Ok(place) = Arc::clone(&self.places.all).try_acquire_owned() else {
+        let gate = self.current.load();
+        let Some(listener) = gate.services.config.listeners.get(index) else { return };
+        let Some(mut place) = self.places.take() else {
             return turn_away(&stream, listener, "503 Service Unavailable", "busy");
         };
         // Behind the PROXY protocol the client is not known yet.
-        let of_address = match listener.proxy_protocol {
+        place._of_address = match listener.proxy_protocol {
             true => None,
             false => match self.places.of_address(address.ip(), &listener.trusted_proxies) {
                 Some(place) => Some(place),
@@ -152,7 +176,6 @@ impl Acceptor {
                 }
             },
         };
-        let place = Place { _of_all: place, _of_address: of_address };
         let fewest = self
             .workers
             .iter()

@@ -45,6 +45,8 @@ pub struct Router {
     /// What the gate's own pages demand: nothing, and they are no activity.
     portal: Arc<Route>,
     pseudonym: Pseudonym,
+    /// Tells its configuration from the others of this process.
+    number: u64,
 }
 
 /// What a request would meet.
@@ -92,7 +94,13 @@ impl Router {
                 .collect(),
             portal: Arc::new(portal),
             pseudonym: Pseudonym::new(unique)?,
+            number: 0,
         })
+    }
+
+    /// The same for the configuration of this number.
+    pub(crate) fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
     }
 
     /// Makes the context of a request, ready to be judged, unless it is `refused` already.
@@ -265,14 +273,14 @@ impl Router {
                 HeaderValue::try_from(authority.as_str()).map_err(|_| Problem::BadRequest)?
             }
         };
-        if let Some(known) = peer.known_authority(&raw) {
+        if let Some(known) = peer.known_authority(&raw, self.number) {
             return Ok(known);
         }
         let host = raw.to_str().ok().and_then(parse_host).ok_or(Problem::BadRequest)?;
         // A copy: what is remembered must not keep the whole buffer of the head.
         let raw = HeaderValue::from_bytes(raw.as_bytes()).map_err(|_| Problem::BadRequest)?;
         let authority = Authority { upstream: self.config.upstream_for(&host), raw, host };
-        peer.remember_authority(&authority);
+        peer.remember_authority(&authority, self.number);
         Ok(authority)
     }
 

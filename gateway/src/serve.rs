@@ -83,11 +83,12 @@ pub(crate) async fn serve(
         Ok(answer) => answer.extensions().get::<Problem>().copied(),
         Err(refusal) => Some(refusal.problem),
     };
-    worker.metrics.decide(cx.decided_by, refused, cx.sent_on, began, || clock.exact());
+    worker.thread.metrics.decide(cx.decided_by, refused, cx.sent_on, began, || clock.exact());
     let answer = answer.unwrap_or_else(|refusal| refusal::dress(&refusal, cx, &audience));
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
-    if last.is_some() {
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if last.is_some() || (entry.peer.watch.is_last() && !switches) {
         // Nothing is read after it.
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

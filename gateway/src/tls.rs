@@ -7,7 +7,6 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use doorward_certs::KeyFileError;
 use doorward_certs::clients::{ClientAuthorities, ClientCertificate};
 use doorward_certs::tls::TlsIdentities;
 use doorward_config::{GatewayConfig, Listener};
@@ -18,20 +17,16 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use tokio_rustls::TlsAcceptor;
 
-/// Key material of one listener.
-#[derive(Clone)]
-pub(crate) struct Material {
-    pub(crate) identities: Arc<TlsIdentities>,
-    /// `None`: clients are not asked for a certificate.
-    pub(crate) clients: Option<Arc<ClientAuthorities>>,
-}
+use crate::gate::StartError;
 
 /// How one listener takes connections.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     /// What it shows of itself.
     pub(crate) identities: Arc<TlsIdentities>,
-    clients: Option<Arc<ClientAuthorities>>,
+    /// `None`: clients are not asked for a certificate.
+    pub(crate) clients: Option<Arc<ClientAuthorities>>,
+    listener: Listener,
     clock: Clock,
 }
 
@@ -61,37 +56,47 @@ pub(crate) fn note_refusal(audit: &Audit, error: &io::Error, address: IpAddr) {
     }
 }
 
-/// The key material of each listener, by its index; `None`: plain HTTP.
+/// How each listener takes connections, by its index; `None`: plain HTTP. One that is as it was
+/// `before` goes on with what it has, so that sessions can be resumed. All files are read.
 ///
 /// # Errors
-/// [`KeyFileError`] when something cannot be used.
-pub(crate) fn load(config: &GatewayConfig) -> Result<Vec<Option<Material>>, KeyFileError> {
-    let load = |listener: &Listener| match listener.tls.as_slice() {
-        [] => Ok(None),
-        files => {
-            let clients = listener.client_certificates.as_ref().map(ClientAuthorities::load);
-            let identities = TlsIdentities::load(files)?;
-            Ok(Some(Material { identities, clients: clients.transpose()? }))
+/// [`StartError`] when something cannot be used.
+pub(crate) fn open(
+    config: &GatewayConfig,
+    clock: &Clock,
+    before: &[Option<Arc<Tls>>],
+) -> Result<Vec<Option<Arc<Tls>>>, StartError> {
+    let open = |listener: &Listener| {
+        if listener.tls.is_empty() {
+            return Ok(None);
         }
+        let fresh = Arc::new(Tls::new(listener, clock)?);
+        let known = before.iter().flatten().find(|known| known.listener == *listener);
+        Ok(Some(known.map_or(fresh, Arc::clone)))
     };
-    config.listeners.iter().map(load).collect()
+    config.listeners.iter().map(open).collect()
 }
 
 impl Tls {
     /// Takes the connections of `listener` with its key material.
     ///
     /// # Errors
-    /// When the cryptographic library has none of the protocol versions.
-    pub(crate) fn new(
-        listener: &Listener,
-        material: &Material,
-        clock: &Clock,
-    ) -> Result<Self, rustls::Error> {
+    /// [`StartError`] when a file cannot be used, or the cryptographic library has none of the
+    /// protocol versions.
+    fn new(listener: &Listener, clock: &Clock) -> Result<Self, StartError> {
         let time = Arc::new(WallTime(clock.clone()));
-        let clients = material.clients.clone();
-        let config = material.identities.server_config(listener.http2, clients.as_ref(), time)?;
-        let identities = Arc::clone(&material.identities);
-        Ok(Self { acceptor: TlsAcceptor::from(config), identities, clients, clock: clock.clone() })
+        let clients = listener.client_certificates.as_ref().map(ClientAuthorities::load);
+        let (identities, clients) = (TlsIdentities::load(&listener.tls)?, clients.transpose()?);
+        let config = identities
+            .server_config(listener.http2, clients.as_ref(), time)
+            .map_err(|error| StartError::Config(error.to_string()))?;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(config),
+            identities,
+            clients,
+            listener: listener.clone(),
+            clock: clock.clone(),
+        })
     }
 
     /// The certificate that the client showed in this handshake, or in the one that it resumes.

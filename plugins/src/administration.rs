@@ -312,7 +312,7 @@ impl Administration {
             record.name = Name::new(account.name.account(), record.name.sub_user())
                 .map_err(AdminError::Refuse)?;
         }
-        change.apply(&mut record, self.sessions.rules())?;
+        change.apply(&mut record, &self.sessions.rules())?;
         record.password_hash = self.hash(&password, &record).await?;
         let _turn = self.turn.lock().await;
         self.accounts.add(&record).await?;
@@ -335,7 +335,7 @@ impl Administration {
         let _turn = self.turn.lock().await;
         let was = self.find(name).await?;
         let mut record = was.clone();
-        change.apply(&mut record, self.sessions.rules())?;
+        change.apply(&mut record, &self.sessions.rules())?;
         let members = self.accounts.list_account(&record.account_id).await?;
         for member in &members {
             self.sessions.expire(&member.id).await?;
@@ -393,7 +393,7 @@ impl Administration {
         let live = ids.iter().flat_map(|id| self.sessions.list(id, now));
         Ok(Reply::Sessions {
             sessions: live
-                .map(|session| SessionSummary::of(&session, self.sessions.rules()))
+                .map(|session| SessionSummary::of(&session, &self.sessions.rules()))
                 .collect(),
         })
     }

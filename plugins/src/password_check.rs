@@ -38,7 +38,7 @@ pub struct PasswordCheck {
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) hasher: Arc<PasswordHasher>,
     pub(crate) lockout: Arc<Lockout>,
-    pub(crate) stuffing: Stuffing,
+    pub(crate) stuffing: Arc<Stuffing>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) clock: Clock,

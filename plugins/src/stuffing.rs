@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorward_config::{Secret, Stuffing as Rules};
@@ -71,7 +71,7 @@ pub struct Try {
 pub struct Stuffing {
     rules: Rules,
     hash: RandomState,
-    sets: Mutex<[HashMap<u64, Set>; 3]>,
+    sets: Arc<Mutex<[HashMap<u64, Set>; 3]>>,
 }
 
 /// What was tried together.
@@ -95,7 +95,12 @@ impl Try {
 impl Stuffing {
     /// With nothing remembered.
     pub fn new(rules: &Rules) -> Self {
-        Self { rules: rules.clone(), hash: RandomState::new(), sets: Default::default() }
+        Self { rules: rules.clone(), hash: RandomState::new(), sets: Arc::default() }
+    }
+
+    /// By other rules, with all that is remembered.
+    pub fn again(&self, rules: &Rules) -> Self {
+        Self { rules: rules.clone(), hash: self.hash.clone(), sets: Arc::clone(&self.sets) }
     }
 
     /// Notes a try that is about to be looked at. With it goes the

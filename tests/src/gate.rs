@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use doorward::Gate;
 use doorward::log::{LogSink, MemoryLog};
+use doorward::{Gate, ReloadError};
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
@@ -79,9 +79,9 @@ impl TestGate {
     }
 
     async fn open(text: &str, scratch: Arc<Scratch>, clock: Clock, tls: bool) -> Self {
-        std::fs::write(scratch.path().join("doorward.toml"), text).unwrap();
-        let config = GatewayConfig::parse(text, scratch.path())
-            .unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        let file = scratch.path().join("doorward.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = GatewayConfig::load(&file).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let log = MemoryLog::default();
         let sink = LogSink::new(log.clone()).unwrap();
         let (its_clock, its_sink) = (clock.clone(), sink.clone());
@@ -128,13 +128,32 @@ impl TestGate {
 
     /// Accounts, sessions and keys.
     #[must_use]
-    pub fn services(&self) -> &Arc<Services> {
+    pub fn services(&self) -> Arc<Services> {
         self.running().services()
     }
 
     /// Reads certificates again whose files have changed.
     pub fn reload_certificates(&self) {
         self.running().reload_certificates();
+    }
+
+    /// Changes the text of its configuration file, and has it read again.
+    ///
+    /// # Errors
+    /// Why the gate goes on as it was.
+    pub async fn reload(&self, change: impl FnOnce(String) -> String) -> Result<(), ReloadError> {
+        let file = self.scratch.path().join("doorward.toml");
+        let text = change(std::fs::read_to_string(&file).unwrap());
+        std::fs::write(&file, text).unwrap();
+        self.read_again().await
+    }
+
+    /// Has its configuration file read again, as it is.
+    ///
+    /// # Errors
+    /// As [`Self::reload`].
+    pub async fn read_again(&self) -> Result<(), ReloadError> {
+        self.running().reload().await.unwrap()
     }
 
     /// A new browser, with an empty jar, for the public host.
@@ -156,7 +175,7 @@ impl TestGate {
         T: Send + 'static,
         W: Future<Output = T> + Send + 'static,
     {
-        let work = work(Arc::clone(self.services()));
+        let work = work(self.services());
         self.running().office().clone().spawn(work).await.unwrap()
     }
 
@@ -211,7 +230,7 @@ impl TestGate {
 
     /// An app that this account has bound. Its present code is used up.
     pub async fn app_of(&self, name: &str) -> App {
-        let (services, name) = (Arc::clone(self.services()), name.to_owned());
+        let (services, name) = (self.services(), name.to_owned());
         let office = self.running().office().clone();
         let binding = office.spawn(async move {
             let name = doorward_plugins::account::name::Name::parse(&name).unwrap();

@@ -1,7 +1,8 @@
 //! The gate as a process of its own.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -104,15 +105,42 @@ impl Served {
     /// When it does not within [`DEADLINE`].
     #[must_use]
     pub fn start(config: &Path) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with further words on the command line.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with(config: &Path, words: &[&str]) -> Self {
         // The shell is replaced by the gate. It makes a bound on file sizes, with which a test plays
         // a full disk, an error of the write instead of a signal that ends the process.
         let mut command = Command::new("sh");
         command
-            .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$1\""])
+            .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$@\""])
             .arg(binary())
             .arg(config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
+            .args(words);
+        Self::run(command)
+    }
+
+    /// The same as a service manager does that listens for it.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn activated(config: &Path, socket: &TcpListener, notify: &Path) -> Self {
+        let mut command = Command::new("sh");
+        let script =
+            "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve --config \"$1\"";
+        command.args(["-c", script]).arg(binary()).arg(config).env("NOTIFY_SOCKET", notify);
+        command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();

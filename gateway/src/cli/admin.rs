@@ -3,7 +3,6 @@
 //! They ask the running gate over its administration socket; if none runs, they do the same to
 //! its store. Which it was is said on standard error.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,14 +11,12 @@ use doorward_plugins::account::{PrincipalRecord, State, Verification};
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request, SessionSummary};
 use doorward_plugins::lockout::{LockState, TallySummary};
 use doorward_plugins::{Clock, OpenError, Services, Timestamp};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::operations::STORE;
 use crate::outgoing::HttpsClient;
 
 use super::arguments::{Account, Change, Factor, Gate, Key, Lock, Session};
+use super::socket::{self, unanswered};
 use super::{Failure, load, note, password, runtime, say, tame};
 
 pub(super) fn account(command: Account) -> Result<(), Failure> {
@@ -167,26 +164,11 @@ async fn ask_running(
     store: &Store,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let internal = |error: &dyn std::fmt::Display| {
-        Failure::Io(format!("the running gate did not answer: {error}"))
-    };
-    let body = serde_json::to_vec(request).map_err(|error| internal(&error))?;
-    let request = http::Request::post("/administration")
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .header(STORE, store.canonical().as_os_str().as_bytes())
-        .body(Full::new(bytes::Bytes::from(body)))
-        .map_err(|error| internal(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| internal(&error))?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| internal(&error))?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(|error| internal(&error))?.to_bytes();
+    let body = serde_json::to_vec(request).map_err(unanswered)?;
+    let (status, body) = socket::post(stream, store, "/administration", body).await?;
     let text = || String::from_utf8_lossy(&body).into_owned();
     match status.as_u16() {
-        200 => serde_json::from_slice(&body).map_err(|error| internal(&error)),
+        200 => serde_json::from_slice(&body).map_err(unanswered),
         404 | 422 => Err(Failure::Refuse(text())),
         _ => Err(Failure::Io(text())),
     }

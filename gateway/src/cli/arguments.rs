@@ -23,6 +23,16 @@ pub(super) enum Command {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Take the place of the gate that runs over the same store: its listening sockets pass to
+        /// this process, and it ends when its requests are done.
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Have the running gate read its configuration again; one with problems changes nothing.
+    Reload {
+        /// The configuration of the gate.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Look at a configuration before it serves.
     #[command(subcommand)]

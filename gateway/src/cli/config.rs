@@ -7,6 +7,7 @@ use doorward_config::{
     Access, FieldEdits, FieldLine, GatewayConfig, LoadError, Route, RouteLimit, SecurityHeaders,
     format_duration, json_schema,
 };
+use doorward_plugins::Clock;
 use doorward_plugins::access::decide;
 use doorward_plugins::account::rules::PasswordRules;
 use doorward_plugins::account::{Principal, PrincipalRecord};
@@ -44,22 +45,26 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
         say(&json!({"problems": list}).to_string());
     }
     let config = loaded.map_err(|error| Failure::Config(error.to_string()))?;
-    // What only shows when it is used: certificates, keys, authorities.
-    let used = crate::tls::load(&config).map(drop).and_then(|()| {
-        config
-            .upstreams
-            .iter()
-            .try_for_each(|rules| crate::upstream::Upstream::new(rules).map(drop))
-    });
-    used.map_err(|error| Failure::Config(format!("{}: {error}", file.display())))?;
-    PasswordRules::open(&config).map_err(|error| {
-        Failure::Config(format!("{}: accounts.breach_list: {error}", file.display()))
-    })?;
+    verify_use(&config, file)?;
     if json {
         say("{\"problems\":[]}");
     } else {
         say(&format!("{}: no problems found", file.display()));
     }
+    Ok(())
+}
+
+/// Verifies what only shows when it is used: certificates, keys, authorities, lists.
+pub(super) fn verify_use(config: &GatewayConfig, file: &Path) -> Result<(), Failure> {
+    let wrong =
+        |error: &dyn std::fmt::Display| Failure::Config(format!("{}: {error}", file.display()));
+    crate::tls::open(config, &Clock::machine(), &[]).map_err(|error| wrong(&error))?;
+    for rules in &config.upstreams {
+        crate::upstream::Upstream::new(rules).map_err(|error| wrong(&error))?;
+    }
+    PasswordRules::open(config).map_err(|error| {
+        Failure::Config(format!("{}: accounts.breach_list: {error}", file.display()))
+    })?;
     Ok(())
 }
 

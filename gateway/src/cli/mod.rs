@@ -11,8 +11,11 @@ mod breach_list;
 mod config;
 mod health;
 mod password;
+mod reload;
 mod serve;
+mod socket;
 mod store;
+mod take_over;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -86,7 +89,8 @@ pub fn run() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Demo(options) => crate::demo::run(&options.listen, &options.data),
-        Command::Serve { config } => serve::run(&config),
+        Command::Serve { config, take_over } => serve::run(&config, take_over),
+        Command::Reload { config } => reload::run(&config),
         Command::Config(command) => config::run(&command),
         Command::Account(command) => admin::account(command),
         Command::BreachList(command) => breach_list::run(command),

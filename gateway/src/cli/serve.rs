@@ -8,20 +8,26 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, load};
+use super::{Failure, load, take_over};
 use crate::gate::Gate;
 use crate::log::LogSink;
+use crate::service_manager;
 
-pub(super) fn run(file: &Path) -> Result<(), Failure> {
+pub(super) fn run(file: &Path, takes_over: bool) -> Result<(), Failure> {
     let config = load(file)?;
+    let mut sockets = service_manager::sockets(&config)?;
     raise_file_limit();
     let log = LogSink::new(io::stdout())?;
     log.install(&config.operations.log_level);
     let signals = Signals::hear()?;
-    let gate = Gate::start(config, Clock::machine(), log)?;
+    if takes_over && let Some(taken) = take_over::run(&config, file)? {
+        sockets = taken;
+    }
+    let gate = Gate::start_at(sockets, config, Clock::machine(), log)?;
     for address in gate.addresses() {
         tracing::info!(event = "listening", %address, operations = %gate.operations(), version = env!("CARGO_PKG_VERSION"));
     }
+    service_manager::tell_ready();
     wait_for_end(gate, signals)
 }
 
@@ -57,7 +63,7 @@ impl Signals {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
+/// Serves until SIGTERM or SIGINT, or until another process has taken over; then drains; a second signal ends at once.
 pub(crate) fn wait_for_end(gate: Gate, signals: Signals) -> Result<(), Failure> {
     let Signals { runtime, mut terminate, mut interrupt, mut hang_up } = signals;
     runtime.block_on(async {
@@ -65,10 +71,16 @@ pub(crate) fn wait_for_end(gate: Gate, signals: Signals) -> Result<(), Failure> 
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => gate.reload_certificates(),
+                () = gate.relieved() => {
+                    tracing::info!(event = "handed_over", "another process has the sockets");
+                    break;
+                }
+                // What comes of it stands in the log; meanwhile other signals are heard.
+                _ = hang_up.recv() => drop(gate.reload()),
             }
         }
     });
+    service_manager::tell_stopping();
     std::thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {

@@ -15,8 +15,8 @@ use doorward_plugins::{Problem, RequestContext};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::forwarded::{self, Authority, ForwardedFields};
-use crate::gate::Shared;
 use crate::guard::Guard;
+use crate::shared::Shared;
 use crate::tls::Tls;
 
 pub(crate) use stream::Watched;
@@ -40,7 +40,8 @@ pub(crate) struct Peer {
     interim: RefCell<Vec<u8>>,
     /// What the connection turns into when its last answer is written.
     tunnel: RefCell<Option<Tunnel>>,
-    authority: RefCell<Option<Authority>>,
+    /// With the number of the configuration by which it was found.
+    authority: RefCell<Option<(u64, Authority)>>,
     fields: RefCell<Option<(HeaderValue, Option<ForwardedFields>)>>,
     /// A client address as the log writes it.
     written: RefCell<Option<(IpAddr, String)>>,
@@ -82,14 +83,14 @@ impl Peer {
 
     /// How its listener talks TLS; `None`: plain HTTP.
     pub(crate) fn listener_tls<'g>(&self, gate: &'g Shared) -> Option<&'g Tls> {
-        gate.tls.get(self.listener)?.as_ref()
+        gate.tls.get(self.listener)?.as_deref()
     }
 
     /// The listener that accepted it.
     pub(crate) fn listener<'c>(&self, config: &'c GatewayConfig) -> &'c Listener {
         #[expect(
             clippy::indexing_slicing,
-            reason = "the acceptor counts the listeners of this configuration"
+            reason = "the acceptor counts the listeners, which stay the same"
         )]
         &config.listeners[self.listener]
     }
@@ -147,13 +148,15 @@ impl Peer {
         guard.is_closed() || !guard.is_between_messages()
     }
 
-    /// What an earlier request found out about this authority.
-    pub(crate) fn known_authority(&self, raw: &HeaderValue) -> Option<Authority> {
-        self.authority.borrow().as_ref().filter(|known| known.raw == raw).cloned()
+    /// What an earlier request found out about this authority, by this configuration.
+    pub(crate) fn known_authority(&self, raw: &HeaderValue, number: u64) -> Option<Authority> {
+        let known = self.authority.borrow();
+        let (found, authority) = known.as_ref()?;
+        (*found == number && authority.raw == raw).then(|| authority.clone())
     }
 
-    pub(crate) fn remember_authority(&self, authority: &Authority) {
-        self.authority.replace(Some(authority.clone()));
+    pub(crate) fn remember_authority(&self, authority: &Authority, number: u64) {
+        self.authority.replace(Some((number, authority.clone())));
     }
 
     /// Writes a client address. Most connections have one client only.

@@ -57,6 +57,11 @@ impl<S> Watched<S> {
         }
     }
 
+    /// From the next head on it is read within the limits of this configuration.
+    pub(crate) fn follow(&mut self, config: &Arc<GatewayConfig>) {
+        self.config = Arc::clone(config);
+    }
+
     /// The stream below.
     pub(crate) fn into_inner(self) -> S {
         self.inner

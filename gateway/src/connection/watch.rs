@@ -20,6 +20,10 @@ const RESTLESS_TICKS: u32 = 4;
 /// browser that leaves a page resets what it still waits for.
 const GIVEN_UP_MAX: u64 = 200;
 
+/// A connection of HTTP/1 without a request that is to end is kept for so many ticks: its client may
+/// just have sent one, and would not know whether it was taken (RFC 9112 §9.5).
+const LAST_CALL_TICKS: u32 = 2;
+
 /// How long a connection without requests may take to end when it is asked to.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -165,10 +169,25 @@ impl Watch {
             waker.replace(cx.waker().clone());
         }
         match () {
-            () if self.draining.get().is_some() => Order::Drain,
+            () if self.draining.get().is_some() && !self.waits_for_last() => Order::Drain,
             () if self.resting.get() && self.may_rest() => Order::Rest,
             () => Order::Carry,
         }
+    }
+
+    /// Is it to take nothing new behind the request under way?
+    pub(crate) fn is_last(&self) -> bool {
+        self.draining.get().is_some() && !self.multiplexed.get()
+    }
+
+    /// It is to end, has no request, and one may be on its way.
+    fn waits_for_last(&self) -> bool {
+        let early = |since| self.ticks.get().wrapping_sub(since) <= LAST_CALL_TICKS;
+        let waits = |since| self.head_begun.get() || early(since);
+        !self.is_busy()
+            && !self.multiplexed.get()
+            && !self.switched.get()
+            && self.draining.get().is_some_and(waits)
     }
 
     /// It gives back what it needs for a request, or has got it again.
@@ -219,6 +238,9 @@ impl Watch {
             || overdue(drained, FAREWELL)
         {
             self.doomed.set(true);
+            self.wake();
+        } else if self.draining.get().is_some() {
+            // The last call may be over.
             self.wake();
         }
         self.sweep_rest();

@@ -12,7 +12,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
 
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
@@ -50,8 +49,9 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     DevelopmentCertificate::ensure(&data, &["localhost", "127.0.0.1", "::1"])
         .map_err(|error| Failure::Io(error.to_string()))?;
     let text = configuration(listen, &data);
-    let config = GatewayConfig::parse(&text, &data)
+    let mut config = GatewayConfig::parse(&text, &data)
         .map_err(|problems| Failure::Internal(format!("{problems:?}")))?;
+    config.file = Some(data.join("doorward.toml"));
 
     if !listen.ip().is_loopback() {
         note(&format!("warning: others can reach {listen}; the example is not made for that"));
@@ -68,7 +68,7 @@ pub(crate) fn run(listen: &SocketAddr, data: &Path) -> Result<(), Failure> {
     let accounts = accounts(&data)?;
     let served = gate.office().block_on(async {
         add(&gate, &accounts).await?;
-        console::start(&data.join("console.sock"), Arc::clone(gate.services())).await?;
+        console::start(&data.join("console.sock"), gate.services()).await?;
         Ok(())
     });
     served.map_err(|error: Failure| error)?;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use doorward_plugins::Problem;
 use doorward_plugins::histogram::{Durations, Histogram};
 
-use crate::gate::Shared;
+use crate::shared::Shared;
 use text::Text;
 
 /// Who decided, and what for.

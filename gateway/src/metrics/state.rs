@@ -6,7 +6,7 @@ use doorward_plugins::notify::Channel;
 use doorward_plugins::store::Operation;
 
 use super::text::Text;
-use crate::gate::Shared;
+use crate::shared::Shared;
 
 pub(super) async fn write(text: &mut Text, gate: &Shared) {
     let services = &gate.services;

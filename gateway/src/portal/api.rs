@@ -137,7 +137,7 @@ pub(super) async fn sessions(
     let Some(session) = &visit.session else { return visit.problem(Problem::SessionRequired) };
     let own = desk.services.sessions.list(&session.principal().id, visit.now);
     let listed = own.iter().map(|own| {
-        let summary = SessionSummary::of(own, desk.services.sessions.rules());
+        let summary = SessionSummary::of(own, &desk.services.sessions.rules());
         json!({
             "id": summary.id,
             "current": own.id == session.id,
@@ -198,7 +198,7 @@ impl Visit {
 pub(super) fn describe(desk: &Desk, session: &LiveSession) -> Value {
     let principal = session.principal();
     let rules = desk.services.sessions.rules();
-    let (expires, absolute) = session.expiry(rules);
+    let (expires, absolute) = session.expiry(&rules);
     json!({
         "session": &*session.id,
         "subject": principal.id,

@@ -368,7 +368,7 @@ pub(crate) async fn visit(
 }
 
 /// How much of an appeal is read.
-async fn appeal_bytes_max(gate: &crate::gate::Shared, cx: &RequestContext) -> u64 {
+async fn appeal_bytes_max(gate: &crate::shared::Shared, cx: &RequestContext) -> u64 {
     let (services, token) = (Arc::clone(&gate.services), cx.cookies.pending.clone());
     let is_signed_in = cx.session.is_some();
     let asked = async move {

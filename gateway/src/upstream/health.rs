@@ -1,6 +1,6 @@
 //! Active health checks: each address is asked regularly whether it is well.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use doorward_config::Health;
 use http::uri::PathAndQuery;
@@ -10,11 +10,11 @@ use super::{Answered, Call, Outgoing, Pool};
 use crate::body::RequestBody;
 
 impl Pool {
-    /// Asks every address for ever. One worker does it for all.
+    /// Asks every address as long as there is the pool. One worker does it for all.
     pub(crate) fn watch_health(self: &Rc<Self>) {
         let Some(health) = &self.upstream.rules.health else { return };
         for index in 0..self.addresses.len() {
-            tokio::task::spawn_local(watch(Rc::clone(self), index, health.clone()));
+            tokio::task::spawn_local(watch(Rc::downgrade(self), index, health.clone()));
         }
     }
 
@@ -48,12 +48,13 @@ impl Pool {
     }
 }
 
-async fn watch(pool: Rc<Pool>, index: usize, health: Health) {
+async fn watch(pool: Weak<Pool>, index: usize, health: Health) {
     let mut interval = tokio::time::interval(health.interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut good, mut bad) = (0, 0);
     loop {
         interval.tick().await;
+        let Some(pool) = pool.upgrade() else { return };
         if pool.is_well(index, &health).await {
             (good, bad) = (good + 1, 0);
         } else {

@@ -133,6 +133,11 @@ impl Pool {
         Rc::new(Self { upstream, addresses, deadlines, clock, audit })
     }
 
+    /// Are these the connections to this upstream?
+    pub(crate) fn is_of(&self, upstream: &Arc<Upstream>) -> bool {
+        Arc::ptr_eq(&self.upstream, upstream)
+    }
+
     /// Sends a request and gives the response as soon as its head is there.
     ///
     /// # Errors

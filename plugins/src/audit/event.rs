@@ -297,6 +297,10 @@ kinds! {
     KeyRotated = "key_rotated", Info;
     /// The gate began to serve.
     SysStartup = "sys_startup", Info;
+    /// The gate goes by another configuration.
+    ConfigReloaded = "sys_config_reloaded", Info;
+    /// A configuration was to be read again, and the gate goes on by the one that it had.
+    ConfigRefused = "sys_config_refused", Warning;
     /// The gate stops.
     SysShutdown = "sys_shutdown", Info;
     /// The log up to here, signed.

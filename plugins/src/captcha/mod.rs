@@ -164,6 +164,11 @@ const RESULTS: [&str; 13] = [
 pub struct Captcha {
     rules: Rules,
     clock: Clock,
+    memory: Arc<Memory>,
+}
+
+/// What is known of challenges and clients, by whatever rules.
+struct Memory {
     key: hmac::Key,
     shared: Option<Arc<dyn SharedState>>,
     used: Mutex<Expiring<String>>,
@@ -192,9 +197,7 @@ impl Captcha {
     pub fn new(rules: &Rules, clock: Clock) -> Result<Self, Unspecified> {
         let mut key = [0; 32];
         rand::fill(&mut key)?;
-        Ok(Self {
-            rules: rules.clone(),
-            clock,
+        let memory = Memory {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             shared: None,
             used: Mutex::new(Expiring::new(USED_MAX)),
@@ -208,14 +211,22 @@ impl Captcha {
             down_until: AtomicU64::new(0),
             counts: Default::default(),
             hasty: AtomicU64::new(0),
-        })
+        };
+        Ok(Self { rules: rules.clone(), clock, memory: Arc::new(memory) })
+    }
+
+    /// Asks and verifies by other rules, and knows what was known: what was used stays used.
+    pub fn again(&self, rules: &Rules) -> Self {
+        Self { rules: rules.clone(), clock: self.clock.clone(), memory: Arc::clone(&self.memory) }
     }
 
     /// The same at several gates, which have this key.
     #[must_use]
     pub fn shared_by(mut self, key: &[u8], store: Arc<dyn SharedState>) -> Self {
-        self.key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        self.shared = Some(store);
+        if let Some(memory) = Arc::get_mut(&mut self.memory) {
+            memory.key = hmac::Key::new(hmac::HMAC_SHA256, key);
+            memory.shared = Some(store);
+        }
         self
     }
 
@@ -226,7 +237,7 @@ impl Captcha {
             CaptchaMode::ProofOfWork => Asks::ProofOfWork,
             CaptchaMode::Provider(provider)
                 if provider.when_down == WhenDown::ProofOfWork
-                    && self.clock.now().0 < self.down_until.load(Ordering::Relaxed) =>
+                    && self.clock.now().0 < self.memory.down_until.load(Ordering::Relaxed) =>
             {
                 Asks::ProofOfWork
             }
@@ -247,7 +258,7 @@ impl Captcha {
     pub fn challenge(&self, form: &Form<'_>) -> Result<Challenge, Unspecified> {
         let expires = self.clock.now() + self.rules.lifetime;
         let cost = self.difficulty(form.client);
-        challenge::issue(&self.key, form.purpose, &self.bound(form), cost, expires)
+        challenge::issue(&self.memory.key, form.purpose, &self.bound(form), cost, expires)
     }
 
     /// A ticket for those who cannot solve a challenge; the one that they hold, if it still is, so
@@ -258,17 +269,19 @@ impl Captcha {
             return None;
         }
         let bound = self.bound(form);
-        let held_one = Ticket::read(&self.key, form.purpose, &bound, held).ok().filter(|ticket| {
-            ticket.expires > now && lock(&self.used).get(&ticket.id, now).is_none()
-        });
+        let held_one =
+            Ticket::read(&self.memory.key, form.purpose, &bound, held).ok().filter(|ticket| {
+                ticket.expires > now && lock(&self.memory.used).get(&ticket.id, now).is_none()
+            });
         let (text, ticket) = match held_one {
             Some(ticket) => (held.to_owned(), ticket),
             None => {
                 let from = now + wait;
-                ticket::issue(&self.key, form.purpose, &bound, from, self.rules.lifetime).ok()?
+                ticket::issue(&self.memory.key, form.purpose, &bound, from, self.rules.lifetime)
+                    .ok()?
             }
         };
-        let free = lock(&self.waited).get(&client_of(form.client), now);
+        let free = lock(&self.memory.waited).get(&client_of(form.client), now);
         let from = free.map_or(ticket.from, |free| free.max(ticket.from));
         Some(Wait { ticket: text, left: from.since(now) })
     }
@@ -318,10 +331,10 @@ impl Captcha {
         }
         let answer = siteverify::ask(provider, form, solution, outgoing).await;
         if answer != Err(CaptchaError::ProviderDown) {
-            self.down_until.store(0, Ordering::Relaxed);
+            self.memory.down_until.store(0, Ordering::Relaxed);
             return answer;
         }
-        self.down_until.store((self.clock.now() + DOWN_FOR).0, Ordering::Relaxed);
+        self.memory.down_until.store((self.clock.now() + DOWN_FOR).0, Ordering::Relaxed);
         match provider.when_down {
             WhenDown::Refuse => answer,
             WhenDown::ProofOfWork => Err(CaptchaError::Instead),
@@ -333,12 +346,12 @@ impl Captcha {
     }
 
     async fn verify_work(&self, form: &Form<'_>, solution: &str) -> Result<(), CaptchaError> {
-        let attempt = Attempt::read(&self.key, form.purpose, &self.bound(form), solution)?;
+        let attempt = Attempt::read(&self.memory.key, form.purpose, &self.bound(form), solution)?;
         let now = self.clock.now();
         if attempt.expires <= now {
             return Err(CaptchaError::Expired);
         }
-        if lock(&self.used).get(&attempt.id, now).is_some() {
+        if lock(&self.memory.used).get(&attempt.id, now).is_some() {
             return Err(CaptchaError::Used);
         }
         if attempt.cost.saturating_mul(SLACK) < self.difficulty(form.client) {
@@ -346,8 +359,10 @@ impl Captcha {
         }
         // Verifying takes a try's time, so it must not hold up the office, nor take more than one
         // core.
-        let _place = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| CaptchaError::Busy)?;
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| CaptchaError::Busy)?;
+        let _place =
+            Arc::clone(&self.memory.queue).try_acquire_owned().map_err(|_| CaptchaError::Busy)?;
+        let turn =
+            Arc::clone(&self.memory.turn).acquire_owned().await.map_err(|_| CaptchaError::Busy)?;
         let (id, expires) = (attempt.id.clone(), attempt.expires);
         let solved = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -356,7 +371,7 @@ impl Captcha {
         if !solved.await.map_err(|_| CaptchaError::Busy)? {
             return Err(CaptchaError::Wrong);
         }
-        self.spend(&mut lock(&self.used), id.clone(), expires)?;
+        self.spend(&mut lock(&self.memory.used), id.clone(), expires)?;
         self.spend_everywhere(&id, expires).await
     }
 
@@ -366,7 +381,7 @@ impl Captcha {
         text: &str,
     ) -> Result<(String, Timestamp), CaptchaError> {
         let wait = self.rules.wait.ok_or(CaptchaError::Foreign)?;
-        let ticket = Ticket::read(&self.key, form.purpose, &self.bound(form), text)?;
+        let ticket = Ticket::read(&self.memory.key, form.purpose, &self.bound(form), text)?;
         let (now, address) = (self.clock.now(), client_of(form.client));
         if ticket.expires <= now {
             return Err(CaptchaError::Expired);
@@ -374,7 +389,7 @@ impl Captcha {
         if ticket.from > now {
             return Err(CaptchaError::TooSoon(ticket.from.since(now)));
         }
-        let (mut used, mut waited) = (lock(&self.used), lock(&self.waited));
+        let (mut used, mut waited) = (lock(&self.memory.used), lock(&self.memory.waited));
         if used.get(&ticket.id, now).is_some() {
             return Err(CaptchaError::Used);
         }
@@ -404,7 +419,7 @@ impl Captcha {
 
     /// Notes at all gates that it was used, once. What cannot be noted is not taken.
     async fn spend_everywhere(&self, id: &str, expires: Timestamp) -> Result<(), CaptchaError> {
-        let Some(shared) = &self.shared else { return Ok(()) };
+        let Some(shared) = &self.memory.shared else { return Ok(()) };
         match shared.use_once(&format!("captcha:{id}"), self.clock.now(), expires).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(CaptchaError::Used),
@@ -418,7 +433,7 @@ impl Captcha {
         let most = now + span * FAILURES_MAX;
         let later = |until: Timestamp| (until.max(now) + span).min(most);
         let address = client_of(client);
-        let mut failures = lock(&self.failures);
+        let mut failures = lock(&self.memory.failures);
         let until = failures.known.get(&address, now).unwrap_or(now);
         if !failures.known.put(address, later(until), now) {
             failures.others = later(failures.others);
@@ -429,20 +444,20 @@ impl Captcha {
     /// people, and fail twice at once.
     pub fn note_haste(&self, client: IpAddr, taken: Duration) {
         if taken < self.rules.haste {
-            self.hasty.fetch_add(1, Ordering::Relaxed);
+            self.memory.hasty.fetch_add(1, Ordering::Relaxed);
             self.note_failure(client);
         }
     }
 
     /// How many forms were filled in faster than a person would, and wrongly.
     pub fn hasty(&self) -> u64 {
-        self.hasty.load(Ordering::Relaxed)
+        self.memory.hasty.load(Ordering::Relaxed)
     }
 
     /// Iterations of each try that this client is asked now.
     pub fn difficulty(&self, client: IpAddr) -> u32 {
         let now = self.clock.now();
-        let failures = lock(&self.failures);
+        let failures = lock(&self.memory.failures);
         let until = failures.known.get(&client_of(client), now).unwrap_or(failures.others);
         let span = self.rules.forget_after.as_millis().max(1);
         let count = until.since(now).as_millis().div_ceil(span);
@@ -453,11 +468,13 @@ impl Captcha {
 
     /// How often there was each result since the start.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        RESULTS.into_iter().zip(self.counts.iter().map(|count| count.load(Ordering::Relaxed)))
+        RESULTS
+            .into_iter()
+            .zip(self.memory.counts.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     fn count(&self, result: &str) {
-        let counters = RESULTS.iter().zip(&self.counts);
+        let counters = RESULTS.iter().zip(&self.memory.counts);
         if let Some((_, counter)) = counters.into_iter().find(|(name, _)| **name == result) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -469,7 +486,7 @@ impl Captcha {
             Some(browser) => format!("browser {browser}"),
             None => format!("network {}", client_of(form.client)),
         };
-        challenge::hex(hmac::sign(&self.key, whom.as_bytes()).as_ref())
+        challenge::hex(hmac::sign(&self.memory.key, whom.as_bytes()).as_ref())
     }
 }
 

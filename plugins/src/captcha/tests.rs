@@ -142,7 +142,7 @@ async fn f10_nobody_gets_it_cheaper_by_asking_from_another_address() {
 #[test]
 fn f10_addresses_without_a_place_of_their_own_share_one() {
     let (captcha, _) = captcha("");
-    captcha.failures.lock().unwrap().known = Expiring::new(1);
+    captcha.memory.failures.lock().unwrap().known = Expiring::new(1);
     let [one, two, three]: [IpAddr; 3] =
         ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| address.parse().unwrap());
     captcha.note_failure(one);
@@ -155,7 +155,7 @@ fn f10_addresses_without_a_place_of_their_own_share_one() {
 #[tokio::test]
 async fn f10_a_full_memory_refuses_and_forgets_nothing() {
     let (captcha, clock) = captcha("");
-    *captcha.used.lock().unwrap() = Expiring::new(2);
+    *captcha.memory.used.lock().unwrap() = Expiring::new(2);
     let form = form(Some("cookie"));
     let mut payloads = Vec::new();
     for _ in 0..3 {
@@ -177,7 +177,7 @@ async fn f10_a_crowd_with_solutions_is_told_to_come_back() {
     let form = form(Some("cookie"));
     let payload = text(&solved(&captcha.challenge(&form).unwrap()));
     let places = u32::try_from(VERIFYING_MAX).unwrap();
-    let crowd = Arc::clone(&captcha.queue).acquire_many_owned(places).await.unwrap();
+    let crowd = Arc::clone(&captcha.memory.queue).acquire_many_owned(places).await.unwrap();
     assert_eq!(captcha.verify(&form, &payload, &Nobody).await, Err(CaptchaError::Busy));
     drop(crowd);
     assert_eq!(captcha.verify(&form, &payload, &Nobody).await, Ok(()), "it is still good");

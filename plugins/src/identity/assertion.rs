@@ -31,13 +31,16 @@ pub struct CachedAssertion {
 
 /// Signs assertions and keeps the keys for it.
 pub struct Assertions {
-    keys: RwLock<SigningKeys>,
+    keys: Arc<RwLock<SigningKeys>>,
     /// Public keys of other gates, with which backends may meet assertions too.
-    others: ArcSwap<Vec<serde_json::Value>>,
+    others: Arc<ArcSwap<Vec<serde_json::Value>>>,
     clock: Clock,
     issuer: String,
     /// `aud` by index of the upstream.
     audiences: Vec<String>,
+    /// The number of the first of them. Upstreams are numbered on through all configurations of a
+    /// process, so that what was signed for one of a former one is given to none of this.
+    first: usize,
     algorithm: SigningAlgorithm,
     lifetime: Duration,
     key_age_max: Duration,
@@ -83,17 +86,38 @@ impl Assertions {
             config.identity.algorithm,
             clock.wall().secs(),
         )?;
-        Ok(Self {
-            keys: RwLock::new(keys),
-            others: ArcSwap::default(),
+        Ok(Self::with(config, clock, (Arc::new(RwLock::new(keys)), Arc::default()), 0))
+    }
+
+    /// Signs by another configuration, with the same keys.
+    pub fn again(&self, config: &GatewayConfig) -> Self {
+        let first = self.first.wrapping_add(self.audiences.len());
+        Self::with(
+            config,
+            self.clock.clone(),
+            (Arc::clone(&self.keys), Arc::clone(&self.others)),
+            first,
+        )
+    }
+
+    fn with(
+        config: &GatewayConfig,
+        clock: Clock,
+        (keys, others): (Arc<RwLock<SigningKeys>>, Arc<ArcSwap<Vec<serde_json::Value>>>),
+        first: usize,
+    ) -> Self {
+        Self {
+            keys,
+            others,
             clock,
             issuer: config.identity.issuer.clone(),
             audiences: config.upstreams.iter().map(|upstream| upstream.audience.clone()).collect(),
+            first,
             algorithm: config.identity.algorithm,
             lifetime: config.identity.lifetime,
             key_age_max: config.identity.key_age_max,
             signed: AtomicU64::new(0),
-        })
+        }
     }
 
     /// The assertion of a session for an upstream.
@@ -106,9 +130,9 @@ impl Assertions {
         principal: &Arc<Principal>,
         upstream: usize,
     ) -> Result<HeaderValue, PluginError> {
-        let now = self.clock.wall();
+        let (now, number) = (self.clock.wall(), self.first.wrapping_add(upstream));
         let mut cached = session.assertions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = cached.iter().find(|found| found.upstream == upstream)
+        if let Some(found) = cached.iter().find(|found| found.upstream == number)
             && self.is_fresh(found, now)
             && Arc::ptr_eq(&found.principal, principal)
         {
@@ -116,11 +140,11 @@ impl Assertions {
         }
         let value = self.sign(session, principal, upstream, now)?;
         self.signed.fetch_add(1, Ordering::Relaxed);
-        cached.retain(|found| found.upstream != upstream);
+        cached.retain(|found| found.upstream != number);
         // Most sessions meet one upstream: no place is kept for more.
         cached.reserve_exact(1);
         cached.push(CachedAssertion {
-            upstream,
+            upstream: number,
             value: value.clone(),
             signed: now,
             principal: Arc::clone(principal),

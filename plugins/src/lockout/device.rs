@@ -15,6 +15,7 @@ const EXPIRY: usize = 8;
 const TAG: usize = 16;
 
 /// Makes device cookies, and reads those that it made.
+#[derive(Clone)]
 pub(super) struct DeviceCookies {
     key: hmac::Key,
 }

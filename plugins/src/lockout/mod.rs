@@ -163,9 +163,9 @@ pub struct Lockout {
     cookies: DeviceCookies,
     names: hmac::Key,
     /// One permit each: whose guess is being checked. The second is for those that wait.
-    turns: Vec<(Arc<Semaphore>, Arc<Semaphore>)>,
+    turns: Arc<[(Arc<Semaphore>, Arc<Semaphore>)]>,
     /// The names that nobody has and that were guessed at do not fit any more.
-    flooded: AtomicBool,
+    flooded: Arc<AtomicBool>,
 }
 
 impl Lockout {
@@ -181,7 +181,20 @@ impl Lockout {
             turns: (0..TURNS)
                 .map(|_| (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(WAITING_MAX))))
                 .collect(),
-            flooded: AtomicBool::new(false),
+            flooded: Arc::default(),
+        }
+    }
+
+    /// Counts by other rules, what was counted and whose turn it is included.
+    pub fn again(&self, rules: &Rules) -> Self {
+        Self {
+            rules: rules.clone(),
+            store: Arc::clone(&self.store),
+            clock: self.clock.clone(),
+            cookies: self.cookies.clone(),
+            names: self.names.clone(),
+            turns: Arc::clone(&self.turns),
+            flooded: Arc::clone(&self.flooded),
         }
     }
 

@@ -73,9 +73,9 @@ pub struct Notify {
     vault: Arc<Vault>,
     clock: Clock,
     senders: OnceLock<Senders>,
-    wake: tokio::sync::Notify,
+    wake: Arc<tokio::sync::Notify>,
     /// Held by who delivers: a second one of this process would find nothing to do.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Who sends what.
@@ -113,8 +113,21 @@ impl Notify {
             vault,
             clock,
             senders: OnceLock::new(),
-            wake: tokio::sync::Notify::new(),
-            turn: tokio::sync::Mutex::default(),
+            wake: Arc::default(),
+            turn: Arc::default(),
+        })
+    }
+
+    /// The same outbox by other rules. Nothing is sent before [`Self::connect`].
+    pub fn again(&self, rules: &Rules) -> Arc<Self> {
+        Arc::new(Self {
+            rules: rules.clone(),
+            store: Arc::clone(&self.store),
+            vault: Arc::clone(&self.vault),
+            clock: self.clock.clone(),
+            senders: OnceLock::new(),
+            wake: Arc::clone(&self.wake),
+            turn: Arc::clone(&self.turn),
         })
     }
 
@@ -167,16 +180,17 @@ impl Notify {
         Ok(id)
     }
 
-    /// Delivers whatever is due, for ever.
-    pub async fn run(self: &Arc<Self>) {
+    /// Delivers whatever is due, for ever, by the rules that hold by then.
+    pub(crate) async fn run(current: impl Fn() -> Arc<Self>) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wake = Arc::clone(&current().wake);
         loop {
             tokio::select! {
                 _ = look.tick() => {}
-                () = self.wake.notified() => {}
+                () = wake.notified() => {}
             }
-            self.deliver().await;
+            current().deliver().await;
         }
     }
 

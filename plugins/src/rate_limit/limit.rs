@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,9 +25,9 @@ pub(super) struct Limit {
     limiter: RateLimiter<u64, Table, LimiterClock, StateInformationMiddleware>,
     hash: RandomState,
     clock: Clock,
-    counts: Counts,
+    counts: Arc<Counts>,
     /// When its latest refusal was told as an event, in seconds.
-    told: AtomicU64,
+    told: Arc<AtomicU64>,
 }
 
 /// How often a limit was asked, and what it said.
@@ -75,9 +76,18 @@ impl Limit {
             limiter: RateLimiter::new(quota, table.clone(), LimiterClock(clock.clone())),
             hash: RandomState::new(),
             clock: clock.clone(),
-            counts: Counts::default(),
-            told: AtomicU64::new(0),
+            counts: Arc::default(),
+            told: Arc::default(),
         }
+    }
+
+    /// Goes on where the limit of the same name was: each key keeps what it has used, whatever the
+    /// rate is now.
+    pub(super) fn go_on(mut self, before: &Self) -> Self {
+        self.hash = before.hash.clone();
+        self.counts = Arc::clone(&before.counts);
+        self.told = Arc::clone(&before.told);
+        self
     }
 
     /// Measures one request of whoever `key` stands for, and takes it from their allowance.

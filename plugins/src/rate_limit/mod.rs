@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorward_config::{By, GatewayConfig, Route};
+use doorward_config::{By, GatewayConfig, HostPattern, PathPattern, Route};
 use http::{HeaderName, HeaderValue};
 
 use crate::audit::{Audit, Event, EventKind};
@@ -55,46 +55,86 @@ pub struct RateLimits {
     codes_address: Limit,
     /// Of each route, by its order.
     routes: Vec<Vec<RouteLimit>>,
+    table: Table,
+    clock: Clock,
     audit: Arc<Audit>,
-    shared: Option<Together>,
+    shared: Option<Arc<Together>>,
 }
 
 struct RouteLimit {
     limit: Limit,
     by: Vec<By>,
+    /// What its route reaches, and its number there: by these it is known again when routes around
+    /// it come and go.
+    of: (Vec<HostPattern>, PathPattern, Vec<String>, usize),
 }
 
 impl RateLimits {
     /// The limits of this configuration, with nothing counted.
     pub fn new(config: &GatewayConfig, clock: &Clock, audit: Arc<Audit>) -> Self {
+        let table = Table::new(config.rate_limits.keys_max);
+        Self::make(config, (clock.clone(), table, audit), None)
+    }
+
+    /// The limits of another configuration. Those that were there before go on, at whatever rates;
+    /// the table stays as large as it was.
+    pub fn again(&self, config: &GatewayConfig) -> Self {
+        let parts = (self.clock.clone(), self.table.clone(), Arc::clone(&self.audit));
+        Self::make(config, parts, Some(self))
+    }
+
+    fn make(
+        config: &GatewayConfig,
+        (clock, table, audit): (Clock, Table, Arc<Audit>),
+        before: Option<&Self>,
+    ) -> Self {
         let rules = &config.rate_limits;
-        let table = Table::new(rules.keys_max);
-        let limit = |name: String, rate| Limit::new(name, rate, &table, clock);
+        let limit = |name: &str, rate, before: Option<&Limit>| {
+            let limit = Limit::new(name.into(), rate, &table, &clock);
+            match before {
+                Some(before) => limit.go_on(before),
+                None => limit,
+            }
+        };
         let of_route = |route: &Route| {
             let numbered = route.rate_limits.iter().enumerate();
-            let limits = numbered.map(|(number, rules)| RouteLimit {
-                limit: limit(format!("route-{}-{}", route.order + 1, number + 1), rules.rate),
-                by: rules.by.clone(),
+            let limits = numbered.map(|(number, rules)| {
+                let (hosts, path) = (route.hosts.clone(), route.path.clone());
+                let of = (hosts, path, route.methods.clone(), number);
+                let name = format!("route-{}-{}", route.order + 1, number + 1);
+                let mut known = before.iter().flat_map(|before| before.routes.iter().flatten());
+                let known = known.find(|known| known.of == of && known.by == rules.by);
+                let limit = limit(&name, rules.rate, known.map(|known| &known.limit));
+                RouteLimit { limit, by: rules.by.clone(), of }
             });
             limits.collect()
         };
+        let all = before.and_then(|before| before.all.as_ref());
+        let address = before.and_then(|before| before.address.as_ref());
+        let [by_address, by_network, codes] = [
+            before.map(|before| &before.sign_in_address),
+            before.map(|before| &before.sign_in_network),
+            before.map(|before| &before.codes_address),
+        ];
         Self {
             enforce: rules.enforce,
-            all: rules.all.map(|rate| limit("all".into(), rate)),
-            address: rules.address.map(|rate| limit("address".into(), rate)),
-            sign_in_address: limit("sign-in-address".into(), rules.sign_in_address),
-            sign_in_network: limit("sign-in-network".into(), rules.sign_in_network),
-            codes_address: limit("codes-address".into(), config.codes.address),
+            all: rules.all.map(|rate| limit("all", rate, all)),
+            address: rules.address.map(|rate| limit("address", rate, address)),
+            sign_in_address: limit("sign-in-address", rules.sign_in_address, by_address),
+            sign_in_network: limit("sign-in-network", rules.sign_in_network, by_network),
+            codes_address: limit("codes-address", config.codes.address, codes),
             routes: config.routes.iter().map(of_route).collect(),
+            table,
+            clock,
             audit,
-            shared: None,
+            shared: before.and_then(|before| before.shared.clone()),
         }
     }
 
     /// The same, counted with other gates.
     #[must_use]
     pub fn shared_by(mut self, store: Option<Arc<dyn SharedState>>, clock: &Clock) -> Self {
-        self.shared = store.map(|store| Together::new(store, clock.clone()));
+        self.shared = store.map(|store| Arc::new(Together::new(store, clock.clone())));
         self
     }
 
@@ -173,7 +213,7 @@ impl RateLimits {
     /// of the first.
     async fn take_by_route(&self, cx: &mut RequestContext) -> Result<(), Refusal> {
         let limits = self.routes.get(cx.route.order).map(Vec::as_slice).unwrap_or_default();
-        for RouteLimit { limit, by } in limits {
+        for RouteLimit { limit, by, .. } in limits {
             let key = allowance(by, cx);
             let measure = self.measure(limit, &key).await;
             if cx.answer_fields.is_empty() {
@@ -186,17 +226,20 @@ impl RateLimits {
         Ok(())
     }
 
+    fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let routes = self.routes.iter().flatten().map(|route| &route.limit);
+        let own = [&self.sign_in_address, &self.sign_in_network, &self.codes_address];
+        self.all.iter().chain(&self.address).chain(own).chain(routes)
+    }
+
     /// What came of all limits so far, in the text format of Prometheus. The number of series is
     /// fixed by the configuration.
     pub fn metrics(&self) -> String {
-        let routes = self.routes.iter().flatten().map(|route| &route.limit);
-        let own = [&self.sign_in_address, &self.sign_in_network, &self.codes_address];
-        let limits = self.all.iter().chain(&self.address).chain(own).chain(routes);
         let mut text = String::from(
             "# HELP doorward_rate_limit_total Requests by what a limit said: \"near\" are those among the allowed that left less than a fifth.\n\
              # TYPE doorward_rate_limit_total counter\n",
         );
-        for limit in limits {
+        for limit in self.limits() {
             let (name, counts) = (&limit.name, limit.counts());
             for (result, count) in [
                 ("allowed", &counts.allowed),

@@ -20,7 +20,7 @@ use crate::lockout::Lockout;
 use crate::notify::alerts::Alerts;
 use crate::password_change::PasswordChange;
 use crate::password_check::PasswordCheck;
-use crate::recovery::{Masks, Recovery, SENDING_MAX};
+use crate::recovery::{Masks, Recovery};
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
@@ -143,7 +143,12 @@ impl Base {
     }
 
     /// `key` makes the masks of names that nobody has.
-    pub(super) fn recovery(&self, (_, administration, codes): Parts<'_>, key: &[u8]) -> Recovery {
+    pub(super) fn recovery(
+        &self,
+        (_, administration, codes): Parts<'_>,
+        key: &[u8],
+        places: Arc<tokio::sync::Semaphore>,
+    ) -> Recovery {
         Recovery {
             accounts: Arc::clone(&self.accounts),
             second: Arc::clone(&self.second),
@@ -155,7 +160,7 @@ impl Base {
             audit: Arc::clone(&self.audit),
             alerts: Arc::clone(&self.alerts),
             masks: Masks::new(key),
-            places: Arc::new(tokio::sync::Semaphore::new(SENDING_MAX)),
+            places,
             turn: Arc::clone(&self.turn),
         }
     }
@@ -170,7 +175,7 @@ impl Base {
         )
     }
 
-    pub(super) fn check(&self, stuffing: Stuffing) -> PasswordCheck {
+    pub(super) fn check(&self, stuffing: Arc<Stuffing>) -> PasswordCheck {
         PasswordCheck {
             accounts: Arc::clone(&self.accounts),
             hasher: Arc::clone(&self.hasher),

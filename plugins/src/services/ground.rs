@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use doorward_certs::vault::Vault;
 use doorward_config::GatewayConfig;
+use tokio::sync::Semaphore;
 
 use super::base::Base;
 use super::lock::lock_store;
@@ -23,21 +24,31 @@ use crate::lockout::Lockout;
 use crate::notify::Notify;
 use crate::notify::alerts::Alerts;
 use crate::rate_limit::RateLimits;
+use crate::recovery::SENDING_MAX;
 use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::store::{AccountStore, PostgresStore, RedisStore, SqliteStore, StoreError, Stores};
+use crate::stuffing::Stuffing;
 
 /// The store, and what is opened on it before anybody can be served.
 pub(super) struct Ground {
-    pub(super) lock: File,
+    /// Keeps other processes away from the store while this lives.
+    lock: Arc<File>,
     pub(super) stores: Arc<Stores>,
     pub(super) assertions: Arc<Assertions>,
-    pub(super) captcha: Captcha,
+    pub(super) captcha: Arc<Captcha>,
     pub(super) rate_limits: Arc<RateLimits>,
     pub(super) vault: Arc<Vault>,
     pub(super) messages: Messages,
     pub(super) keys: Option<Arc<Keys>>,
+    pub(super) stuffing: Arc<Stuffing>,
+    pub(super) form_key: Vec<u8>,
+    /// How many codes for recovery are on their way.
+    pub(super) sending: Arc<Semaphore>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// This process, among the gates.
+    pub(super) name: String,
     sessions: Arc<Sessions>,
     hasher: Arc<PasswordHasher>,
     password_rules: Arc<PasswordRules>,
@@ -59,17 +70,20 @@ impl Ground {
         let hasher = PasswordHasher::new(&config.accounts.hashing)?;
         let password_rules = Arc::new(PasswordRules::open(config)?);
         let lockout = lockout(config, &stores, clock).await?;
-        let captcha = captcha(config, &stores, clock).await?;
+        let captcha = Arc::new(captcha(config, &stores, clock).await?);
         let audit = Arc::new(Audit::open(config, Arc::clone(&stores.audit), clock.clone()).await?);
         let rate_limits = RateLimits::new(config, clock, Arc::clone(&audit));
         let rate_limits = Arc::new(rate_limits.shared_by(stores.shared_state.clone(), clock));
         let vault = Arc::new(Vault::open(&config.second_factor.key_file)?);
         verify_vault(&*stores.accounts, &vault).await.map_err(failed)?;
-        let messages = Messages::open(config, &stores, &vault, clock, &rate_limits).await?;
+        let notify = Arc::clone(&stores.messages);
+        let notify = Notify::new(&config.notify, notify, Arc::clone(&vault), clock.clone());
+        let messages = Messages::open(config, &stores, clock, (notify, &rate_limits)).await?;
         let counts = (&lockout, &audit);
         let (second, keys) = second_factors(config, &stores, &vault, clock, counts, &messages)?;
+        let form_key = secret(&*stores.accounts, "form-key").await.map_err(failed)?;
         Ok(Self {
-            lock,
+            lock: Arc::new(lock),
             stores,
             assertions,
             captcha,
@@ -77,11 +91,58 @@ impl Ground {
             vault,
             messages,
             keys,
+            stuffing: Arc::new(Stuffing::new(&config.stuffing)),
+            form_key,
+            sending: Arc::new(Semaphore::new(SENDING_MAX)),
+            turn: Arc::default(),
+            name: crate::account::fresh_id().map_err(|_| HashError::Failed)?,
             sessions,
             hasher,
             password_rules,
             lockout,
             audit,
+            second,
+        })
+    }
+
+    /// The same ground by another configuration: the same store, and all that is in memory. What has
+    /// rules only is made anew.
+    pub(super) async fn again(
+        &self,
+        config: &Arc<GatewayConfig>,
+        clock: &Clock,
+    ) -> Result<Self, OpenError> {
+        let hashing = &config.accounts.hashing;
+        let hasher = match self.hasher.is_by(hashing) {
+            true => Arc::clone(&self.hasher),
+            false => PasswordHasher::new(hashing)?,
+        };
+        let rate_limits = Arc::new(self.rate_limits.again(config));
+        let notify = self.messages.notify.again(&config.notify);
+        let opened = Messages::open(config, &self.stores, clock, (notify, &rate_limits));
+        let (messages, lockout) = (opened.await?, Arc::new(self.lockout.again(&config.lockout)));
+        let counts = (&lockout, &self.audit);
+        let (second, keys) =
+            second_factors(config, &self.stores, &self.vault, clock, counts, &messages)?;
+        Ok(Self {
+            lock: Arc::clone(&self.lock),
+            stores: Arc::clone(&self.stores),
+            assertions: Arc::new(self.assertions.again(config)),
+            captcha: Arc::new(self.captcha.again(&config.captcha)),
+            rate_limits,
+            vault: Arc::clone(&self.vault),
+            messages,
+            keys,
+            stuffing: Arc::new(self.stuffing.again(&config.stuffing)),
+            form_key: self.form_key.clone(),
+            sending: Arc::clone(&self.sending),
+            turn: Arc::clone(&self.turn),
+            name: self.name.clone(),
+            sessions: Arc::clone(&self.sessions),
+            hasher,
+            password_rules: Arc::new(PasswordRules::open(config)?),
+            lockout,
+            audit: Arc::clone(&self.audit),
             second,
         })
     }
@@ -99,7 +160,7 @@ impl Ground {
             alerts: Arc::clone(&self.messages.alerts),
             risk: Arc::clone(&self.messages.risk),
             clock: clock.clone(),
-            turn: Arc::default(),
+            turn: Arc::clone(&self.turn),
         }
     }
 }
@@ -135,15 +196,11 @@ impl Messages {
     pub(super) async fn open(
         config: &GatewayConfig,
         stores: &Stores,
-        vault: &Arc<Vault>,
         clock: &Clock,
-        rate_limits: &Arc<RateLimits>,
+        (notify, rate_limits): (Arc<Notify>, &Arc<RateLimits>),
     ) -> Result<Self, OpenError> {
         let key = secret(&*stores.accounts, "code-key").await;
         let key = key.map_err(|error| store_failed(config, error))?;
-        let vault = Arc::clone(vault);
-        let notify =
-            Notify::new(&config.notify, Arc::clone(&stores.messages), vault, clock.clone());
         let codes = Codes::new(
             config,
             Arc::clone(&stores.codes),
@@ -192,7 +249,7 @@ async fn sessions(
     }
 }
 
-fn redis_failed(error: StoreError) -> OpenError {
+pub(super) fn redis_failed(error: StoreError) -> OpenError {
     OpenError::Store("store.redis".to_owned(), error)
 }
 

@@ -1,11 +1,11 @@
 //! What outlives requests, opened once: accounts, sessions, signing keys.
 
 mod base;
+mod gates;
 mod ground;
 mod lock;
 mod migrate;
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,26 +40,14 @@ use crate::risk::Risk;
 use crate::second_factor::SecondFactors;
 use crate::session::Sessions;
 use crate::session::live::FLUSH_EVERY;
-use crate::session::shared::FOLLOW_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
-use crate::store::{AccountStore, StoreError, Stores, Timings};
-use crate::stuffing::Stuffing;
-use ground::{Ground, store_failed};
+use crate::store::{AccountStore, StoreError, Timings};
+use ground::Ground;
 pub use migrate::migrate_records;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-
-/// How often gates look after each other.
-const TEND_EVERY: Duration = Duration::from_secs(2);
-
-/// A gate that has not been heard of for so long is not counted.
-const ATTENDED_WITHIN: Duration = Duration::from_secs(15);
-
-/// For how long the public keys of a gate are shown after it was there last: much longer than what
-/// it signed is good for.
-const KEYS_SHOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// Everything that plugins, portal and administration share.
 pub struct Services {
@@ -78,7 +66,7 @@ pub struct Services {
     /// How often somebody may ask.
     pub rate_limits: Arc<RateLimits>,
     /// Asks for more than a password where guessing is suspected.
-    pub captcha: Captcha,
+    pub captcha: Arc<Captcha>,
     /// What may be a new password.
     pub password_rules: Arc<PasswordRules>,
     /// Turns names and passwords into sessions.
@@ -119,11 +107,7 @@ pub struct Services {
     pub administration: Arc<Administration>,
     /// Key of the codes that bind forms to browsers; the same after a restart.
     pub form_key: Vec<u8>,
-    stores: Arc<Stores>,
-    /// This process, among the gates.
-    name: String,
-    /// Keeps other processes away from the store while this lives.
-    _lock: File,
+    ground: Ground,
 }
 
 /// Why the services could not be opened.
@@ -162,19 +146,46 @@ impl Services {
     /// [`OpenError`].
     pub async fn open(config: Arc<GatewayConfig>, clock: Clock) -> Result<Self, OpenError> {
         let ground = Ground::open(&config, &clock).await?;
+        let certificates = Arc::new(ground.base(&clock).certificates());
+        let services = Self::assemble(config, clock, ground, certificates);
+        // Before anything is signed that another gate's keys could be asked for.
+        gates::attend(&services).await.map_err(ground::redis_failed)?;
+        Ok(services)
+    }
+
+    /// Services by another configuration, over the same store and with all that these have in
+    /// memory. Sessions go on by the rules of these until [`Self::take_effect`].
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has changed then.
+    pub async fn again(&self, config: Arc<GatewayConfig>) -> Result<Self, OpenError> {
+        let ground = self.ground.again(&config, &self.clock).await?;
+        let certificates = Arc::clone(&self.certificates);
+        Ok(Self::assemble(config, self.clock.clone(), ground, certificates))
+    }
+
+    /// Makes sessions, which are one memory under all configurations, follow this one from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub async fn take_effect(&self) -> Result<(), StoreError> {
+        self.sessions.follow(&self.config.session).await
+    }
+
+    fn assemble(
+        config: Arc<GatewayConfig>,
+        clock: Clock,
+        ground: Ground,
+        certificates: Arc<CertificateSessions>,
+    ) -> Self {
         let base = ground.base(&clock);
-        let Ground {
-            lock, stores, assertions, captcha, rate_limits, vault, messages, keys, ..
-        } = ground;
-        let form_key = secret(&*stores.accounts, "form-key").await;
-        let form_key = form_key.map_err(|error| store_failed(&config, error))?;
-        let check = Arc::new(base.check(Stuffing::new(&config.stuffing)));
-        let sealed = (Arc::clone(&stores.appeals), Arc::clone(&vault));
+        let Ground { stores, assertions, vault, messages, keys, form_key, .. } = &ground;
+        let check = Arc::new(base.check(Arc::clone(&ground.stuffing)));
+        let sealed = (Arc::clone(&stores.appeals), Arc::clone(vault));
         let appeals = Arc::new(base.appeals(&config.appeal, sealed));
         let administration =
-            base.administration(Arc::clone(&assertions), vault, Arc::clone(&appeals));
+            base.administration(Arc::clone(assertions), Arc::clone(vault), Arc::clone(&appeals));
         let administration = Arc::new(administration);
-        let certificates = Arc::new(base.certificates());
         let approvals = Arc::new(base.approvals(Arc::clone(&check)));
         let holds =
             Arc::new(Holds::new(&config.second_factor, Arc::clone(&stores.holds), clock.clone()));
@@ -182,7 +193,7 @@ impl Services {
         let parts = (&approvals, &administration, &messages.codes);
         let per_phone = config.accounts.accounts_per_phone;
         let (address_change, account_centre) = base.centre(parts, per_phone);
-        let recovery = base.recovery(parts, &form_key);
+        let recovery = base.recovery(parts, form_key, Arc::clone(&ground.sending));
         let password_change = base.password_change(Arc::clone(&check));
         let second = Arc::clone(&base.second);
         let common = (Arc::clone(&base.sessions), Arc::clone(&base.audit));
@@ -191,20 +202,19 @@ impl Services {
         let passwordless = keys.as_ref().filter(|keys| keys.passwordless());
         let passkey_sign_in = passwordless
             .map(|keys| PasskeySignIn { keys: Arc::clone(keys), sign_in: Arc::clone(&sign_in) });
-        let name = crate::account::fresh_id().map_err(|_| HashError::Failed)?;
-        let services = Self {
+        Self {
             config,
             clock,
             sessions: common.0,
-            assertions,
+            assertions: Arc::clone(assertions),
             audit: common.1,
             lockout: counts.0,
-            rate_limits,
-            captcha,
+            rate_limits: Arc::clone(&ground.rate_limits),
+            captcha: Arc::clone(&ground.captcha),
             password_rules: counts.1,
             second,
             sign_in,
-            keys,
+            keys: keys.clone(),
             passkey_sign_in,
             approvals,
             holds,
@@ -215,19 +225,14 @@ impl Services {
             recovery,
             password_change,
             certificates,
-            notify: messages.notify,
-            codes: messages.codes,
-            alerts: messages.alerts,
-            risk: messages.risk,
+            notify: Arc::clone(&messages.notify),
+            codes: Arc::clone(&messages.codes),
+            alerts: Arc::clone(&messages.alerts),
+            risk: Arc::clone(&messages.risk),
             administration,
-            form_key,
-            stores,
-            name,
-            _lock: lock,
-        };
-        // Before anything is signed that another gate's keys could be asked for.
-        services.tend().await.map_err(|error| OpenError::Store("store.redis".to_owned(), error))?;
-        Ok(services)
+            form_key: form_key.clone(),
+            ground,
+        }
     }
 
     /// Does the store answer?
@@ -235,20 +240,27 @@ impl Services {
     /// # Errors
     /// [`StoreError`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.stores.ping().await
+        self.ground.stores.ping().await
     }
 
     /// How long calls to each store take, by its name.
     pub fn store_timings(&self) -> impl Iterator<Item = (&'static str, &Timings)> {
-        self.stores.timings()
+        self.ground.stores.timings()
     }
 
-    /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever.
-    pub async fn maintain(&self) {
-        tokio::join!(self.keep_house(), self.follow(), self.notify.run());
+    /// Writes activity behind, forgets what has expired, rotates keys, sends messages: for ever, by
+    /// whatever services are the `current` ones by then.
+    pub async fn maintain(current: impl Fn() -> Arc<Self>) {
+        let notify = Notify::run(|| Arc::clone(&current().notify));
+        tokio::join!(
+            Self::keep_house(&current),
+            gates::hear(&current),
+            gates::tend(&current),
+            notify
+        );
     }
 
-    async fn keep_house(&self) {
+    async fn keep_house(current: impl Fn() -> Arc<Self>) {
         let mut flush = tokio::time::interval(FLUSH_EVERY);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         // A store that was slow is not asked for everything that it missed.
@@ -257,64 +269,13 @@ impl Services {
         loop {
             tokio::select! {
                 _ = flush.tick() => {
-                    if let Err(error) = self.sessions.flush().await {
+                    if let Err(error) = current().sessions.flush().await {
                         tracing::error!(event = "store_write_failed", %error, "activity is kept in memory");
                     }
                 }
-                _ = sweep.tick() => self.sweep().await,
+                _ = sweep.tick() => current().sweep().await,
             }
         }
-    }
-
-    /// Hears what other gates do. Apart from the rest of the house, which may take its time.
-    async fn follow(&self) {
-        if self.stores.shared_sessions.is_none() {
-            return;
-        }
-        let mut follow = tokio::time::interval(FOLLOW_EVERY);
-        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut tend = tokio::time::interval(TEND_EVERY);
-        tend.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failed = false;
-        loop {
-            tokio::select! {
-                _ = follow.tick() => {}
-                _ = tend.tick() => {
-                    if let Err(error) = self.tend().await {
-                        tracing::warn!(event = "store_read_failed", %error, "gates are not counted");
-                    }
-                }
-            }
-            match self.sessions.follow().await {
-                Ok(()) if failed => {
-                    tracing::info!(event = "store_back", "the other gates are heard again");
-                    failed = false;
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    if !failed {
-                        tracing::error!(
-                            event = "store_lost",
-                            %error,
-                            "what other gates do is not heard: every request asks the store"
-                        );
-                    }
-                    failed = true;
-                }
-            }
-        }
-    }
-
-    /// Tells other gates that this one is there, and what its public keys are; learns the same of them.
-    async fn tend(&self) -> Result<(), StoreError> {
-        let Some(shared) = &self.stores.shared_state else { return Ok(()) };
-        let now = self.clock.now();
-        shared.publish_keys(&self.assertions.public_keys(), now + KEYS_SHOWN_FOR).await?;
-        self.assertions.set_others(&shared.published_keys(now).await?);
-        let lately = u64::try_from(ATTENDED_WITHIN.as_millis()).unwrap_or(u64::MAX);
-        let since = crate::clock::Timestamp(now.0.saturating_sub(lately));
-        self.rate_limits.set_gates(shared.attend(&self.name, now, since).await?);
-        Ok(())
     }
 
     async fn sweep(&self) {
@@ -364,7 +325,7 @@ impl Services {
             tracing::error!(event = "store_write_failed", %error, "the last activity is lost");
         }
         self.audit.close().await;
-        self.stores.close().await;
+        self.ground.stores.close().await;
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use doorward_config::{Secret, Session as Rules};
 
 use super::one::{Life, Owner};
@@ -61,7 +62,7 @@ pub enum BeginError {
 
 /// All live sessions.
 pub struct Sessions {
-    pub(super) rules: Rules,
+    pub(super) rules: ArcSwap<Rules>,
     pub(super) clock: Clock,
     store: Arc<dyn SessionStore>,
     pub(super) table: Table,
@@ -137,7 +138,7 @@ impl Sessions {
         shared: Option<Shared>,
     ) -> Self {
         Self {
-            rules: rules.clone(),
+            rules: ArcSwap::from_pointee(rules.clone()),
             clock,
             store,
             table: Table::new(),
@@ -152,12 +153,12 @@ impl Sessions {
     }
 
     pub(super) fn observe(&self, session: &LiveSession, now: Timestamp, counts: bool) -> Life {
-        session.observe(now, &self.rules, counts, self.shared.is_some())
+        session.observe(now, &self.rules.load(), counts, self.shared.is_some())
     }
 
     /// Forgets those in the store that are over by any rule.
     pub(super) async fn prune(&self) -> Result<(), StoreError> {
-        let (now, rules) = (self.clock.now(), &self.rules);
+        let (now, rules) = (self.clock.now(), self.rules());
         let before = |lifetime: Duration| {
             Timestamp(now.0.saturating_sub(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)))
         };
@@ -172,8 +173,25 @@ impl Sessions {
     }
 
     /// The rules that sessions follow.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Makes all sessions follow other rules from now on. What has expired by the former ones is
+    /// durably over before, so that a longer time brings nothing back.
+    ///
+    /// # Errors
+    /// As [`Self::end`]; the former rules stay then.
+    pub async fn follow(&self, rules: &Rules) -> Result<(), StoreError> {
+        if *self.rules.load_full() != *rules {
+            self.sweep().await?;
+            let now = self.clock.now();
+            self.table.each(|session| {
+                self.observe(session, now, false);
+            });
+            self.rules.store(Arc::new(rules.clone()));
+        }
+        Ok(())
     }
 
     /// How many sessions are in memory, some of which may have expired since the last sweep.
@@ -230,7 +248,7 @@ impl Sessions {
         &self,
         new: NewSession<'_>,
     ) -> Result<(Secret, Arc<LiveSession>), BeginError> {
-        if self.count() >= self.rules.total_max {
+        if self.count() >= self.rules.load().total_max {
             return Err(BeginError::Full);
         }
         let (token, token_hash) = token::issue().map_err(|_| BeginError::Randomness)?;
@@ -310,7 +328,7 @@ impl Sessions {
     fn surplus(&self, principal_id: &str, now: Timestamp) -> Vec<Arc<LiveSession>> {
         let mut held = self.list(principal_id, now);
         held.sort_by_key(|session| session.active());
-        let surplus = (held.len() + 1).saturating_sub(self.rules.parallel_max);
+        let surplus = (held.len() + 1).saturating_sub(self.rules.load().parallel_max);
         held.truncate(surplus);
         held
     }

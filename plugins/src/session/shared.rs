@@ -1,6 +1,6 @@
 //! The sessions in memory as a copy of what several gates share.
 //!
-//! Every gate has all sessions, and hears what the others do ([`Sessions::follow`], a few times a
+//! Every gate has all sessions, and hears what the others do ([`Sessions::hear`], a few times a
 //! second): numbered changes, none of which can be missed unnoticed. The copy is trusted for
 //! [`TRUSTED_FOR`] after the last time that everything was heard; so a session that was ended
 //! anywhere is refused everywhere within a second. A gate that has not heard asks the store for every
@@ -30,7 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::{AccountStore, Change, Position, SharedSessionStore, StoreError};
 
 /// How often the changes of others are asked for.
-pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const HEAR_EVERY: Duration = Duration::from_millis(250);
 
 /// For how long the copy is trusted after it was known to be whole.
 const TRUSTED_FOR: Duration = Duration::from_millis(900);
@@ -122,7 +122,7 @@ impl Sessions {
         };
         let sessions = Self::empty(rules, clock, store, Some(shared));
         sessions.prune().await?;
-        sessions.follow().await?;
+        sessions.hear().await?;
         Ok(Arc::new(sessions))
     }
 
@@ -205,10 +205,10 @@ impl Sessions {
         let active = record.active;
         let session = self.adopt(record, &owner);
         session.raise(active);
-        let idle = session.idle(&self.rules) + WRITE_BEHIND;
+        let idle = session.idle(&self.rules()) + WRITE_BEHIND;
         let over = |session: &LiveSession| {
             session.active().is_none_or(|active| now >= active + idle)
-                || now >= session.created + self.rules.absolute
+                || now >= session.created + self.rules().absolute
         };
         Ok((!over(&session) && !shared.is_buried(session.id)).then_some(session))
     }
@@ -242,7 +242,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`StoreError`]: the copy is not trusted for long any more.
-    pub async fn follow(&self) -> Result<(), StoreError> {
+    pub async fn hear(&self) -> Result<(), StoreError> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let mut position = shared.position.lock().await;
         loop {
@@ -363,7 +363,7 @@ impl Sessions {
         let mut over = Vec::new();
         for chunk in idle.chunks(CHUNK) {
             let asked = chunk.iter().map(|session| {
-                let allowed = session.idle(&self.rules) + WRITE_BEHIND;
+                let allowed = session.idle(&self.rules()) + WRITE_BEHIND;
                 let allowed = u64::try_from(allowed.as_millis()).unwrap_or(u64::MAX);
                 (session.id, Timestamp(now.0.saturating_sub(allowed)))
             });
@@ -418,7 +418,7 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`].
     pub async fn all_of(&self, principal_id: &str) -> Result<Vec<Arc<LiveSession>>, StoreError> {
-        self.follow().await?;
+        self.hear().await?;
         Ok(self.list(principal_id, self.clock.now()))
     }
 

@@ -64,17 +64,17 @@ async fn a10_a_session_is_known_everywhere_and_its_end_within_a_second() {
     let session = begin(&one).await;
     let hash = session.token_hash;
     assert!(house.finds(&two, &hash, true).await, "before it has heard of it");
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     one.end(&[session]).await.unwrap();
     assert!(!house.finds(&one, &hash, true).await, "at once where it was ended");
     house.clock.advance(Duration::from_millis(901));
     assert!(!house.finds(&two, &hash, true).await, "nobody has told it, and it asks");
     // Told.
     let session = begin(&one).await;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     assert_eq!(two.count(), 1);
     one.end(&[session]).await.unwrap();
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     assert_eq!(two.count(), 0);
 }
 
@@ -83,18 +83,18 @@ async fn e08_a_session_with_another_token_by_now_is_ended_all_the_same() {
     let house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let session = begin(&one).await;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     // The first gate gives it another token; the second has not heard of it, and ends it.
     let proven = [Evidence { method: Method::Totp, at: START }];
     let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
     let seen = two.list("id-of-alice", START);
     two.end(&seen).await.unwrap();
-    one.follow().await.unwrap();
+    one.hear().await.unwrap();
     assert!(!house.finds(&one, &stepped.token_hash, true).await);
     assert!(stepped.active().is_none(), "what is under way ends as well");
     // The other way round: what is over gets no other token.
     let session = begin(&one).await;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     two.end(&two.list("id-of-alice", START)).await.unwrap();
     assert!(matches!(one.step_up(&session, &proven).await, Err(BeginError::Over)));
     assert_eq!(one.count(), 0);
@@ -105,17 +105,17 @@ async fn e18_a_step_up_is_known_everywhere_and_the_old_token_nowhere() {
     let house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let session = begin(&one).await;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     let proven = [Evidence { method: Method::Totp, at: START }];
     let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
     assert!(house.finds(&two, &stepped.token_hash, true).await);
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     assert!(!house.finds(&two, &session.token_hash, true).await);
     let found = two.find(&stepped.token_hash, "host", START, true).unwrap();
     assert_eq!((found.evidence.len(), two.count()), (2, 1));
     // From the second gate again: the first has heard its own step-up by then.
     let (_, again) = two.step_up(&found, &proven).await.unwrap();
-    one.follow().await.unwrap();
+    one.hear().await.unwrap();
     assert!(house.finds(&one, &again.token_hash, true).await);
     assert_eq!(one.count(), 1);
 }
@@ -125,7 +125,7 @@ async fn a10_a_disabled_owner_has_no_session_anywhere() {
     let house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let hash = begin(&one).await.token_hash;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     // Whoever disables the owner at the second gate knows nothing of a session that begins at the
     // first one at that very moment.
     let alice = record("alice");
@@ -135,8 +135,8 @@ async fn a10_a_disabled_owner_has_no_session_anywhere() {
     two.refresh(&PrincipalRecord { state: crate::account::State::Disabled, ..alice })
         .await
         .unwrap();
-    one.follow().await.unwrap();
-    two.follow().await.unwrap();
+    one.hear().await.unwrap();
+    two.hear().await.unwrap();
     for gate in [&one, &two] {
         assert!(!house.finds(gate, &hash, true).await && !house.finds(gate, &late, true).await);
         assert_eq!(gate.count(), 0);
@@ -148,11 +148,11 @@ async fn f11_a_changed_owner_is_seen_everywhere() {
     let house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let session = begin(&one).await;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     let changed = PrincipalRecord { roles: vec!["auditor".into()], ..record("alice") };
     house.accounts.update(&record("alice"), &changed).await.unwrap();
     two.refresh(&changed).await.unwrap();
-    one.follow().await.unwrap();
+    one.hear().await.unwrap();
     assert_eq!(session.principal().roles, ["auditor"]);
 }
 
@@ -161,7 +161,7 @@ async fn e04_idle_time_counts_across_gates() {
     let house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let hash = begin(&one).await.token_hash;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     // Used at the first gate alone.
     for _ in 0..20 {
         house.clock.advance(seconds(600));
@@ -184,14 +184,14 @@ async fn o06_an_end_stays_in_force_when_the_server_forgets_it() {
     let (one, two) = (house.gate().await, house.gate().await);
     let session = begin(&one).await;
     let hash = session.token_hash;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     let keys = ["sessions", "session-tokens", "session-active", "session-created"]
         .map(|name| format!("{{test}}:{name}"));
     for key in &keys {
         house.server.ask(&["copy", key, &format!("{key}-before")]);
     }
     one.end(&[session]).await.unwrap();
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     // Another server takes its place, which has not heard of the end.
     for key in &keys {
         house.server.ask(&["rename", &format!("{key}-before"), key]);
@@ -201,7 +201,7 @@ async fn o06_an_end_stays_in_force_when_the_server_forgets_it() {
     for gate in [&one, &two] {
         assert!(!house.finds(gate, &hash, true).await, "whatever the store says");
     }
-    one.follow().await.unwrap();
+    one.hear().await.unwrap();
     assert_eq!(house.server.ask(&["hlen", "{test}:sessions"]), "0", "ended there again");
 }
 
@@ -210,12 +210,12 @@ async fn o05_a_gate_that_missed_something_reads_everything_anew() {
     let mut house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let ended = begin(&one).await;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     one.end(std::slice::from_ref(&ended)).await.unwrap();
     let begun = begin(&one).await;
     // What was told is gone before the second gate has heard it.
     house.server.ask(&["del", "{test}:changes"]);
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     assert_eq!(two.count(), 1);
     assert!(house.finds(&two, &begun.token_hash, true).await);
     assert!(!house.finds(&two, &ended.token_hash, true).await);
@@ -230,7 +230,7 @@ async fn o05_a_gate_that_missed_something_reads_everything_anew() {
             asked = gate.find_or_ask(&begun.token_hash, "host", house.clock.now(), true).await;
         }
         assert!(asked.unwrap().is_none());
-        gate.follow().await.unwrap();
+        gate.hear().await.unwrap();
         assert_eq!(gate.count(), 0);
     }
     let again = begin(&one).await.token_hash;
@@ -242,10 +242,10 @@ async fn a01_a_store_that_does_not_answer_is_no_sign_out_and_no_entry() {
     let mut house = House::new().await;
     let (one, two) = (house.gate().await, house.gate().await);
     let hash = begin(&one).await.token_hash;
-    two.follow().await.unwrap();
+    two.hear().await.unwrap();
     house.server.kill();
     assert!(house.finds(&two, &hash, true).await, "for less than a second the copy is trusted");
-    assert!(two.follow().await.is_err());
+    assert!(two.hear().await.is_err());
     house.clock.advance(seconds(1));
     let asked = two.find_or_ask(&hash, "host", house.clock.now(), true).await;
     assert!(asked.is_err(), "nothing is known");
@@ -355,7 +355,7 @@ async fn play(house: &House, gates: &[Arc<Sessions>; 2], acts: Vec<Act>) {
                 session.ended.get_or_insert(now);
                 assert!(!house.finds(&gates[gate], &session.hash, true).await, "here at once");
             }
-            Act::Follow(gate) => gates[gate].follow().await.unwrap(),
+            Act::Follow(gate) => gates[gate].hear().await.unwrap(),
             Act::Sweep(gate) => drop(gates[gate].sweep().await.unwrap()),
             Act::Pass(ms) => {
                 // As every few seconds.

@@ -36,7 +36,7 @@ fn check(
         accounts: store.clone(),
         hasher,
         lockout: Arc::new(Lockout::new(rules, store, clock.clone(), b"key")),
-        stuffing: Stuffing::new(&crate::context::tests::config("").stuffing),
+        stuffing: Arc::new(Stuffing::new(&crate::context::tests::config("").stuffing)),
         audit: Arc::default(),
         alerts: crate::notify::alerts::tests::alerts(scratch),
         clock,

@@ -84,6 +84,11 @@ impl PasswordHasher {
         Ok(Arc::new(hasher))
     }
 
+    /// Does it hash by these rules?
+    pub(crate) fn is_by(&self, rules: &PasswordHashing) -> bool {
+        self.rules == *rules
+    }
+
     /// A place in the queue for one password, which this client wants to be looked at. One client
     /// has a quarter of the places at most: it cannot keep all others out.
     ///
