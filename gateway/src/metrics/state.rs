@@ -15,6 +15,19 @@ pub(super) async fn write(text: &mut Text, gate: &Shared) {
     text.sample("doorward_build_info", &[("version", version)], 1);
     let sessions = services.sessions.count();
     text.single("doorward_sessions", "gauge", "Sessions in memory.", sessions);
+    let (asked, age) = services.sessions.copy();
+    text.single(
+        "doorward_session_copy_age_seconds",
+        "gauge",
+        "Since it was last known that the gate has heard of all that the others have done.",
+        age.as_secs_f64(),
+    );
+    text.single(
+        "doorward_session_copy_misses_total",
+        "counter",
+        "Requests for which the shared store had to be asked for a session.",
+        asked,
+    );
     write_counters(text, gate);
     write_events(text, gate);
     write_queues(text, gate).await;

@@ -61,6 +61,8 @@ pub(super) struct Shared {
     doubted: Mutex<Vec<Arc<LiveSession>>>,
     /// Principals that were changed, of which the others have not heard.
     untold: Mutex<Vec<String>>,
+    /// How often the store was asked because the copy could not say.
+    asked: AtomicU64,
 }
 
 impl Shared {
@@ -116,6 +118,7 @@ impl Sessions {
             graves: Mutex::default(),
             doubted: Mutex::default(),
             untold: Mutex::default(),
+            asked: AtomicU64::new(0),
         };
         let sessions = Self::empty(rules, clock, store, Some(shared));
         sessions.prune().await?;
@@ -140,6 +143,7 @@ impl Sessions {
         if found.is_some() && now.since(shared.heard()) <= TRUSTED_FOR {
             return Ok(found);
         }
+        shared.asked.fetch_add(1, Ordering::Relaxed);
         // Apart, so that the future of a request that asks nobody stays small.
         let Some(session) = Box::pin(self.ask(shared, hash, now)).await? else { return Ok(None) };
         if &*session.scope != scope {
@@ -150,6 +154,15 @@ impl Sessions {
             self.note(&session);
         }
         Ok(Some(session))
+    }
+
+    /// How often the store was asked for a session because the copy could not say, and how long ago
+    /// the copy was known to be whole; of a gate that is alone: never, and now.
+    pub fn copy(&self) -> (u64, Duration) {
+        self.shared.as_ref().map_or((0, Duration::ZERO), |shared| {
+            let age = self.clock.now().since(shared.heard());
+            (shared.asked.load(Ordering::Relaxed), age)
+        })
     }
 
     /// The same for a session that was found before.

@@ -20,7 +20,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
-use super::{StoreError, failed, in_time};
+use super::{StoreError, failed};
 pub(crate) use copy::copy_records;
 use value::{Row, Value, prepare, values};
 
@@ -79,7 +79,7 @@ impl Database<'_> {
     async fn rows(self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Sqlite(store) => {
-                let found = in_time(prepare(sql, values).fetch_all(store.readers())).await?;
+                let found = store.read(prepare(sql, values).fetch_all(store.readers())).await?;
                 Ok(found.into_iter().map(Row::Sqlite).collect())
             }
             Self::Postgres(store) => {

@@ -95,7 +95,7 @@ impl SqliteStore {
     }
 
     /// What a query finds, if it does in time.
-    async fn read<T>(
+    pub(super) async fn read<T>(
         &self,
         query: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
