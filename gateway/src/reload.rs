@@ -130,6 +130,7 @@ impl Reloader {
         // Nothing fails from here on.
         self.current.store(Arc::clone(&shared));
         self.places.follow(&shared.services.config.limits);
+        shared.log.set_level(&shared.services.config.operations.log_level);
         shared.reload_certificates();
         let tell = |worker: &UnboundedSender<Message>| {
             let (done, follows) = oneshot::channel();
