@@ -26,7 +26,6 @@ pub(crate) fn verify_lasting(root: &Reader<'_>, config: &GatewayConfig, former: 
     let (reader, now, then) = (root.table("operations"), &config.operations, &former.operations);
     verify(&reader, "address", now.address == then.address);
     verify(&reader, "socket", now.socket == then.socket);
-    verify(&reader, "log_level", now.log_level == then.log_level);
     let (reader, now, then) = (root.table("audit"), &config.audit, &former.audit);
     verify(&reader, "file", now.file == then.file);
     verify(&reader, "keep", now.keep == then.keep);

@@ -9,9 +9,9 @@
 //! Bounds: [`SOCKETS_MAX`] sockets; the new process waits as long as the old one may take.
 
 use std::fmt::Display;
-use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -128,11 +128,15 @@ impl HandOver {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let stream = UnixStream::connect(path)?;
+        let mut stream = UnixStream::connect(path)?;
         let sent = sendmsg(&stream, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)?;
         if sent != text.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        stream.shutdown(Shutdown::Write)?;
+        // Only who says that it has them is there to take over.
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.read_exact(&mut [0])?;
         self.relieved.notify_one();
         Ok(())
     }
@@ -160,13 +164,15 @@ impl Receiver {
         Ok(Self { place, listener })
     }
 
-    /// Takes what the old process passes; it must have said that it has.
+    /// Takes what the old process passes, and tells it so.
     pub(crate) async fn take(&self) -> io::Result<Vec<Listening>> {
         let (stream, _) = tokio::time::timeout(DEADLINE, self.listener.accept()).await??;
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        receive(stream)
+        let sockets = receive(&stream)?;
+        (&stream).write_all(b"!")?;
+        Ok(sockets)
     }
 }
 
@@ -176,12 +182,12 @@ impl Drop for Receiver {
     }
 }
 
-fn receive(mut stream: UnixStream) -> io::Result<Vec<Listening>> {
+fn receive(stream: &UnixStream) -> io::Result<Vec<Listening>> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut text = vec![0; TEXT_BYTES_MAX];
     let pieces = &mut [IoSliceMut::new(&mut text)];
-    let received = recvmsg(&stream, pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(stream, pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut descriptors: Vec<OwnedFd> = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = message {
@@ -189,7 +195,7 @@ fn receive(mut stream: UnixStream) -> io::Result<Vec<Listening>> {
         }
     }
     text.truncate(received.bytes);
-    stream.by_ref().take(TEXT_BYTES_MAX as u64).read_to_end(&mut text)?;
+    stream.take(TEXT_BYTES_MAX as u64).read_to_end(&mut text)?;
     let told: Vec<(String, SocketAddr)> = serde_json::from_slice(&text)?;
     let broken = |what: &dyn Display| io::Error::new(io::ErrorKind::InvalidData, what.to_string());
     if told.len() != descriptors.len() {
@@ -205,6 +211,8 @@ fn receive(mut stream: UnixStream) -> io::Result<Vec<Listening>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
@@ -214,7 +222,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("take-over");
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let hand_over = HandOver::default();
+        let hand_over = Arc::new(HandOver::default());
         let mut before = Sockets::default();
         let mut addresses = Vec::new();
         for role in [Role::Listener, Role::Operations] {
@@ -224,9 +232,12 @@ mod tests {
         }
         let receiver = Receiver::bind(&path).await.unwrap();
         let client = std::net::TcpStream::connect(addresses[0]).unwrap();
-        hand_over.pass(&path).unwrap();
-        hand_over.relieved().await;
+        let passing = Arc::clone(&hand_over);
+        let to = path.clone();
+        let passing = tokio::task::spawn_blocking(move || passing.pass(&to));
         let all = receiver.take().await.unwrap();
+        passing.await.unwrap().unwrap();
+        hand_over.relieved().await;
         hand_over.close();
         assert!(hand_over.pass(&path).is_err(), "there is nothing left to pass");
         let mut after = Sockets { all, ..Sockets::default() };

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -20,7 +20,12 @@ const QUEUE: usize = 1024;
 pub struct LogSink {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
+    /// Sets the level of events; empty before [`Self::install`].
+    level: Arc<OnceLock<SetLevel>>,
 }
+
+/// Has events written from this level up.
+type SetLevel = Box<dyn Fn(&str) + Send + Sync>;
 
 enum Message {
     Lines(String),
@@ -38,7 +43,7 @@ impl LogSink {
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || write_all(&messages, output))?;
-        Ok(Self { queue, dropped: Arc::default() })
+        Ok(Self { queue, dropped: Arc::default(), level: Arc::default() })
     }
 
     /// Hands over whole lines, or counts them as dropped.
@@ -70,21 +75,36 @@ impl LogSink {
 
     /// Sends events to this sink as JSON lines, from `level` up. Called once, by `main`.
     pub fn install(&self, level: &str) {
-        // Of HTTP/2 the errors only: a client can have a warning written for each of its frames. Of
-        // the library that reads answers of keys nothing: anybody can send one that it calls an error.
-        let filter = EnvFilter::new(format!(
-            "{level},sqlx=warn,hyper=warn,h2=error,rustls=warn,webauthn_rs_core=off"
-        ));
         let subscriber = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)
             .with_target(false)
             .with_current_span(false)
-            .with_env_filter(filter)
-            .with_writer(self.clone());
+            .with_env_filter(filter(level))
+            .with_writer(self.clone())
+            .with_filter_reloading();
+        let handle = subscriber.reload_handle();
         // A second call finds a subscriber already there, which then stays.
-        let _ = tracing::subscriber::set_global_default(subscriber.finish());
+        if tracing::subscriber::set_global_default(subscriber.finish()).is_ok() {
+            // It fails when the subscriber is gone, and then there are no events.
+            let _ = self.level.set(Box::new(move |level| drop(handle.reload(filter(level)))));
+        }
     }
+
+    /// Writes events from this level up from now on.
+    pub(crate) fn set_level(&self, level: &str) {
+        if let Some(set) = self.level.get() {
+            set(level);
+        }
+    }
+}
+
+/// Of HTTP/2 the errors only: a client can have a warning written for each of its frames. Of the
+/// library that reads answers of keys nothing: anybody can send one that it calls an error.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!(
+        "{level},sqlx=warn,hyper=warn,h2=error,rustls=warn,webauthn_rs_core=off"
+    ))
 }
 
 fn write_all(messages: &Receiver<Message>, mut output: impl Write) {

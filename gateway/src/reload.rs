@@ -130,6 +130,7 @@ impl Reloader {
         // Nothing fails from here on.
         self.current.store(Arc::clone(&shared));
         self.places.follow(&shared.services.config.limits);
+        shared.log.set_level(&shared.services.config.operations.log_level);
         shared.reload_certificates();
         if let Some(former) = before.traces.clone()
             && shared.traces.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &former))

@@ -26,13 +26,17 @@ pub(super) fn run(config: &GatewayConfig, file: &Path) -> Result<Option<Sockets>
         let path = config.operations.socket.with_extension("take-over");
         let receiver = Receiver::bind(&path).await?;
         let path = path.as_os_str().as_bytes().to_owned();
-        let (status, body) = socket::post(stream, &config.store, "/hand-over", path).await?;
-        let text = String::from_utf8_lossy(&body);
-        if !status.is_success() {
-            return Err(Failure::Io(format!("the running gate does not hand over: {text}")));
-        }
-        let grace = text.parse().map(Duration::from_millis).map_err(unanswered)?;
-        let all = receiver.take().await?;
+        let asking = async {
+            let (status, body) = socket::post(stream, &config.store, "/hand-over", path).await?;
+            let text = String::from_utf8_lossy(&body);
+            if !status.is_success() {
+                return Err(Failure::Io(format!("the running gate does not hand over: {text}")));
+            }
+            text.parse().map(Duration::from_millis).map_err(unanswered)
+        };
+        // It answers when it was told that the sockets have come.
+        let taking = async { receiver.take().await.map_err(Failure::from) };
+        let (grace, all) = tokio::try_join!(asking, taking)?;
         tracing::info!(event = "taken_over", sockets = all.len(), "waits for the store");
         Ok(Some(Sockets { all, wait_for_store: grace + MARGIN }))
     })

@@ -125,7 +125,6 @@ async fn o09_what_only_a_restart_can_change_is_refused_with_place_and_remedy() {
         (listener, "[[listener]]\naddress = \"127.0.0.2:0\"\n", "listener[1].address"),
         (listener, &listener.repeat(2), "listener"),
         ("[operations]\n", "[operations]\nsocket = \"other.sock\"\n", "operations.socket"),
-        ("[operations]\n", "[operations]\nlog_level = \"debug\"\n", "operations.log_level"),
         ("[operations]\n", "[audit]\nqueue = 5\n[operations]\n", "audit.queue"),
         ("[rate_limit]\n", "[rate_limit]\nkeys_max = 5000\n", "rate_limit.keys_max"),
         (

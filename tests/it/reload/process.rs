@@ -72,4 +72,8 @@ async fn o09_sighup_reads_the_file_again_and_what_came_of_it_is_logged() {
     served.signal("HUP");
     logged(&["sys_config_reloaded"]).await;
     assert_eq!(browser.get("/").await.status, StatusCode::UNAUTHORIZED);
+    rewrite(&config, "[operations]", "[operations]\nlog_level = \"debug\"");
+    assert_eq!(reload(&config).await.0, Some(0));
+    browser.get_with("/", &[("remote-user", "root")]).await;
+    logged(&["\"DEBUG\"", "identity fields of a client removed"]).await;
 }
