@@ -1,11 +1,9 @@
 //! Real Redis servers, each in a folder of its own, which goes with it: one on a Unix socket, a set
 //! with Sentinels, and a Cluster, which speak to each other by ports.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 /// A server that is stopped when this is dropped.
 pub struct RedisServer {
@@ -112,12 +110,17 @@ fn spawn(folder: &Path, more: &[String]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is installed");
-    let since = Instant::now();
-    while UnixStream::connect(&socket).is_err() {
-        assert!(since.elapsed() < Duration::from_secs(20), "redis-server did not start");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("PONG", &["-s", &socket.display().to_string(), "ping"]);
     child
+}
+
+/// Asks by redis-cli until the answer, on one line, has this in it.
+fn wait_for(wanted: &str, arguments: &[&str]) {
+    let asking = "wanted=$1; shift; until redis-cli \"$@\" 2>/dev/null | tr -d '\\r' | tr '\\n' ' ' | \
+                  grep -qF -- \"$wanted\"; do sleep 0.02; done";
+    let mut command = Command::new("timeout");
+    let asked = command.args(["60", "sh", "-c", asking, "sh", wanted]).args(arguments).status();
+    assert!(asked.expect("a shell").success(), "{arguments:?} never said {wanted}");
 }
 
 /// A server that listens at a port of 127.0.0.1.
@@ -166,15 +169,8 @@ impl RedisNode {
     /// # Panics
     /// When it has not for long.
     pub fn wait_for(&self, wanted: &str, command: &[&str]) {
-        let since = Instant::now();
-        loop {
-            let said = self.ask(command);
-            if said.contains(wanted) {
-                return;
-            }
-            assert!(since.elapsed() < Duration::from_secs(60), "{command:?}: {said}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let port = self.port.to_string();
+        wait_for(wanted, &[&["-p", &port], command].concat());
     }
 
     /// Ends it at once, and waits until it is gone.
@@ -239,8 +235,8 @@ impl RedisSet {
         ];
         let sentinels = [a, b, c].map(|port| RedisNode::start(&folder, "sentinel", &keys, port));
         for sentinel in &sentinels {
-            sentinel.wait_for("num-slaves\n1", &["sentinel", "master", "gates"]);
-            sentinel.wait_for("num-other-sentinels\n2", &["sentinel", "master", "gates"]);
+            sentinel.wait_for("num-slaves 1", &["sentinel", "master", "gates"]);
+            sentinel.wait_for("num-other-sentinels 2", &["sentinel", "master", "gates"]);
         }
         Self { servers: [primary, replica], sentinels, _folder: Folder(folder) }
     }

@@ -33,7 +33,7 @@ impl Table {
 
     /// The state of a key.
     pub(super) fn get(&self, key: u64) -> Option<u64> {
-        let looked = self.replace(key, |known| Err::<((), u64), _>(known));
+        let looked = self.replace(key, Err::<((), u64), _>);
         looked.err().flatten()
     }
 

@@ -19,9 +19,9 @@ use redis::{
     RedisFuture, TlsCertificates, Value,
 };
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use super::failed;
+use crate::clock::{Clock, Timestamp};
 use crate::store::StoreError;
 
 /// The shortest pause between two tries to connect; up to half as much again is added by chance.
@@ -44,7 +44,7 @@ pub(super) enum Connection {
 /// The connection, or when it may be tried again.
 struct Slot {
     connection: Option<Connection>,
-    not_before: Option<Instant>,
+    not_before: Option<Timestamp>,
 }
 
 /// The way to the servers.
@@ -55,6 +55,8 @@ pub(super) struct Link {
     connecting: tokio::sync::Mutex<()>,
     /// How many connections there were.
     generation: AtomicU64,
+    /// What a server takes is so much of the machine's time, also where a test's clock stands.
+    clock: Clock,
     /// Where the connection lives, whoever needs it first.
     runtime: Handle,
 }
@@ -95,6 +97,7 @@ impl Link {
             slot: Mutex::new(Slot { connection: None, not_before: None }),
             connecting: tokio::sync::Mutex::default(),
             generation: AtomicU64::new(0),
+            clock: Clock::machine(),
             runtime: Handle::current(),
         })
     }
@@ -152,7 +155,7 @@ impl Link {
                 Ok((connection, generation))
             }
             Err(error) => {
-                slot.not_before = Some(Instant::now() + pause());
+                slot.not_before = Some(self.clock.now() + pause());
                 Err(error)
             }
         }
@@ -165,7 +168,7 @@ impl Link {
             return Ok(Some((connection.clone(), self.generation())));
         }
         match slot.not_before {
-            Some(at) if Instant::now() < at => Err(StoreError::Failed("no connection".into())),
+            Some(at) if self.clock.now() < at => Err(StoreError::Failed("no connection".into())),
             _ => Ok(None),
         }
     }
@@ -174,7 +177,7 @@ impl Link {
     fn drop_connection(&self, generation: u64) {
         let mut slot = self.slot();
         if self.generation() == generation && slot.connection.take().is_some() {
-            slot.not_before = Some(Instant::now() + pause());
+            slot.not_before = Some(self.clock.now() + pause());
         }
     }
 
