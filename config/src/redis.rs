@@ -41,15 +41,9 @@ impl Redis {
         let topology = topology(reader, urls.len());
         let password = read_secret(reader, "redis_password_file", "redis_password_env", 1);
         if urls.is_empty() {
-            for key in [
-                "redis_sentinel",
-                "redis_cluster",
-                "redis_password_file",
-                "redis_password_env",
-                "redis_ca_file",
-                "redis_prefix",
-                "redis_plaintext",
-            ] {
+            for key in
+                ["redis_sentinel", "redis_password_file", "redis_password_env", "redis_ca_file"]
+            {
                 if reader.has(key) {
                     let reason = "is of no use without redis.";
                     reader.problem(key, Fault::new(reason, "Write redis, or leave this out."));
@@ -140,4 +134,67 @@ pub(crate) fn verify_prefix(text: &str) -> Result<(), Fault> {
         format!("{text:?} is no prefix."),
         "Use up to 64 letters, digits, \"-\", \"_\" and \".\".",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::GatewayConfig;
+
+    fn problems(keys: &str) -> Vec<String> {
+        let text = format!(
+            "public_url = \"https://console.example.com\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+             [upstream.a]\naddress = \"http://127.0.0.1:1\"\n[store]\npath = \"a.db\"\n{keys}\n"
+        );
+        match GatewayConfig::parse(&text, std::path::Path::new("/tmp")) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems
+                .iter()
+                .map(|problem| format!("{} {}", problem.key, problem.reason))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn p02_what_would_expose_or_lose_sessions_is_refused() {
+        for fine in [
+            "redis = \"rediss://gate:secret@redis.example.com:6379/1\"",
+            "redis = \"redis://[::1]:6379\"",
+            "redis = \"redis://localhost\"",
+            "redis = \"redis+unix:///run/redis.sock\"",
+            "redis = \"redis://redis.example.com\"\nredis_plaintext = true",
+            "redis = [\"rediss://a\", \"rediss://b\"]\nredis_cluster = true",
+            "redis = [\"rediss://a\", \"rediss://b\"]\nredis_sentinel = \"gates\"",
+        ] {
+            assert_eq!(problems(fine), [""; 0], "{fine}");
+        }
+        for (keys, problem) in [
+            ("redis = \"redis://redis.example.com\"", "without TLS"),
+            ("redis = \"redis://10.0.0.1:6379\"", "without TLS"),
+            ("redis = \"redis.example.com:6379\"", "is not the URL"),
+            ("redis = \"https://redis.example.com\"", "is not the URL"),
+            ("redis = [\"rediss://a\", \"rediss://b\"]", "how they belong together"),
+            ("redis = \"rediss://a\"\nredis_cluster = true\nredis_sentinel = \"g\"", "both given"),
+            ("redis_sentinel = \"g\"", "of no use without redis"),
+            ("redis = \"rediss://a\"\nredis_prefix = \"a{b}\"", "is no prefix"),
+            ("redis = \"rediss://a\"\nredis_timeout = \"1m\"", "redis_timeout"),
+        ] {
+            let found = problems(keys);
+            assert!(
+                found.len() == 1 && found[0].contains(problem),
+                "{keys} gave {found:?}, not {problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn p01_no_problem_shows_the_password() {
+        for keys in [
+            "redis = \"redis://gate:hunter2@redis.example.com\"",
+            "redis = \"rediss//gate:hunter2@redis.example.com\"",
+            "redis = [\"rediss://gate:hunter2@a\", \"rediss://gate:hunter2@b\"]",
+        ] {
+            let found = problems(keys);
+            assert!(!found.is_empty() && !found.concat().contains("hunter2"), "{found:?}");
+        }
+    }
 }

@@ -164,6 +164,21 @@ impl RedisNode {
         String::from_utf8_lossy(&output.expect("redis-cli").stdout).trim().to_owned()
     }
 
+    /// Returns when its replica has all that it has so far. It must be the one for this key.
+    ///
+    /// # Panics
+    /// When the replica does not get it.
+    pub fn replicate(&self, key: &str) {
+        self.wait_for("state=online", &["info", "replication"]);
+        // `wait` speaks of what was written on the same connection, and all before it.
+        let port = self.port.to_string();
+        let mut command = Command::new("sh");
+        let both = "printf 'set %s 1\\nwait 1 20000\\n' \"$2\" | redis-cli -p \"$1\"";
+        let output = command.args(["-c", both, "sh", &port, key]).output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["OK", "1"]);
+    }
+
     /// Asks until the answer has this in it.
     ///
     /// # Panics

@@ -101,7 +101,7 @@ async fn o05_sentinels_name_another_primary() {
     check_everything(&store).await;
     let kept = conformance::session(70);
     crate::store::SessionStore::begin(&store, &kept, &[]).await.unwrap();
-    set.servers[0].ask(&["wait", "1", "1000"]);
+    set.servers[0].replicate("{test}:probe");
     set.servers[0].kill();
     let there = found_again(async || {
         store.ping().await?;
@@ -120,7 +120,7 @@ async fn o05_a_cluster_loses_a_node_and_moves_its_keys() {
     let kept = conformance::session(70);
     crate::store::SessionStore::begin(&store, &kept, &[]).await.unwrap();
     let owner = cluster.owner("{test}:sessions");
-    owner.ask(&["wait", "1", "1000"]);
+    owner.replicate("{test}:probe");
     owner.kill();
     let there = found_again(async || {
         store.ping().await?;
