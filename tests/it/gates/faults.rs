@@ -2,6 +2,7 @@
 //! and all goes on by itself.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,11 @@ use super::*;
 /// has other things to do.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
-async fn in_time(answer: impl Future<Output = Answer>) -> Answer {
-    tokio::time::timeout(ANSWERED_WITHIN, answer).await.expect("within its time")
+fn in_time<'a>(
+    answer: impl Future<Output = Answer> + 'a,
+) -> Pin<Box<dyn Future<Output = Answer> + 'a>> {
+    let answer = tokio::time::timeout(ANSWERED_WITHIN, Box::pin(answer));
+    Box::pin(async { answer.await.expect("within its time") })
 }
 
 /// What a fault must not do, and what it may. While it lasts, sessions that were `read` before can be

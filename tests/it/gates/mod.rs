@@ -3,7 +3,7 @@
 mod faults;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use doorward_plugins::Clock;
 use doorward_plugins::administration::{AccountChange, Request};
@@ -118,10 +118,10 @@ async fn a10_what_was_ended_is_refused_everywhere_within_a_second() {
         }
         let out = browser.post_json("/.doorward/api/v1/sign-out", &serde_json::json!({})).await;
         assert!(out.status.is_success());
-        let since = Instant::now();
+        let ended = house.clock.now();
         for other in &mut others {
             loop {
-                let (asked, mut asking) = (since.elapsed(), other.clone());
+                let (asked, mut asking) = (house.clock.now().since(ended), other.clone());
                 // What is under way when the session ends is cut off.
                 let answer = tokio::spawn(async move { asking.get("/").await.status });
                 match answer.await {
