@@ -280,8 +280,8 @@ impl Sessions {
             created: session.created,
             active: now,
         };
+        // Otherwise another gate has ended it, or given it another token, of which this one hears.
         if !self.store.step_up(&record, &session.token_hash).await? {
-            self.remove(&session);
             return Err(BeginError::Over);
         }
         let stepped = self.insert(record, Some(&session), || Arc::clone(&session.owner));
@@ -421,6 +421,11 @@ impl Sessions {
                 people.entry(id).or_insert(Person { owner, sessions: Vec::new() })
             }
         };
+        // Another gate's way of telling may have been quicker than the answer.
+        let same = |held: &&Arc<LiveSession>| held.token_hash == record.token_hash;
+        if let Some(held) = person.sessions.iter().find(same) {
+            return Arc::clone(held);
+        }
         let session =
             LiveSession::from_record(record, Arc::clone(&person.owner), &self.texts, before);
         person.sessions.push(Arc::clone(&session));

@@ -14,7 +14,7 @@
 //! A server that takes the place of another may not have heard of the last sessions that ended: gates
 //! remember those for a while, refuse them whatever the store says, and end them there again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub(super) struct Shared {
     /// Ended sessions: some of the latest, and some before.
     graves: Mutex<[HashSet<SessionId>; 2]>,
     /// Idle here, and asked about with the next turn.
-    doubted: Mutex<Vec<Arc<LiveSession>>>,
+    doubted: Mutex<HashMap<SessionId, Arc<LiveSession>>>,
     /// Principals that were changed, of which the others have not heard.
     untold: Mutex<Vec<String>>,
     /// How often the store was asked because the copy could not say.
@@ -82,10 +82,7 @@ impl Shared {
 
     /// Asks about an idle session soon. `true`: it goes on until then.
     pub(super) fn doubt(&self, session: &Arc<LiveSession>) -> bool {
-        let mut doubted = lock(&self.doubted);
-        if !doubted.iter().any(|other| Arc::ptr_eq(other, session)) {
-            doubted.push(Arc::clone(session));
-        }
+        lock(&self.doubted).insert(session.id, Arc::clone(session));
         true
     }
 
@@ -188,13 +185,10 @@ impl Sessions {
         let here = self.table.get(hash);
         let found = shared.store.look_up(hash).await?;
         let found = found.filter(|record| Self::is_usable(record, now) || here.is_some());
-        let Some(record) = found.filter(|record| !shared.is_buried(record.id)) else {
-            // By a certificate it is known here alone, and by its owner's gate for sure.
-            if let Some(here) = &here {
-                self.remove(here);
-            }
-            return Ok(None);
-        };
+        // What the copy says otherwise is put right when it is heard: the session may have another
+        // token by now, and go on.
+        let found = found.filter(|record| !shared.is_buried(record.id));
+        let Some(record) = found else { return Ok(None) };
         // The principal too may have been changed without this gate hearing of it.
         let owner = shared.accounts.find_id(&record.principal_id).await?;
         let Some(owner) = owner.filter(PrincipalRecord::is_active) else {
@@ -218,16 +212,19 @@ impl Sessions {
         if let Some(here) = self.table.get(&record.token_hash) {
             return here;
         }
-        let before = {
-            let people = lock(&self.people);
-            let held = people.get(&*record.principal_id).map(|person| &person.sessions);
-            held.into_iter().flatten().find(|held| held.id == record.id).cloned()
-        };
+        let before = self.held(&record.principal_id, record.id);
         let session = self.insert(record, before.as_deref(), || Owner::of(owner));
         if let Some(before) = before {
             self.withdraw(&before);
         }
         session
+    }
+
+    /// The session of this id in the copy, whatever its token.
+    fn held(&self, principal_id: &str, id: SessionId) -> Option<Arc<LiveSession>> {
+        let people = lock(&self.people);
+        let held = people.get(principal_id).map(|person| &person.sessions);
+        held.into_iter().flatten().find(|held| held.id == id).cloned()
     }
 
     /// Nobody has a session here any more who is this principal.
@@ -269,7 +266,8 @@ impl Sessions {
             }
         }
         drop(position);
-        let mut doubted = std::mem::take(&mut *lock(&shared.doubted));
+        let doubted = std::mem::take(&mut *lock(&shared.doubted));
+        let mut doubted: Vec<_> = doubted.into_values().collect();
         self.settle(&mut doubted).await?;
         self.note_expired(&doubted).await
     }
@@ -277,9 +275,9 @@ impl Sessions {
     async fn apply(&self, shared: &Shared, change: Change) -> Result<(), StoreError> {
         match change {
             Change::Begun(record) => self.hear_begun(shared, *record).await,
-            Change::Ended { id, hash } => {
+            Change::Ended { id, principal_id } => {
                 shared.bury(id);
-                if let Some(session) = self.table.get(&hash) {
+                if let Some(session) = self.held(&principal_id, id) {
                     self.remove(&session);
                 }
                 Ok(())
@@ -325,39 +323,44 @@ impl Sessions {
     async fn read_all(&self, shared: &Shared) -> Result<(), StoreError> {
         let mut here = Vec::new();
         self.table.each(|session| here.push(Arc::clone(session)));
-        let (now, mut found) = (self.clock.now(), Vec::new());
-        shared.store.each(&mut |record| found.push(record)).await?;
-        let mut owners = std::collections::HashMap::new();
+        let mut owners = HashMap::new();
         shared
             .accounts
             .each(&mut |owner| {
                 if owner.is_active() {
+                    self.refresh_here(&owner);
                     owners.insert(owner.id.clone(), owner);
                 }
             })
             .await?;
-        let mut there = HashSet::new();
-        let mut ended = Vec::new();
-        for record in found {
-            there.insert(record.token_hash);
-            let key = SessionKey { hash: record.token_hash, id: record.id };
-            match owners.get(&record.principal_id) {
-                // It was ended, and the server that says otherwise had not heard of it; or whoever
-                // disabled its owner did not know of it.
-                _ if shared.is_buried(record.id) => ended.push(key),
-                None if shared.accounts.find_id(&record.principal_id).await?.is_some() => {
-                    ended.push(key);
+        let (now, mut there, mut ended) = (self.clock.now(), HashSet::new(), Vec::new());
+        let mut of_strangers = Vec::new();
+        // One record after the other: all at once they would take more than the sessions do.
+        shared
+            .store
+            .each(&mut |record| {
+                there.insert(record.id);
+                let key = SessionKey { hash: record.token_hash, id: record.id };
+                match owners.get(&record.principal_id) {
+                    // The server that still has it had not heard of its end.
+                    _ if shared.is_buried(record.id) => ended.push(key),
+                    Some(owner) if Self::is_usable(&record, now) => {
+                        let active = record.active;
+                        self.adopt(record, owner).raise(active);
+                    }
+                    Some(_) => {}
+                    None => of_strangers.push((record.principal_id, key)),
                 }
-                None => {}
-                Some(owner) if Self::is_usable(&record, now) => {
-                    let active = record.active;
-                    self.adopt(record, owner).raise(active);
-                }
-                Some(_) => {}
+            })
+            .await?;
+        for (principal_id, key) in of_strangers {
+            // Who disabled the owner did not know of it; or they are of a gate with other accounts.
+            if shared.accounts.find_id(&principal_id).await?.is_some_and(|owner| !owner.is_active())
+            {
+                ended.push(key);
             }
         }
-        owners.values().for_each(|owner| self.refresh_here(owner));
-        here.retain(|session| !there.contains(&session.token_hash));
+        here.retain(|session| !there.contains(&session.id));
         here.iter().for_each(|session| self.remove(session));
         self.forget(ended).await
     }

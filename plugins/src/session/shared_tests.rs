@@ -97,7 +97,45 @@ async fn e08_a_session_with_another_token_by_now_is_ended_all_the_same() {
     two.hear().await.unwrap();
     two.end(&two.list("id-of-alice", START)).await.unwrap();
     assert!(matches!(one.step_up(&session, &proven).await, Err(BeginError::Over)));
+    one.hear().await.unwrap();
     assert_eq!(one.count(), 0);
+    // And what got another token and was ended before anybody has heard of either is over.
+    let session = begin(&one).await;
+    two.hear().await.unwrap();
+    let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
+    one.end(&[stepped]).await.unwrap();
+    two.hear().await.unwrap();
+    assert!(!house.finds(&two, &session.token_hash, true).await);
+    assert_eq!(two.count(), 0);
+}
+
+#[tokio::test]
+async fn e18_of_two_gates_that_step_up_at_once_one_does_and_the_session_goes_on_at_both() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let session = begin(&one).await;
+    two.hear().await.unwrap();
+    let seen = two.find(&session.token_hash, "host", START, true).unwrap();
+    let proven = [Evidence { method: Method::Totp, at: START }];
+    let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
+    assert!(matches!(two.step_up(&seen, &proven).await, Err(BeginError::Over)));
+    // Who still sends the old token, at a gate that has not heard for a while, ends nothing by it.
+    house.clock.advance(seconds(2));
+    assert!(!house.finds(&two, &session.token_hash, true).await);
+    for _ in 0..2 {
+        for gate in [&one, &two] {
+            assert!(house.finds(gate, &stepped.token_hash, true).await);
+            gate.hear().await.unwrap();
+        }
+    }
+    // Nor does reading everything anew.
+    house.server.ask(&["del", "{test}:changes"]);
+    let (_, again) = one.step_up(&stepped, &proven).await.unwrap();
+    house.server.ask(&["del", "{test}:changes"]);
+    two.hear().await.unwrap();
+    assert!(house.finds(&two, &again.token_hash, true).await);
+    assert!(!house.finds(&two, &stepped.token_hash, true).await);
+    assert_eq!((one.count(), two.count()), (1, 1));
 }
 
 #[tokio::test]

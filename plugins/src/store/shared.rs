@@ -29,8 +29,8 @@ pub enum Change {
     Ended {
         /// Its id.
         id: SessionId,
-        /// The token that it had last.
-        hash: TokenHash,
+        /// Whose it was.
+        principal_id: String,
     },
     /// The record of the principal with this id was changed.
     Principal(String),

@@ -39,7 +39,7 @@ local function forget(id)
   redis.call('HDEL', KEYS[1], id)
   redis.call('ZREM', KEYS[3], id)
   redis.call('ZREM', KEYS[4], id)
-  tell('ended', string.sub(session, 1, 32) .. id)
+  tell('ended', id .. cjson.decode(string.sub(session, 33)).principal)
   return 1
 end
 local function put(id, session, active, created)

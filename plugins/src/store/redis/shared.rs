@@ -64,9 +64,9 @@ impl SharedSessionStore for RedisStore {
             changes.push(match kind.as_str() {
                 "begun" => Change::Begun(Box::new(sessions::read(what, None)?)),
                 "ended" => {
-                    let (hash, id) = what.split_first_chunk::<32>().ok_or_else(corrupt)?;
-                    let id = SessionId::parse(text(id)?).ok_or_else(corrupt)?;
-                    Change::Ended { id, hash: *hash }
+                    let (id, principal) = text(what)?.split_at_checked(22).ok_or_else(corrupt)?;
+                    let id = SessionId::parse(id).ok_or_else(corrupt)?;
+                    Change::Ended { id, principal_id: principal.to_owned() }
                 }
                 "principal" => Change::Principal(text(what)?.to_owned()),
                 // A newer gate tells what this one does not know: not what to leave out.
