@@ -245,6 +245,25 @@ pub(super) struct Change {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Store {
+    /// Copy a gate's file, and the keys that stand beside it, into a fresh folder; the gate may run.
+    Backup {
+        /// Its configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The folder, which must not be there yet.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
+    /// Put a backup where a configuration has its store, which must not be there yet. Everybody has to
+    /// sign in again; what else was done since the backup is undone.
+    Restore {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The folder of the backup.
+        #[arg(long, value_name = "FOLDER")]
+        from: PathBuf,
+    },
     /// Copy accounts, authenticators, appeals, messages and sign-ins of a gate's file, while that gate
     /// is stopped, into the PostgreSQL of a configuration, which must be empty; all or none.
     Migrate {

@@ -1,5 +1,6 @@
 //! What outlives requests, opened once: accounts, sessions, signing keys.
 
+mod backup;
 mod base;
 mod gates;
 mod ground;
@@ -43,6 +44,7 @@ use crate::session::live::FLUSH_EVERY;
 use crate::sign_in::SignIn;
 use crate::step_up::Approvals;
 use crate::store::{AccountStore, StoreError, Timings};
+pub use backup::{back_up, restore};
 use ground::Ground;
 pub use migrate::migrate_records;
 

@@ -1,9 +1,11 @@
 //! The gate as a process: exit codes, signals, what survives `kill -9`.
 //!
+//! - `backup`: a copy of a gate that runs.
 //! - `commands`: accounts, sessions and keys, on a running gate and on a stopped one.
 //! - `configuration`: `config check`, `schema` and `explain`.
 //! - `demo`: the example that a newcomer starts.
 
+mod backup;
 mod commands;
 mod configuration;
 mod demo;

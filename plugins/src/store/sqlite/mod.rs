@@ -94,6 +94,40 @@ impl SqliteStore {
         Ok(Self { writer, readers, options, file: file.to_owned(), identity, failing, timings })
     }
 
+    /// Copies a file, which a process may be using, to one that is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub async fn copy(file: &Path, to: &Path) -> Result<(), StoreError> {
+        // SQLite would make it by the umask.
+        let target = OpenOptions::new().append(true).create_new(true).mode(0o600).open(to);
+        let target = target.map_err(failed)?;
+        let options = SqliteConnectOptions::new().filename(file).busy_timeout(DEADLINE);
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let copied = sqlx::query("VACUUM INTO ?")
+            .bind(to.display().to_string())
+            .execute(&mut connection)
+            .await;
+        let _ = connection.close().await;
+        copied.map_err(failed)?;
+        target.sync_all().map_err(failed)
+    }
+
+    /// Forgets sessions, and what people were asked for and sent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_live(&self) -> Result<(), StoreError> {
+        self.write(async |writer| {
+            for table in ["session", "expired_session", "challenge", "code", "held", "message"] {
+                let sql = format!("DELETE FROM {table}");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *writer).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// What a query finds, if it does in time.
     pub(super) async fn read<T>(
         &self,
