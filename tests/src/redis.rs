@@ -202,6 +202,15 @@ impl Drop for RedisNode {
     }
 }
 
+/// A port that nobody has right now.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    let [port] = free_ports();
+    port
+}
+
 /// Ports that nobody has right now. The servers' own, of a Cluster's bus, are 10,000 above.
 fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));

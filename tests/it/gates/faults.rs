@@ -6,7 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorward_certs::development::DevelopmentCertificate;
+use doorward_config::GatewayConfig;
+use doorward_plugins::Services;
 use doorward_tests::Answer;
+use doorward_tests::redis::free_port;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 
@@ -212,4 +216,75 @@ async fn o06_a_gate_that_is_cut_off_lets_in_nobody_who_was_signed_out_elsewhere(
     assert_eq!(house.upstream.count(), seen);
     cut.mend();
     eventually("heard", async || elsewhere.get("/").await.status == StatusCode::UNAUTHORIZED).await;
+}
+
+/// Why services over this Redis cannot be opened; `None`: they can.
+async fn refused(house: &House, redis: &str, folder: &Scratch) -> Option<String> {
+    let text = format!(
+        "public_url = \"https://a.example\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+         [upstream.a]\naddress = \"http://127.0.0.1:1\"\n[store]\npath = \"a.db\"\n\
+         postgres = \"{}\"\n{redis}\n",
+        house.postgres
+    );
+    let config = GatewayConfig::parse(&text, folder.path()).unwrap();
+    match Services::open(config.into(), house.clock.clone()).await {
+        Ok(services) => {
+            services.close().await;
+            None
+        }
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn o19_a_start_without_its_redis_says_so_and_no_password() {
+    let (house, folder) = (House::new().await, Scratch::new());
+    let nobody = format!("redis = \"redis://gate:hunter2@127.0.0.1:{}\"", free_port());
+    let why = refused(&house, &nobody, &folder).await.expect("it cannot be opened");
+    assert!(why.starts_with("store.redis: ") && !why.contains("hunter2"), "{why}");
+}
+
+#[tokio::test]
+async fn l04_a_redis_that_cannot_prove_who_it_is_hears_no_password() {
+    let (mut house, folder, other) = (House::new().await, Scratch::new(), Scratch::new());
+    DevelopmentCertificate::ensure(folder.path(), &["localhost"]).unwrap();
+    DevelopmentCertificate::ensure(other.path(), &["localhost"]).unwrap();
+    let port = free_port();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (chain, key, ca) = (file("chain.pem"), file("key.pem"), file("ca.pem"));
+    let keys = [
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &chain,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+        "--user",
+        "gate",
+        "on",
+        ">hunter2",
+        "~{shop}:*",
+        "+@all",
+        "-@dangerous",
+    ];
+    house.redis = RedisServer::start_with(&keys);
+    let url = |password: &str| format!("rediss://gate:{password}@localhost:{port}");
+    let redis = |password: &str, ca: &Scratch| {
+        let ca = ca.path().join("ca.pem");
+        format!("redis = \"{}\"\nredis_prefix = \"shop\"\nredis_ca_file = {ca:?}", url(password))
+    };
+    // By its own user, who may use keys of this prefix alone.
+    assert_eq!(refused(&house, &redis("hunter2", &folder), &folder).await, None);
+    for keys in [redis("hunter2", &other), redis("wrong", &folder)] {
+        let why = refused(&house, &keys, &folder).await.expect("it cannot be opened");
+        assert!(why.starts_with("store.redis: ") && !why.contains("hunter2"), "{why}");
+    }
+    let plain = redis("hunter2", &folder).replace("rediss:", "redis:");
+    assert!(refused(&house, &plain, &folder).await.is_some(), "the server speaks TLS alone");
+    let gate = house.gate_by(&redis("hunter2", &folder), "").await;
+    gate.signed_in().await;
 }
