@@ -1,5 +1,6 @@
 //! Several gates, one memory: a real Redis and a real PostgreSQL that they share.
 
+mod chaos;
 mod faults;
 
 use std::collections::BTreeSet;
