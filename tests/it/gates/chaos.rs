@@ -203,7 +203,7 @@ async fn o05_o06_a01_whatever_fails_nobody_is_let_in_or_thrown_out() {
             }
         )
     };
-    everybody.await;
+    Box::pin(everybody).await;
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let told = format!(
         "seed {seed}, {seconds} s: {} faults, {} requests let through, {} undecided, {} tries of {} who had signed out refused",
