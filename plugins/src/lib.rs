@@ -60,7 +60,7 @@ use audit::{Audit, Event, EventKind};
 pub use clock::{Clock, Timestamp};
 pub use context::{Client, RequestContext, RequestId};
 pub use refusal::{Problem, Refusal};
-pub use services::{OpenError, Services, back_up, migrate_records, restore};
+pub use services::{OpenError, Services, back_up, migrate, restore};
 
 /// One decision about a request. Plugins run in the order listed in [`pipeline`] and share
 /// nothing but the named fields of [`RequestContext`].

@@ -264,10 +264,11 @@ pub(super) enum Store {
         #[arg(long, value_name = "FOLDER")]
         from: PathBuf,
     },
-    /// Copy accounts, authenticators, appeals, messages and sign-ins of a gate's file, while that gate
-    /// is stopped, into the PostgreSQL of a configuration, which must be empty; all or none.
+    /// Copy what is in a gate's file, while that gate is stopped, to the servers of a configuration:
+    /// accounts and the like into PostgreSQL, which must be empty, all or none; sessions, wrong guesses
+    /// and known browsers to Redis.
     Migrate {
-        /// The configuration, with store.postgres.
+        /// The configuration, with store.postgres, store.redis, or both.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
         /// The file. What is copied stays there too.

@@ -17,7 +17,7 @@ pub(super) fn run(command: Store) -> Result<(), Failure> {
         }
         Store::Migrate { config, from } => {
             let config = load(&config)?;
-            let copied = runtime()?.block_on(doorward_plugins::migrate_records(&config, &from));
+            let copied = runtime()?.block_on(doorward_plugins::migrate(&config, &from));
             for (table, count) in copied.map_err(|error| Failure::Io(error.to_string()))? {
                 say(&format!("{table}: {count}"));
             }

@@ -46,7 +46,7 @@ use crate::step_up::Approvals;
 use crate::store::{AccountStore, StoreError, Timings};
 pub use backup::{back_up, restore};
 use ground::Ground;
-pub use migrate::migrate_records;
+pub use migrate::migrate;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);

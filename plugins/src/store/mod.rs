@@ -202,6 +202,26 @@ pub trait AuditStore: Send + Sync {
     async fn forget_before(&self, sequence: u64, limit: u32) -> Result<u64, StoreError>;
 }
 
+/// What is counted of principals, and which browsers are known for them, to be moved.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Wrong guesses.
+    pub(crate) guesses: Vec<(TallyKey, Tally)>,
+    /// Browsers.
+    pub(crate) devices: Vec<KnownDevice>,
+}
+
+/// A browser that has signed in as somebody.
+#[derive(Debug)]
+pub(crate) struct KnownDevice {
+    pub(crate) id: String,
+    pub(crate) principal_id: String,
+    pub(crate) name: String,
+    pub(crate) active: Timestamp,
+    pub(crate) expires: Timestamp,
+    pub(crate) trusted: Timestamp,
+}
+
 /// Live state: wrong guesses, and browsers that have signed in.
 #[async_trait]
 pub trait GuessStore: Send + Sync {

@@ -11,6 +11,7 @@ use doorward_plugins::administration::{AccountChange, Request};
 use doorward_tests::redis::RedisServer;
 use doorward_tests::{
     Browser, PASSWORD, PostgresServer, START, Scratch, Setup, TestGate, Upstream, eventually,
+    process,
 };
 use http::StatusCode;
 
@@ -270,4 +271,49 @@ async fn i10_a_request_kept_at_one_gate_goes_on_at_another_once() {
         assert_eq!(again.status, StatusCode::GONE);
     }
     assert_eq!(house.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_gate_alone_becomes_several_and_nobody_notices() {
+    let house = House::new().await;
+    let alone = TestGate::beside(
+        &house.upstream,
+        Setup { tables: "[captcha]\nmode = \"off\"\n", ..Setup::default() },
+        &house.clock,
+    );
+    let mut alone = alone.await;
+    let mut alice = alone.signed_in().await;
+    alone.add("bob", AccountChange::default()).await;
+    for _ in 0..9 {
+        alone.browser().try_sign_in("bob", "wrong").await;
+    }
+    // Alice's browser is known: strangers do not lock her out of it.
+    for _ in 0..10 {
+        alone.browser().try_sign_in("alice", "wrong").await;
+    }
+    alone.stop();
+    let from = alone.scratch.path().join("doorward.db");
+    let config = alone.scratch.path().join("shared.toml");
+    let text = std::fs::read_to_string(alone.scratch.path().join("doorward.toml")).unwrap();
+    let servers =
+        format!("[store]\nredis = \"{}\"\npostgres = \"{}\"", house.redis.url(), house.postgres);
+    std::fs::write(&config, text.replace("[store]", &servers)).unwrap();
+    let [config, from] = [&config, &from].map(|path| path.to_str().unwrap());
+    let said = process::run(&["store", "migrate", "--config", config, "--from", from], "");
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    for line in ["session: 1", "guess: 2", "device: 1", "principal: 2"] {
+        assert!(text.lines().any(|said| said == line), "{text}");
+    }
+    let gates = house.gates("[captcha]\nmode = \"off\"\n").await;
+    for gate in &gates {
+        let mut there = at(gate, &alice);
+        assert_eq!(there.get("/").await.status, StatusCode::OK, "who was in is in");
+        alice.jar = there.jar;
+    }
+    gates[1].browser().try_sign_in("bob", "wrong").await;
+    let bob = gates[2].browser().try_sign_in("bob", PASSWORD).await;
+    assert_eq!(bob.status, StatusCode::FORBIDDEN, "nine and one are ten");
+    let stranger = gates[0].browser().try_sign_in("alice", PASSWORD).await;
+    assert_eq!(stranger.status, StatusCode::FORBIDDEN, "strangers are locked out");
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Document, RedisStore};
 use crate::clock::Timestamp;
 use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
-use crate::store::{GuessStore, StoreError};
+use crate::store::{Counts, GuessStore, StoreError};
 
 /// The most browsers that are known for one principal; those unused for longest are forgotten.
 const DEVICES_MAX: usize = 100;
@@ -24,12 +24,12 @@ const TIMES: u64 = 10_000_000_000_000;
 #[derive(Default, Serialize, Deserialize)]
 struct Person {
     known: bool,
-    tallies: Vec<Counted>,
+    tallies: Vec<Guesses>,
     devices: Vec<Device>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Counted {
+struct Guesses {
     kind: Guess,
     /// Empty for strangers.
     device: String,
@@ -56,7 +56,7 @@ impl Document for Person {
 }
 
 impl Person {
-    fn counted(&mut self, key: &TallyKey) -> Option<&mut Counted> {
+    fn counted(&mut self, key: &TallyKey) -> Option<&mut Guesses> {
         let device = device(key);
         self.tallies.iter_mut().find(|one| one.kind == key.kind && one.device == device)
     }
@@ -160,6 +160,49 @@ impl RedisStore {
         self.change_person(signed_in.principal_id, true, |person| person.know(signed_in)).await
     }
 
+    /// Takes over what another store has counted and known.
+    ///
+    /// # Errors
+    /// [`StoreError`]; some of it may have been taken over then.
+    pub(crate) async fn take_over(&self, counted: Counts) -> Result<(), StoreError> {
+        for device in &counted.devices {
+            let index = self.key("device", &device.id);
+            let mut add = redis::cmd("SADD");
+            self.command::<u64>(add.arg(&index).arg(&device.principal_id)).await?;
+            for (ends, whose) in [("over", &index), ("device-ends", &device.principal_id)] {
+                let mut ends_at = redis::cmd("ZADD");
+                ends_at.arg(self.single(ends)).arg("LT").arg(device.expires.0).arg(whose);
+                self.command::<u64>(&ends_at).await?;
+            }
+            self.change_person(&device.principal_id, true, |person| {
+                if !person.knows(&device.id) {
+                    person.devices.push(Device {
+                        id: device.id.clone(),
+                        active: device.active,
+                        expires: device.expires,
+                        trusted: device.trusted,
+                        name: device.name.clone(),
+                    });
+                }
+            })
+            .await?;
+        }
+        for (key, tally) in &counted.guesses {
+            let mut add = redis::cmd("SADD");
+            self.command::<u64>(add.arg(self.single("guessed")).arg(&key.subject)).await?;
+            self.change_person(&key.subject, true, |person| match person.counted(key) {
+                Some(counted) => counted.tally = *tally,
+                None => person.tallies.push(Guesses {
+                    kind: key.kind,
+                    device: device(key).to_owned(),
+                    tally: *tally,
+                }),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Forgets browsers whose time has come by `now`.
     async fn forget_old_devices(&self, now: Timestamp) -> Result<(), StoreError> {
         let ends = self.single("device-ends");
@@ -231,7 +274,7 @@ impl GuessStore for RedisStore {
             if matches!(admission, Admission::Check | Admission::Disable) {
                 match person.counted(key) {
                     Some(counted) => counted.tally = tally,
-                    None => person.tallies.push(Counted {
+                    None => person.tallies.push(Guesses {
                         kind: key.kind,
                         device: device.to_owned(),
                         tally,
@@ -274,7 +317,7 @@ impl GuessStore for RedisStore {
             (one.kind.as_str(), &one.device).cmp(&(other.kind.as_str(), &other.device))
         });
         let known = person.known;
-        let key = |counted: Counted| {
+        let key = |counted: Guesses| {
             let key = TallyKey {
                 subject: principal_id.to_owned(),
                 known,

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey, TrustedDevice};
-use crate::store::{GuessStore, StoreError};
+use crate::store::{Counts, GuessStore, KnownDevice, StoreError};
 
 /// The most browsers that are known for one principal; those unused for longest are forgotten.
 const DEVICES_MAX: i64 = 100;
@@ -208,6 +208,32 @@ impl GuessStore for SqliteStore {
 }
 
 impl SqliteStore {
+    /// What is counted of principals, and which browsers are known for them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) async fn counted(&self) -> Result<Counts, StoreError> {
+        let guesses = sqlx::query("SELECT * FROM guess WHERE known = 1").fetch_all(&self.readers);
+        let guesses = guesses.await.map_err(failed)?;
+        let devices = sqlx::query("SELECT * FROM device").fetch_all(&self.readers);
+        let devices = devices.await.map_err(failed)?;
+        let known = |row: &SqliteRow| {
+            Ok(KnownDevice {
+                id: row.try_get("id").map_err(failed)?,
+                principal_id: row.try_get("principal_id").map_err(failed)?,
+                name: row.try_get("name").map_err(failed)?,
+                active: time(row, "active_ms")?,
+                expires: time(row, "expires_ms")?,
+                trusted: time(row, "trusted_ms")?,
+            })
+        };
+        let guesses = guesses.iter().map(|row| Ok((tally_key(row)?, tally(row)?)));
+        Ok(Counts {
+            guesses: guesses.collect::<Result<_, StoreError>>()?,
+            devices: devices.iter().map(known).collect::<Result<_, StoreError>>()?,
+        })
+    }
+
     /// Deletes `total` rows at most of those that `select` gives for `bound` and a limit.
     async fn delete_guesses(
         &self,
