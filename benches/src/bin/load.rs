@@ -42,6 +42,8 @@ mod report;
 mod scenarios;
 #[path = "load/sessions.rs"]
 mod sessions;
+#[path = "load/shared.rs"]
+mod shared;
 #[path = "load/signin.rs"]
 mod signin;
 #[path = "load/site.rs"]

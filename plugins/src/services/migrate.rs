@@ -35,7 +35,7 @@ pub async fn migrate(
     let source = source.map_err(|error| OpenError::Store(file, error))?;
     // Sessions last: whoever has one is somebody by then.
     let moved = async {
-        let mut counts = records(config, &source).await?;
+        let mut counts = Box::pin(records(config, &source)).await?;
         counts.extend(live(config, &source).await?);
         Ok(counts)
     };

@@ -5,7 +5,7 @@
 //! per connection are lifted where there are any, so that no peer pays for
 //! reconnecting.
 
-use crate::tls::Certificate;
+use crate::{peers::Setup, tls::Certificate};
 
 /// The name every request asks for.
 pub(crate) const HOST: &str = "bench.example";
@@ -246,12 +246,11 @@ pub(crate) fn envoy(route: Route<'_>) -> String {
     config.to_string()
 }
 
-/// Doorward with one worker; its log is on standard output. With further keys of its listener, and
-/// further tables.
+/// Doorward with one worker; its log is on standard output.
 pub(crate) fn doorward(
     route: Route<'_>,
     operations: u16,
-    (listener, extra): (&str, &str),
+    &Setup { store, listener, extra, .. }: &Setup<'_>,
 ) -> String {
     let Route { port, upstream, certificate, .. } = route;
     let tls = certificate.map_or_else(String::new, |Certificate { chain, key }| {
@@ -271,6 +270,7 @@ address = "http://127.0.0.1:{upstream}"
 
 [store]
 path = "doorward.db"
+{store}
 
 [operations]
 address = "127.0.0.1:{operations}"

@@ -61,7 +61,7 @@ pub(crate) fn measure(site: &Site, _options: &Options) -> Section {
     ]
     .map(|(peer, name, title, tls, limit)| {
         let extra = if peer == Peer::Doorward { LIMITS } else { "" };
-        let running = peer.start(site, &Setup { name, tls, listener: "", extra });
+        let running = peer.start(site, &Setup { name, tls, store: "", listener: "", extra });
         let (before, after) = hold(&running, count);
         let each = after.saturating_sub(before) as f64 / 1024.0 / count as f64;
         eprintln!("{name:<14} {each:>6.2} KiB a connection");

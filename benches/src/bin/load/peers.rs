@@ -91,7 +91,7 @@ impl Peer {
             Self::Haproxy => configs::haproxy(route),
             Self::HaproxyTcp => configs::haproxy_tcp(route),
             Self::Envoy => configs::envoy(route),
-            Self::Doorward => configs::doorward(route, operations, (setup.listener, setup.extra)),
+            Self::Doorward => configs::doorward(route, operations, setup),
         };
         let path = directory.join("peer.conf");
         fs::write(&path, text).expect("the peer's configuration");
@@ -138,6 +138,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) name: &'a str,
     /// Talks TLS to clients, nginx with HTTP/2 too. Only nginx and Doorward can be told so.
     pub(crate) tls: bool,
+    /// Doorward: further keys of its store.
+    pub(crate) store: &'a str,
     /// Doorward: further keys of its listener.
     pub(crate) listener: &'a str,
     /// nginx: further directives of the location. Doorward: further tables.

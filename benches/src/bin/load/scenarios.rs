@@ -1,6 +1,6 @@
 //! The scenarios: which contenders, under which load, and what was promised.
 //!
-//! Those that compare CPU time are here; `sessions`, `idle` and `signin` have a file each.
+//! Those that compare CPU time are here; `sessions`, `idle`, `shared` and `signin` have a file each.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::{
     options::Options,
     peers::{Peer, Running, Setup},
     report::{Report, Section},
-    sessions, signin,
+    sessions, shared, signin,
     site::{LARGE_BYTES, Site},
     trial::{Contender, Trial},
 };
@@ -41,12 +41,13 @@ pub(crate) enum Scenario {
     Idle,
     Sessions,
     Routes,
+    Shared,
     SignIn,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Get,
         Self::H2,
         Self::Handshake,
@@ -54,6 +55,7 @@ impl Scenario {
         Self::Idle,
         Self::Sessions,
         Self::Routes,
+        Self::Shared,
         Self::SignIn,
     ];
 
@@ -71,6 +73,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Sessions => "sessions",
             Self::Routes => "routes",
+            Self::Shared => "shared",
             Self::SignIn => "signin",
         }
     }
@@ -84,6 +87,7 @@ impl Scenario {
             Self::Idle => idle::measure(site, options),
             Self::Sessions => sessions::measure(site, options),
             Self::Routes => routes(site, options),
+            Self::Shared => shared::measure(site, options),
             Self::SignIn => signin::measure(site, options),
         }
     }
@@ -99,7 +103,9 @@ pub(crate) fn run(options: &Options) -> Report {
         let site = Site::start(options);
         let peers = match scenario {
             Scenario::Get => options.peers.as_slice(),
-            Scenario::Sessions | Scenario::Routes | Scenario::SignIn => &[Peer::Doorward],
+            Scenario::Sessions | Scenario::Routes | Scenario::Shared | Scenario::SignIn => {
+                &[Peer::Doorward]
+            }
             _ => &[Peer::Nginx, Peer::Doorward],
         };
         for version in machine::versions(peers, &site) {
@@ -133,7 +139,7 @@ pub(crate) fn wrk(site: &Site, running: &Running, cookie: &str, path: &str) -> W
     }
 }
 
-fn contender(
+pub(crate) fn contender(
     peer: Peer,
     title: &str,
     site: &Site,
@@ -153,13 +159,13 @@ fn contender(
     }
 }
 
-fn at_most(own: &'static str, other: &'static str, limit: f64) -> Target {
+pub(crate) fn at_most(own: &'static str, other: &'static str, limit: f64) -> Target {
     Target { own, other, limit: Limit::AtMost(limit), aim: None }
 }
 
 fn get(site: &Site, options: &Options) -> Section {
     let contenders = options.peers.iter().map(|peer| {
-        let setup = Setup { name: peer.name(), tls: false, listener: "", extra: "" };
+        let setup = Setup { name: peer.name(), tls: false, store: "", listener: "", extra: "" };
         contender(*peer, peer.title(), site, setup, |running, cookie| {
             Box::new(wrk(site, running, cookie, "/"))
         })
@@ -183,7 +189,7 @@ fn get(site: &Site, options: &Options) -> Section {
 
 fn h2(site: &Site, options: &Options) -> Section {
     let contenders = [Peer::Nginx, Peer::Doorward].map(|peer| {
-        let setup = Setup { name: peer.name(), tls: true, listener: "", extra: "" };
+        let setup = Setup { name: peer.name(), tls: true, store: "", listener: "", extra: "" };
         contender(peer, peer.title(), site, setup, |running, cookie| {
             Box::new(H2load {
                 port: running.endpoint().port,
@@ -208,7 +214,7 @@ fn h2(site: &Site, options: &Options) -> Section {
 
 fn handshake(site: &Site, options: &Options) -> Section {
     let contenders = [Peer::Nginx, Peer::Doorward].map(|peer| {
-        let setup = Setup { name: peer.name(), tls: true, listener: "", extra: "" };
+        let setup = Setup { name: peer.name(), tls: true, store: "", listener: "", extra: "" };
         contender(peer, peer.title(), site, setup, |running, cookie| {
             Box::new(Handshakes {
                 endpoint: running.endpoint().clone(),
@@ -240,7 +246,7 @@ fn large(site: &Site, options: &Options) -> Section {
         (Peer::Doorward, "doorward", "Doorward, signed in", ""),
     ]
     .map(|(peer, name, title, extra)| {
-        let setup = Setup { name, tls: false, listener: "", extra };
+        let setup = Setup { name, tls: false, store: "", listener: "", extra };
         let load = |running: &Running, cookie: &str| -> Box<dyn Generator> {
             Box::new(wrk(site, running, cookie, path))
         };
@@ -283,7 +289,7 @@ fn routes(site: &Site, options: &Options) -> Section {
     ]
     .map(|(count, name, title, path, script)| {
         let tables = route_tables(count);
-        let setup = Setup { name, tls: false, listener: "", extra: &tables };
+        let setup = Setup { name, tls: false, store: "", listener: "", extra: &tables };
         let load = |running: &Running, cookie: &str| -> Box<dyn Generator> {
             let script = script.map(str::to_owned);
             Box::new(Wrk { script, ..wrk(site, running, cookie, &path) })

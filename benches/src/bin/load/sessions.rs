@@ -113,8 +113,8 @@ fn start(site: &Site, name: &str, count: u32, asserts: bool) -> Running {
     eprintln!("{name}: making {count} sessions");
     let extra =
         format!("[session]\ntotal_max = {}\n[identity]\nassertion = {asserts}\n", count + 1000);
-    let running =
-        Peer::Doorward.start(site, &Setup { name, tls: false, listener: "", extra: &extra });
+    let running = Peer::Doorward
+        .start(site, &Setup { name, tls: false, store: "", listener: "", extra: &extra });
     running.cookie();
     let installed = running.stop();
     copy_session(&installed.directory.join("doorward.db"), count);

@@ -72,7 +72,7 @@ struct Measured {
 
 /// Measures without and with a flood.
 pub(crate) fn measure(site: &Site, options: &Options) -> Section {
-    let setup = Setup { name: "doorward", tls: false, listener: LISTENER, extra: "" };
+    let setup = Setup { name: "doorward", tls: false, store: "", listener: LISTENER, extra: "" };
     let running = Peer::Doorward.start(site, &setup);
     let cookie = running.cookie();
     let seconds = options.seconds;
