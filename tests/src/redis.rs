@@ -308,6 +308,39 @@ impl RedisCluster {
         Self { nodes, _folder: Folder(folder) }
     }
 
+    /// Moves the slot of this key, with all that is in it, to another primary.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    pub fn move_to_another(&mut self, key: &str) {
+        let port = self.owner(key).port;
+        let slots = self.nodes[0].ask(&["cluster", "keyslot", key]);
+        let primary = |node: &&RedisNode| node.ask(&["role"]).starts_with("master");
+        let (from, to): (Vec<_>, Vec<_>) =
+            self.nodes.iter().filter(primary).partition(|node| node.port == port);
+        let (Some(from), Some(to)) = (from.first(), to.first()) else { panic!("two primaries") };
+        let ids = [from, to].map(|node| node.ask(&["cluster", "myid"]));
+        let slot = |node: &RedisNode, what: &[&str]| {
+            let said = node.ask(&[&["cluster", "setslot", &slots], what].concat());
+            assert_eq!(said, "OK", "{what:?}");
+        };
+        slot(to, &["importing", &ids[0]]);
+        slot(from, &["migrating", &ids[1]]);
+        loop {
+            let keys = from.ask(&["cluster", "getkeysinslot", &slots, "100"]);
+            let keys: Vec<_> = keys.lines().filter(|key| !key.is_empty()).collect();
+            if keys.is_empty() {
+                break;
+            }
+            let target = to.port.to_string();
+            let head = ["migrate", "127.0.0.1", &target, "", "0", "5000", "keys"];
+            assert_eq!(from.ask(&[&head[..], &keys].concat()), "OK");
+        }
+        for node in [to, from] {
+            slot(node, &["node", &ids[1]]);
+        }
+    }
+
     /// The node that has this key.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use tokio::time::MissedTickBehavior;
 use super::Services;
 use crate::clock::Timestamp;
 use crate::session::shared::HEAR_EVERY;
-use crate::store::StoreError;
+use crate::store::{StoreError, Stores};
 
 /// How often gates look after each other.
 const ATTEND_EVERY: Duration = Duration::from_secs(2);
@@ -19,6 +19,25 @@ const ATTENDED_WITHIN: Duration = Duration::from_secs(15);
 /// For how long the public keys of a gate are shown after it was there last: much longer than what
 /// it signed is good for.
 const KEYS_SHOWN_FOR: Duration = Duration::from_secs(3600);
+
+/// How far the clocks of two gates may be apart. One that is further ahead would take everybody's
+/// sessions for old.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(30);
+
+/// Is it for this gate what time it is for the others?
+pub(super) async fn verify_clock(stores: &Stores, now: Timestamp) -> Result<(), StoreError> {
+    let Some(shared) = &stores.shared_state else { return Ok(()) };
+    let Some(theirs) = shared.clock().await? else { return Ok(()) };
+    let apart = now.since(theirs).max(theirs.since(now));
+    if apart <= CLOCKS_APART_MAX {
+        return Ok(());
+    }
+    let direction = if now > theirs { "ahead of" } else { "behind" };
+    let seconds = apart.as_secs();
+    let why =
+        format!("this machine's clock is {seconds} s {direction} the other gates'; set it right");
+    Err(StoreError::Failed(why.into()))
+}
 
 /// Hears what other gates do with sessions, for ever. Apart from the rest of the house, which may
 /// take its time.

@@ -237,6 +237,7 @@ async fn sessions(
     let (rules, clock) = (&config.session, clock.clone());
     match &stores.shared_sessions {
         Some(shared) => {
+            super::gates::verify_clock(stores, clock.now()).await.map_err(redis_failed)?;
             let accounts = Arc::clone(&stores.accounts);
             let joined = Sessions::join(rules, clock, Arc::clone(shared), accounts).await;
             joined.map_err(redis_failed)

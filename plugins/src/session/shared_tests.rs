@@ -42,9 +42,13 @@ impl House {
     }
 
     async fn gate_with(&self, rules: &str) -> Arc<Sessions> {
+        self.gate_by(&self.clock, rules).await
+    }
+
+    async fn gate_by(&self, clock: &Clock, rules: &str) -> Arc<Sessions> {
         let rules = &config(&format!("[session]\n{rules}")).session;
         let store: Arc<RedisStore> = Arc::new(open(&self.server));
-        Sessions::join(rules, self.clock.clone(), store, self.accounts.clone()).await.unwrap()
+        Sessions::join(rules, clock.clone(), store, self.accounts.clone()).await.unwrap()
     }
 
     /// Is the session of this token live at this gate?
@@ -214,6 +218,35 @@ async fn e04_idle_time_counts_across_gates() {
     assert!(!house.finds(&two, &hash, true).await && !house.finds(&one, &hash, true).await);
     assert_eq!(two.sweep().await.unwrap(), 1);
     assert_eq!(two.expired_owner(&hash).await.unwrap().as_deref(), Some("id-of-alice"));
+}
+
+#[tokio::test]
+async fn o07_gates_whose_clocks_are_two_seconds_apart_end_nothing_too_early() {
+    let house = House::new().await;
+    let late = Clock::manual(Timestamp(START.0 - 2_000));
+    let rules = "idle = \"15m\"\nabsolute = \"72h\"";
+    let (one, two) = (house.gate_with(rules).await, house.gate_by(&late, rules).await);
+    let hash = begin(&one).await.token_hash;
+    let pass = |time: Duration| {
+        house.clock.advance(time);
+        late.advance(time);
+    };
+    let finds = async |gate: &Sessions, clock: &Clock, counts| {
+        gate.find_or_ask(&hash, "host", clock.now(), counts).await.unwrap().is_some()
+    };
+    for turn in 0..20 {
+        pass(seconds(897));
+        if turn % 2 == 0 {
+            assert!(finds(&two, &late, true).await, "turn {turn}");
+        } else {
+            assert!(finds(&one, &house.clock, true).await, "turn {turn}");
+        }
+        one.flush().await.unwrap();
+        two.flush().await.unwrap();
+    }
+    // Late by what others may be late with writing, and by what the clocks are apart.
+    pass(seconds(900 + 5 + 2));
+    assert!(!finds(&one, &house.clock, true).await && !finds(&two, &late, true).await);
 }
 
 #[tokio::test]

@@ -111,6 +111,9 @@ pub trait SharedState: Send + Sync {
     /// The public keys of all gates.
     async fn published_keys(&self, now: Timestamp) -> Result<Vec<String>, StoreError>;
 
+    /// What time it is for the gates that are there; `None`: there are none.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError>;
+
     /// This gate is there. Gives how many there are that have said so since `since`.
     async fn attend(&self, gate: &str, now: Timestamp, since: Timestamp)
     -> Result<u32, StoreError>;

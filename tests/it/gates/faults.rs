@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
-use doorward_plugins::Services;
+use doorward_plugins::{Services, Timestamp};
 use doorward_tests::Answer;
 use doorward_tests::redis::free_port;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 
@@ -154,31 +155,35 @@ async fn o05_a_redis_that_keeps_its_file_loses_nobody() {
 /// A way to the server that can be cut.
 struct Cut {
     address: SocketAddr,
-    is_open: Arc<watch::Sender<bool>>,
+    /// How long everything takes on it; `None`: it is cut.
+    takes: Arc<watch::Sender<Option<Duration>>>,
 }
 
 impl Cut {
     async fn to(redis: &RedisServer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (is_open, socket) = (Arc::new(watch::Sender::new(true)), redis.socket());
-        let state = Arc::clone(&is_open);
+        let (takes, socket) = (Arc::new(watch::Sender::new(Some(Duration::ZERO))), redis.socket());
+        let state = Arc::clone(&takes);
         tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (socket, mut state) = (socket.clone(), state.subscribe());
+            while let Ok((client, _)) = listener.accept().await {
+                let (socket, state) = (socket.clone(), state.subscribe());
                 tokio::spawn(async move {
-                    if !*state.borrow() {
+                    if state.borrow().is_none() {
                         return;
                     }
-                    let mut server = UnixStream::connect(socket).await.unwrap();
+                    let server = UnixStream::connect(socket).await.unwrap();
+                    let (mut up, mut down) = (client.into_split(), server.into_split());
+                    let mut cut = state.clone();
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                        _ = state.wait_for(|is_open| !is_open) => {}
+                        () = carry(&mut up.0, &mut down.1, state.clone()) => {}
+                        () = carry(&mut down.0, &mut up.1, state) => {}
+                        _ = cut.wait_for(Option::is_none) => {}
                     }
                 });
             }
         });
-        Self { address, is_open }
+        Self { address, takes }
     }
 
     fn url(&self) -> String {
@@ -186,11 +191,31 @@ impl Cut {
     }
 
     fn cut(&self) {
-        self.is_open.send_replace(false);
+        self.takes.send_replace(None);
+    }
+
+    fn slow(&self, ms: u64) {
+        self.takes.send_replace(Some(Duration::from_millis(ms)));
     }
 
     fn mend(&self) {
-        self.is_open.send_replace(true);
+        self.slow(0);
+    }
+}
+
+/// Carries octets in one direction, as slowly as it is told.
+async fn carry(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    takes: watch::Receiver<Option<Duration>>,
+) {
+    let mut octets = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut octets).await {
+        let takes = takes.borrow().unwrap_or_default();
+        let _ = tokio::time::timeout(takes, std::future::pending::<()>()).await;
+        if to.write_all(&octets[..count]).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -220,6 +245,10 @@ async fn o06_a_gate_that_is_cut_off_lets_in_nobody_who_was_signed_out_elsewhere(
 
 /// Why services over this Redis cannot be opened; `None`: they can.
 async fn refused(house: &House, redis: &str, folder: &Scratch) -> Option<String> {
+    refused_at(house, redis, folder, house.clock.clone()).await
+}
+
+async fn refused_at(house: &House, redis: &str, folder: &Scratch, clock: Clock) -> Option<String> {
     let text = format!(
         "public_url = \"https://a.example\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
          [upstream.a]\naddress = \"http://127.0.0.1:1\"\n[store]\npath = \"a.db\"\n\
@@ -227,7 +256,7 @@ async fn refused(house: &House, redis: &str, folder: &Scratch) -> Option<String>
         house.postgres
     );
     let config = GatewayConfig::parse(&text, folder.path()).unwrap();
-    match Services::open(config.into(), house.clock.clone()).await {
+    match Services::open(config.into(), clock).await {
         Ok(services) => {
             services.close().await;
             None
@@ -287,4 +316,46 @@ async fn l04_a_redis_that_cannot_prove_who_it_is_hears_no_password() {
     assert!(refused(&house, &plain, &folder).await.is_some(), "the server speaks TLS alone");
     let gate = house.gate_by(&redis("hunter2", &folder), "").await;
     gate.signed_in().await;
+}
+
+#[tokio::test]
+async fn o05_a_slow_redis_costs_its_time_and_one_that_is_too_slow_is_none() {
+    let house = House::new().await;
+    let way = Cut::to(&house.redis).await;
+    let redis = format!("redis = \"{}\"", way.url());
+    let gate = house.gate_by(&redis, "[captcha]\nmode = \"off\"\n").await;
+    let mut alice = gate.signed_in().await;
+    way.slow(20);
+    for _ in 0..3 {
+        house.clock.advance(Duration::from_secs(1));
+        assert_eq!(in_time(alice.get("/")).await.status, StatusCode::OK);
+        gate.browser().sign_in("alice").await;
+    }
+    // A call may take half a second.
+    way.slow(700);
+    house.clock.advance(Duration::from_secs(1));
+    eventually("too slow", async || {
+        in_time(alice.get("/")).await.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    let refused = in_time(gate.browser().try_sign_in("alice", PASSWORD)).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    way.mend();
+    eventually("found again", async || in_time(alice.get("/")).await.status == StatusCode::OK)
+        .await;
+}
+
+#[tokio::test]
+async fn o07_a_gate_whose_clock_is_a_day_off_does_not_join_and_ends_nobodys_session() {
+    let (house, folder) = (House::new().await, Scratch::new());
+    let gate = house.gate("").await;
+    let mut alice = gate.signed_in().await;
+    let redis = format!("redis = \"{}\"", house.redis.url());
+    for (at, direction) in [(START.0 + 86_400_000, "ahead of"), (START.0 - 86_400_000, "behind")] {
+        let clock = Clock::manual(Timestamp(at));
+        let why = refused_at(&house, &redis, &folder, clock).await.expect("it cannot be opened");
+        assert!(why.contains(&format!("86400 s {direction} the other gates")), "{why}");
+    }
+    house.clock.advance(Duration::from_secs(1));
+    assert_eq!(alice.get("/").await.status, StatusCode::OK);
 }

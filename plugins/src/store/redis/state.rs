@@ -25,9 +25,11 @@ redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - 
 return {1, math.floor((whole - (next - now)) / every), next - now}
 ";
 
-/// KEYS: gates by when they were there last. ARGV: the gate, now, since when.
+/// KEYS: gates by when they were there last, what time it is for them, which is forgotten when there
+/// are none. ARGV: the gate, now, since when, how long that is.
 const ATTEND: &str = r"
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3])
 return redis.call('ZCARD', KEYS[1])
 ";
@@ -100,13 +102,22 @@ impl SharedState for RedisStore {
         Ok(keys)
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut get = redis::cmd("GET");
+        let found: Option<u64> = self.command(get.arg(self.single("clock"))).await?;
+        Ok(found.map(Timestamp))
+    }
+
     async fn attend(
         &self,
         gate: &str,
         now: Timestamp,
         since: Timestamp,
     ) -> Result<u32, StoreError> {
-        let arguments = [gate.to_owned(), now.0.to_string(), since.0.to_string()];
-        self.script(&self.state.attend, &[self.single("gates")], &arguments).await
+        let lately = now.0.saturating_sub(since.0).max(1);
+        let arguments =
+            [gate.to_owned(), now.0.to_string(), since.0.to_string(), lately.to_string()];
+        let keys = [self.single("gates"), self.single("clock")];
+        self.script(&self.state.attend, &keys, &arguments).await
     }
 }

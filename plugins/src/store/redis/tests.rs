@@ -119,6 +119,12 @@ async fn o05_a_cluster_loses_a_node_and_moves_its_keys() {
     check_everything(&store).await;
     let kept = conformance::session(70);
     crate::store::SessionStore::begin(&store, &kept, &[]).await.unwrap();
+    // Its keys move to another node, and nobody notices.
+    cluster.move_to_another("{test}:sessions");
+    let there = found_again(async || {
+        crate::store::SharedSessionStore::look_up(&store, &kept.token_hash).await
+    });
+    assert_eq!(there.await.as_ref(), Some(&kept), "where it has moved to");
     let owner = cluster.owner("{test}:sessions");
     owner.replicate("{test}:probe");
     owner.kill();
