@@ -87,7 +87,7 @@ async fn found_again<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> T {
             if let Ok(answer) = ask().await {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), asking).await.expect("an answer in the end")
