@@ -1,5 +1,6 @@
 //! The `redis` keys of `[store]`: where several gates keep what is live.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,24 @@ pub struct Redis {
     pub prefix: String,
     /// How long one call may take.
     pub timeout: Duration,
+    /// So many replicas have to have what must not be lost.
+    pub replicas_acknowledge: u32,
+}
+
+impl fmt::Display for Redis {
+    /// The servers, without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, url) in self.urls.iter().enumerate() {
+            let Ok(url) = url::Url::parse(url.expose()) else { continue };
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
+            if let Some(port) = url.port() {
+                write!(f, ":{port}")?;
+            }
+            f.write_str(url.path())?;
+        }
+        Ok(())
+    }
 }
 
 /// What the URLs of [`Redis`] name.
@@ -59,6 +78,13 @@ impl Redis {
                           encrypted by other means.";
             reader.problem("redis", Fault::new(reason, advice));
         }
+        let replicas_acknowledge =
+            u32::try_from(reader.integer("redis_replicas_acknowledge")).unwrap_or_default();
+        if replicas_acknowledge > 0 && topology == RedisTopology::Cluster {
+            let reason = "cannot be had of a Cluster.";
+            let advice = "Leave it out, or use Sentinels: all keys stand at one node anyway.";
+            reader.problem("redis_replicas_acknowledge", Fault::new(reason, advice));
+        }
         let urls = urls.iter().filter_map(|url| match (&password, url::Url::parse(url)) {
             (Some(password), Ok(mut parsed)) if !url.contains("unix://") => {
                 parsed.set_password(Some(password.expose())).ok()?;
@@ -72,6 +98,7 @@ impl Redis {
             ca_file: reader.readable_file("redis_ca_file"),
             prefix: reader.text("redis_prefix"),
             timeout: reader.duration("redis_timeout"),
+            replicas_acknowledge,
         })
     }
 }
@@ -175,6 +202,10 @@ mod tests {
             ("redis = [\"rediss://a\", \"rediss://b\"]", "how they belong together"),
             ("redis = \"rediss://a\"\nredis_cluster = true\nredis_sentinel = \"g\"", "both given"),
             ("redis_sentinel = \"g\"", "of no use without redis"),
+            (
+                "redis = \"rediss://a\"\nredis_cluster = true\nredis_replicas_acknowledge = 1",
+                "of a Cluster",
+            ),
             ("redis = \"rediss://a\"\nredis_prefix = \"a{b}\"", "is no prefix"),
             ("redis = \"rediss://a\"\nredis_timeout = \"1m\"", "redis_timeout"),
         ] {
@@ -183,6 +214,25 @@ mod tests {
                 found.len() == 1 && found[0].contains(problem),
                 "{keys} gave {found:?}, not {problem}"
             );
+        }
+    }
+
+    #[test]
+    fn p01_servers_are_named_without_their_password() {
+        for (url, named) in [
+            ("rediss://gate:hunter2@a.example:7000/1", "rediss://a.example:7000/1"),
+            ("redis://:hunter2@[::1]", "redis://[::1]"),
+            ("redis+unix:///run/r.sock?user=gate&pass=hunter2", "redis+unix:///run/r.sock"),
+        ] {
+            let redis = super::Redis {
+                urls: vec![super::Secret::new(url.to_owned()); 2],
+                topology: super::RedisTopology::Cluster,
+                ca_file: None,
+                prefix: String::new(),
+                timeout: std::time::Duration::ZERO,
+                replicas_acknowledge: 0,
+            };
+            assert_eq!(redis.to_string(), format!("{named}, {named}"));
         }
     }
 

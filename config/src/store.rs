@@ -57,6 +57,12 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "How long one call may take. What could not be asked is answered 503.",
         ),
         default(
+            "redis_replicas_acknowledge",
+            Kind::Integer { least: 0, most: 10 },
+            "0",
+            "So many replicas have to have what must not be lost (a session that begins or ends, a guess, a used code) before it is answered; with fewer it is 503. 0: the primary alone, and a failover may lose the last moment. Not for a Cluster.",
+        ),
+        default(
             "redis_plaintext",
             Kind::Flag,
             "false",

@@ -8,10 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use doorward_plugins::Problem;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::access_log::Entry;
-use crate::connection::Offer;
+use crate::connection::{Inbound, Offer};
 use crate::deadline::{Deadline, TICK};
 use crate::held::GoesOn;
 use crate::router::is_field;
@@ -19,12 +18,18 @@ use crate::trailers;
 use crate::upstream::UpstreamBody;
 use crate::worker::Worker;
 
+/// An answer may be as long as this and go on, once it is there, although its session has ended.
+const SHORT_BYTES_MAX: u64 = 64 * 1024;
+
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     /// The sender's side failed.
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    /// The client's connection ended, or what came on it is no body.
+    #[error("the request body broke off")]
+    BrokenOff,
     /// The upstream failed.
     #[error("{0}")]
     Upstream(String),
@@ -56,6 +61,39 @@ pub(crate) enum RequestBody {
     Stream(Box<StreamBody>),
 }
 
+/// A request's body that is still coming in.
+pub(crate) enum Incoming {
+    Http1(Rc<Inbound>),
+    Http2(hyper::body::Incoming),
+}
+
+impl Incoming {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(inbound) => inbound.poll_frame(cx),
+            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
+        }
+    }
+
+    /// Has all of it been taken?
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(inbound) => inbound.is_end_stream(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(inbound) => inbound.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
 /// What a client sent behind a head.
 pub(crate) enum Sent {
     /// It is still coming in.
@@ -66,8 +104,12 @@ pub(crate) enum Sent {
 
 impl Sent {
     /// What a client sent, or what was kept of what it sent earlier.
-    pub(crate) fn of(incoming: Incoming, kept: Option<&GoesOn>) -> Self {
-        kept.map_or(Self::Incoming(incoming), |kept| Self::Whole(kept.body.clone()))
+    pub(crate) fn of(incoming: Option<Incoming>, kept: Option<&GoesOn>) -> Self {
+        match (kept, incoming) {
+            (Some(kept), _) => Self::Whole(kept.body.clone()),
+            (None, Some(incoming)) => Self::Incoming(incoming),
+            (None, None) => Self::Whole(Bytes::new()),
+        }
     }
 
     /// As a body on its way; see [`RequestBody::new`].
@@ -86,7 +128,7 @@ impl Sent {
     /// How long it is at least.
     pub(crate) fn least(&self) -> u64 {
         match self {
-            Self::Incoming(incoming) => Body::size_hint(incoming).lower(),
+            Self::Incoming(incoming) => incoming.size_hint().lower(),
             Self::Whole(bytes) => bytes.len() as u64,
         }
     }
@@ -173,14 +215,14 @@ impl RequestBody {
 
 impl StreamBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let frame = match self.incoming.poll_frame(cx) {
             Poll::Pending => return self.poll_pause(cx),
             Poll::Ready(None) => {
                 self.progress.complete.set(true);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => {
-                return self.refuse(Problem::BadRequest, error.into());
+                return self.refuse(Problem::BadRequest, error);
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
@@ -274,6 +316,8 @@ impl Body for RequestBody {
 pub(crate) struct AnswerBody {
     source: Source,
     entry: Entry,
+    /// It broke off, on whichever side.
+    failed: bool,
     /// Since which tick a piece lies ready that the client does not take. Only where one
     /// connection has several answers: there the socket does not show it.
     offered: Option<Rc<Offer>>,
@@ -289,7 +333,12 @@ pub(crate) enum Source {
 impl AnswerBody {
     pub(crate) fn new(source: Source, entry: Entry) -> Self {
         let offered = entry.peer.watch.offer();
-        Self { source, entry, offered }
+        Self { source, entry, failed: false, offered }
+    }
+
+    /// The client does not take the rest.
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
     }
 }
 
@@ -305,10 +354,17 @@ impl Body for AnswerBody {
         let frame = match &mut this.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Portal(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Source::Upstream(_) if this.entry.is_session_over() => {
-                Poll::Ready(Some(Err(BodyError::SessionOver)))
+            Source::Upstream(body) => {
+                let frame = Pin::new(body).poll_frame(cx).map_ok(allowed);
+                // An answer that is there, and short, is as good as given: cut off, it would leave
+                // whoever asked to guess what was done.
+                let goes_on = frame.is_pending() || this.entry.bytes >= SHORT_BYTES_MAX;
+                if goes_on && this.entry.is_session_over() {
+                    Poll::Ready(Some(Err(BodyError::SessionOver)))
+                } else {
+                    frame
+                }
             }
-            Source::Upstream(body) => Pin::new(body).poll_frame(cx).map_ok(allowed),
         };
         if let Some(offered) = &this.offered {
             offered.note(!frame.is_pending());
@@ -318,7 +374,8 @@ impl Body for AnswerBody {
                 this.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
             Poll::Ready(None) => this.entry.complete = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => this.failed = true,
+            Poll::Pending => {}
         }
         frame
     }
@@ -354,6 +411,6 @@ fn allowed(frame: Frame<Bytes>) -> Frame<Bytes> {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        self.entry.complete |= self.is_end_stream();
+        self.entry.complete = !self.failed && (self.entry.complete || self.is_end_stream());
     }
 }

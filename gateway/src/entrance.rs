@@ -5,23 +5,27 @@
 //!
 //! Bounds: `header_time` for each of the first two; a farewell of [`LINGER`].
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::body;
+use crate::connection::http1::{self, End};
 use crate::connection::{Order, Peer, Watched, carry};
 use crate::forwarded::is_trusted;
 use crate::proxy_protocol::{self, Preamble};
@@ -35,6 +39,9 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How much of it.
 const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// How much is read at once of what wakes a resting connection.
+const WAKE_BYTES: usize = 4096;
 
 /// With this a client begins that speaks HTTP/2 at once (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -51,7 +58,7 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
         if !is_trusted(peer.address().ip(), &listener.trusted_proxies) {
             return;
         }
-        let reading = Box::pin(tokio::time::timeout(limit, read_preamble(&mut stream)));
+        let reading = Box::pin(tokio::time::timeout(limit, read_preamble(&mut stream, &peer)));
         let Some(Ok(Some(client))) = unless_ending(reading, &peer).await else { return };
         if let Some(client) = client {
             peer.set_address(client);
@@ -102,14 +109,20 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
     }
 }
 
-/// Reads who the client is. `None`: what came is no such header.
-async fn read_preamble(stream: &mut Prefixed<TcpStream>) -> Option<Option<std::net::SocketAddr>> {
+/// Reads who the client is, and whether it came to the proxy by TLS. `None`: what came is no such
+/// header.
+async fn read_preamble(
+    stream: &mut Prefixed<TcpStream>,
+    peer: &Peer,
+) -> Option<Option<std::net::SocketAddr>> {
     let mut octets = BytesMut::new();
     loop {
         match proxy_protocol::read(&octets) {
             Preamble::Malformed => return None,
             Preamble::Header(length, client) => {
-                octets.advance(length);
+                if proxy_protocol::says_tls(&octets.split_to(length)) {
+                    peer.set_tls();
+                }
                 stream.first = octets.freeze();
                 return Some(client);
             }
@@ -137,58 +150,55 @@ async fn speaks_http2(stream: &mut Prefixed<TcpStream>) -> bool {
     speaks
 }
 
-/// Speaks HTTP/1. A connection that rests keeps neither buffers nor parser: they come back with
-/// its next request, so that ten thousand that rest cost little.
+/// Speaks HTTP/1. A connection that rests keeps neither buffers nor the room for a request: they
+/// come back with its next request, so that ten thousand that rest cost little.
 async fn carry_http1(
     current: Current,
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: Rc<Peer>,
 ) {
-    let config = || Arc::clone(&current.worker().gate.services.config);
-    let mut stream = Watched::new(stream, Rc::clone(&peer), config());
+    let mut first = BytesMut::new();
     loop {
-        // How it is read is settled until it rests.
-        let config = config();
-        stream.follow(&config);
-        let (current, owner) = (current.clone(), Rc::clone(&peer));
-        let service = service_fn(move |request: Request<Incoming>| {
-            serve(current.worker(), Rc::clone(&owner), request)
-        });
-        let connection = http1::Builder::new()
-            // The sweep keeps the time.
-            .header_read_timeout(None)
-            .max_buf_size(config.limits.header_bytes.max(8192))
-            .max_headers(config.limits.header_count)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = Box::new(connection);
-        let end = drive(&mut *connection, &peer, http1::Connection::graceful_shutdown).await;
-        if end == End::Ordered {
-            return;
-        }
-        let parts = connection.into_parts();
-        stream = parts.io.into_inner();
-        // A copy: the buffer behind it is large, and mostly there is nothing in it.
-        let unread = parts.read_buf.to_vec();
-        drop(parts.read_buf);
-        if end == End::Rest {
-            stream.put_back(&unread);
-            let woken = unless_ending(poll_fn(|cx| stream.poll_wake(cx)), &peer).await;
-            peer.watch.set_resting(false);
-            match woken {
-                Some(true) => continue,
-                Some(false) | None => return,
+        let speaking = http1::speak(&mut stream, std::mem::take(&mut first), &current, &peer);
+        let (end, unread) = Box::pin(speaking).await;
+        match end {
+            End::Broken => return,
+            End::Rest => {
+                let woken = unless_ending(wake(&mut stream), &peer).await;
+                peer.watch.set_resting(false);
+                match woken {
+                    Some(Some(octets)) => first = octets,
+                    Some(None) | None => return,
+                }
+            }
+            End::Switched => {
+                let Some(tunnel) = peer.take_tunnel() else { return };
+                return Box::pin(carry(&mut stream, &unread, tunnel, &peer)).await;
+            }
+            End::Unread => {
+                // Its own bound is short enough for a gate that goes down.
+                let _ = Box::pin(tokio::time::timeout(LINGER, linger(stream))).await;
+                return;
+            }
+            End::Over => {
+                // Who does not take the farewell does without.
+                let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+                return;
             }
         }
-        let mut stream = stream.into_inner();
-        return match peer.take_tunnel() {
-            Some(tunnel) => Box::pin(carry(&mut stream, &unread, tunnel, &peer)).await,
-            None if peer.may_have_more() => {
-                let lingering = Box::pin(tokio::time::timeout(LINGER, linger(stream)));
-                unless_ending(lingering, &peer).await;
-            }
-            None => {}
-        };
     }
+}
+
+/// Waits for octets without keeping any room for them; `None`: there will be none.
+async fn wake(stream: &mut (impl AsyncRead + Unpin)) -> Option<BytesMut> {
+    poll_fn(|cx| {
+        let mut room = [MaybeUninit::uninit(); WAKE_BYTES];
+        let mut buf = ReadBuf::uninit(&mut room);
+        let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf));
+        let octets = buf.filled();
+        Poll::Ready(read.ok().filter(|()| !octets.is_empty()).map(|()| octets.into()))
+    })
+    .await
 }
 
 async fn carry_http2(
@@ -201,49 +211,31 @@ async fn carry_http2(
     let limits = &config.limits;
     let owner = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        serve(current.worker(), Rc::clone(&owner), request)
+        let (head, body) = request.into_parts();
+        let body = Some(body).filter(|body| !body.is_end_stream()).map(body::Incoming::Http2);
+        let serving = serve(current.worker(), Rc::clone(&owner), head, body, None);
+        async { Ok::<_, Infallible>(serving.await) }
     });
-    let stream = Watched::new(stream, Rc::clone(&peer), Arc::clone(&config));
+    let stream = Watched::new(stream, Rc::clone(&peer));
     let mut connection = http2::Builder::new(LocalTasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(stream), service);
-    drive(&mut connection, &peer, http2::Connection::graceful_shutdown).await;
-}
-
-/// How the driving of a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// It came to its own end.
-    Own,
-    /// Its watch ordered it to close.
-    Ordered,
-    /// It has nothing to do for now.
-    Rest,
-}
-
-/// Drives a connection to its end, or to the end that its watch orders.
-async fn drive<C: Future + Unpin>(
-    connection: &mut C,
-    peer: &Peer,
-    graceful_shutdown: fn(Pin<&mut C>),
-) -> End {
     let mut draining = false;
     poll_fn(|cx| {
         match peer.watch.order(cx) {
-            Order::Close => return Poll::Ready(End::Ordered),
-            Order::Rest => return Poll::Ready(End::Rest),
+            Order::Close => return Poll::Ready(()),
             Order::Drain if !draining => {
                 draining = true;
-                graceful_shutdown(Pin::new(connection));
+                Pin::new(&mut connection).graceful_shutdown();
             }
-            Order::Carry | Order::Drain => {}
+            Order::Carry | Order::Drain | Order::Rest => {}
         }
         // How a client ends its connection is its own affair.
-        Pin::new(&mut *connection).poll(cx).map(|_| End::Own)
+        Pin::new(&mut connection).poll(cx).map(|_| ())
     })
-    .await
+    .await;
 }
 
 /// The result of `work`, unless the connection is to end before it.

@@ -26,6 +26,10 @@ use crate::worker::{Message, Worker};
 /// How often a store is asked for that another process has.
 const STORE_ASKED_EVERY: Duration = Duration::from_millis(10);
 
+/// How long any start waits for it. A process shares its lock with the children that it begins until
+/// they have become other programs (fork(2)): somebody's last one may be a moment behind.
+const STORE_FREED_WITHIN: Duration = Duration::from_millis(250);
+
 /// Why a gate did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -86,7 +90,11 @@ impl Gate {
             .build();
         let office = office.map_err(|error| StartError::Io("office".into(), error))?;
         let config = Arc::new(config);
-        let services = office.block_on(open(&config, clock, sockets.wait_for_store))?;
+        let services = office.block_on(open(
+            &config,
+            clock,
+            sockets.wait_for_store.max(STORE_FREED_WITHIN),
+        ))?;
         let services = Arc::new(services);
         let shared = Arc::new(Shared::new(services, log, office.handle().clone())?);
         let metrics: Vec<_> =
@@ -243,18 +251,16 @@ async fn open(
     clock: Clock,
     wait: Duration,
 ) -> Result<Services, OpenError> {
-    let again = async {
-        loop {
-            match Services::open(Arc::clone(config), clock.clone()).await {
-                Err(OpenError::InUse(_)) => tokio::time::sleep(STORE_ASKED_EVERY).await,
-                opened => return opened,
+    // Who has it says so at once. An opening that has begun may take any time, and is not begun anew.
+    let mut tries = wait.as_millis() / STORE_ASKED_EVERY.as_millis();
+    loop {
+        match Services::open(Arc::clone(config), clock.clone()).await {
+            Err(OpenError::InUse(_)) if tries > 0 => {
+                tries -= 1;
+                tokio::time::sleep(STORE_ASKED_EVERY).await;
             }
+            opened => return opened,
         }
-    };
-    match tokio::time::timeout(wait, again).await {
-        Ok(opened) => opened,
-        // The last try says why.
-        Err(_) => Services::open(Arc::clone(config), clock).await,
     }
 }
 

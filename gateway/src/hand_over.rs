@@ -77,6 +77,15 @@ pub struct Sockets {
 }
 
 impl Sockets {
+    /// The same ones, for another try.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let again = |one: &Listening| {
+            Ok(Listening { role: one.role, address: one.address, socket: one.socket.try_clone()? })
+        };
+        let all = self.all.iter().map(again).collect::<io::Result<_>>()?;
+        Ok(Self { all, wait_for_store: self.wait_for_store })
+    }
+
     /// The one for this address, or else a new one.
     pub(crate) fn listen(&mut self, role: Role, address: SocketAddr) -> io::Result<TcpListener> {
         let fits =

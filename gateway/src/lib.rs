@@ -21,9 +21,9 @@ mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
-pub mod guard;
 mod hand_over;
 mod held;
+pub mod http1;
 mod listener;
 pub mod log;
 mod max_forwards;
@@ -48,6 +48,7 @@ mod tls;
 mod traces;
 mod trailers;
 mod upstream;
+mod waiting;
 mod worker;
 
 pub use gate::{Gate, StartError};

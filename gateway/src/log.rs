@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Batches that may wait for the sink.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 512;
 
 /// Takes lines from anywhere without waiting. Clones write to the same sink.
 #[derive(Clone)]

@@ -21,6 +21,10 @@ const HEADER_MAX: usize = 4096;
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// The extension about TLS, and the flag in it that the client's connection has it (§2.2.6).
+const TLS_EXTENSION: u8 = 0x20;
+const CAME_BY_TLS: u8 = 0x01;
+
 /// What stands at the beginning of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preamble {
@@ -75,14 +79,7 @@ fn read_binary(octets: &[u8]) -> Preamble {
         return Preamble::Malformed;
     }
     let Some(body) = octets.get(16..length) else { return Preamble::Incomplete };
-    let size = match family {
-        // The proxy does not know, or the client came by a local socket.
-        0x00 => 0,
-        0x11 => 12,
-        0x21 => 36,
-        0x31 => 216,
-        _ => return Preamble::Malformed,
-    };
+    let Some(size) = addresses_size(*family) else { return Preamble::Malformed };
     let local = *command == 0x20;
     match body.split_at_checked(size) {
         Some((addresses, extensions)) if are_extensions(extensions) => {
@@ -93,6 +90,36 @@ fn read_binary(octets: &[u8]) -> Preamble {
         None if local => Preamble::Header(length, None),
         _ => Preamble::Malformed,
     }
+}
+
+/// How many octets the addresses of a family take.
+fn addresses_size(family: u8) -> Option<usize> {
+    match family {
+        // The proxy does not know, or the client came by a local socket.
+        0x00 => Some(0),
+        0x11 => Some(12),
+        0x21 => Some(36),
+        0x31 => Some(216),
+        _ => None,
+    }
+}
+
+/// Does a header of version 2 say that the client has come to the proxy by TLS (§2.2.6)?
+pub(crate) fn says_tls(header: &[u8]) -> bool {
+    let Some([0x21, family]) = header.strip_prefix(SIGNATURE).and_then(|rest| rest.get(..2)) else {
+        return false;
+    };
+    let size = addresses_size(*family).unwrap_or_default();
+    let mut extensions = header.get(16 + size..).unwrap_or_default();
+    while let [kind, high, low, rest @ ..] = extensions {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((value, after)) = rest.split_at_checked(length) else { return false };
+        if *kind == TLS_EXTENSION && value.first().is_some_and(|flags| flags & CAME_BY_TLS != 0) {
+            return true;
+        }
+        extensions = after;
+    }
+    false
 }
 
 fn read_source(addresses: &[u8]) -> Option<SocketAddr> {
@@ -257,6 +284,13 @@ mod tests {
         check(&with(&[4, 0]), Preamble::Malformed);
         check(&with(&[0; 5000]), Preamble::Malformed);
         check(&header(0x20, 0x11, &ends), Preamble::Header(28, None));
+        let tls = |flags: u8| [&[4, 0, 1, 9, 0x20, 0, 5, flags][..], &[0; 4]].concat();
+        assert!(says_tls(&with(&tls(5))));
+        let local = header(0x20, 0x11, &[&ends[..], &tls(1)].concat());
+        let v1 = b"PROXY TCP4 192.0.2.1 198.51.100.2 0 2\r\n".to_vec();
+        for plain in [with(&tls(2)), with(&[0x20, 0, 0]), with(&[]), local, v1] {
+            assert!(!says_tls(&plain), "{}", plain.escape_ascii());
+        }
         check(&header(0x20, 0x00, &[]), Preamble::Header(16, None));
         check(&header(0x21, 0x00, &[]), Preamble::Header(16, None));
         check(&header(0x21, 0x31, &[0; 216]), Preamble::Header(232, None));

@@ -39,20 +39,30 @@ impl Audience {
     /// Reads a request's head. What a browser says of itself (`Sec-Fetch-Mode`) decides; where
     /// it says nothing, a program is what asks for something else than a page.
     pub(crate) fn of(head: &RequestHead) -> Self {
-        let headers = &head.headers;
-        let navigates = match headers.get(FETCH_MODE) {
+        // Of most requests nobody needs it: one pass costs less than to look for each.
+        let (mut mode, mut accept, mut is_script) = (None, None, false);
+        let (mut language, mut calls_grpc) = (None, false);
+        for (name, value) in &head.headers {
+            match *name {
+                ACCEPT => accept = accept.or(Some(value)),
+                ACCEPT_LANGUAGE => language = language.or(Some(value)),
+                CONTENT_TYPE => calls_grpc |= value.as_bytes().starts_with(b"application/grpc"),
+                ref other if *other == FETCH_MODE => mode = mode.or(Some(value)),
+                ref other if *other == REQUESTED_WITH => is_script = true,
+                _ => {}
+            }
+        }
+        let navigates = match mode {
             Some(mode) => mode == "navigate",
-            None if headers.contains_key(REQUESTED_WITH) => false,
-            None => headers.get(ACCEPT).is_some_and(|accept| {
+            None if is_script => false,
+            None => accept.is_some_and(|accept| {
                 accept.as_bytes().windows(9).any(|window| window == b"text/html")
             }),
         };
         let page = navigates && matches!(head.method, Method::GET | Method::HEAD);
         let place = head.uri.path_and_query().filter(|_| page).cloned();
-        let accept_language = headers.get(ACCEPT_LANGUAGE).filter(|_| navigates).cloned();
+        let accept_language = language.filter(|_| navigates).cloned();
         let head_only = head.method == Method::HEAD;
-        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let calls_grpc = kind.starts_with(b"application/grpc");
         Self { navigates, place, accept_language, head_only, calls_grpc }
     }
 }

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::connection::Peer;
 use crate::forwarded::{self, Authority, Pseudonym, parse_host};
-use crate::guard::is_token;
+use crate::http1::is_token;
 use crate::portal::PREFIX;
 use crate::rewrite::Rewrite;
 use crate::route_index::RouteIndex;
@@ -117,7 +117,7 @@ impl Router {
     ) -> Result<Box<RequestContext>, (Problem, Box<RequestContext>)> {
         let listener = peer.listener(&self.config);
         let client =
-            forwarded::client(&head.headers, peer.address(), peer.tls, &listener.trusted_proxies);
+            forwarded::client(&head.headers, peer.address(), peer.tls(), &listener.trusted_proxies);
         let judged = match refused.map_or_else(|| self.judge(&mut head, peer), Err) {
             Ok(judged) => judged,
             Err(problem) => {

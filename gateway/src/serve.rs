@@ -1,6 +1,5 @@
 //! The six rooms of a request, in one function.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,12 +7,12 @@ use bytes::Bytes;
 use doorward_plugins::session::cookie::CookieNames;
 use doorward_plugins::{Problem, Refusal, RequestContext, RequestId};
 use http::header::{CONNECTION, SET_COOKIE, UPGRADE};
+use http::request::Parts as RequestHead;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use crate::access_log::Entry;
 use crate::approval::{self, After};
-use crate::body::{AnswerBody, Sent, Source};
+use crate::body::{AnswerBody, Incoming, Sent, Source};
 use crate::connection::{Peer, Tunnel};
 use crate::held::{self, GoesOn};
 use crate::max_forwards;
@@ -26,15 +25,17 @@ use crate::worker::Worker;
 
 /// Carries one request through the six rooms: listener (behind us), router, plugins, upstream or
 /// portal, plugins again, access log. Every branch of the request path is in this body; a refusal
-/// of whichever room passes the last two as well.
+/// of whichever room passes the last two as well. What could not be read as a request is `unread`
+/// for this reason; `head` is then what could be told of it.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
-    let (mut head, body) = request.into_parts();
+    mut head: RequestHead,
+    body: Option<Incoming>,
+    unread: Option<Problem>,
+) -> Response<AnswerBody> {
     peer.watch.begin();
-    let last = peer.admit(worker.gate.services.config.limits.requests_per_connection);
+    peer.admit(worker.gate.services.config.limits.requests_per_connection);
     let (method, version) = (head.method.clone(), head.version);
     let audience = Audience::of(&head);
     let (worker_id, count) = worker.next_request();
@@ -43,9 +44,9 @@ pub(crate) async fn serve(
     let received = clock.timestamp(began);
 
     let id = RequestId::new(worker_id, count);
-    let (kept, refused) = match last {
+    let (kept, refused) = match unread {
         None if held::is_marked(&head.uri) => Box::pin(held::unfold(&worker, &mut head)).await,
-        last => (None, last),
+        unread => (None, unread),
     };
     let (entered, cx) = match worker.gate.router.enter(head, &peer, id, received, refused) {
         Ok(cx) => (Ok(()), cx),
@@ -88,12 +89,12 @@ pub(crate) async fn serve(
     let (mut head, source) = answer.into_parts();
     worker.gate.pipeline.on_response(cx, &mut head);
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if last.is_some() || (entry.peer.watch.is_last() && !switches) {
+    if unread.is_some() || (entry.peer.watch.is_last() && !switches) {
         // Nothing is read after it.
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     entry.status = Some(head.status);
-    Ok(Response::from_parts(head, AnswerBody::new(source, entry)))
+    Response::from_parts(head, AnswerBody::new(source, entry))
 }
 
 /// The cookies of a request that no plugin has seen: the page that refuses it is in the language
@@ -149,6 +150,10 @@ async fn forward(
     if !body.is_empty() {
         // What comes in with a body is no other protocol.
         cx.upgrade = None;
+    }
+    if cx.upgrade.is_some() {
+        // Nor is what comes before the answer.
+        peer.watch.look_ahead();
     }
     let call = Call {
         outgoing: Outgoing {

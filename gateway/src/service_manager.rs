@@ -2,6 +2,7 @@
 //! (sd_listen_fds(3)), and how far the gate is (sd_notify(3)). Without one, nothing of it happens.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use doorward_config::GatewayConfig;
 use listenfd::ListenFd;
@@ -9,6 +10,9 @@ use sd_notify::NotifyState;
 
 use crate::gate::StartError;
 use crate::hand_over::{Listening, Role, Sockets};
+
+/// How long a start may take once its servers are there, or a try to reach them.
+const START_WITHIN: Duration = Duration::from_secs(90);
 
 /// The sockets that the service manager listens at for this process. Changes the environment, so
 /// it is called before anything else runs.
@@ -38,6 +42,17 @@ pub(crate) fn sockets(config: &GatewayConfig) -> Result<Sockets, StartError> {
 /// The gate serves, by whatever configuration it was last given.
 pub(crate) fn tell_ready() {
     tell(&[NotifyState::Ready]);
+}
+
+/// The gate waits for this before it serves, and is given [`START_WITHIN`] from now on.
+pub(crate) fn tell_awaited(what: &str) {
+    let within = u32::try_from(START_WITHIN.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(what), NotifyState::ExtendTimeoutUsec(within)]);
+}
+
+/// The gate waits for nothing any more.
+pub(crate) fn tell_begun() {
+    tell(&[NotifyState::Status("")]);
 }
 
 /// The gate reads its configuration again.

@@ -12,6 +12,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+/// This long, and up to half as much again by chance: gates that lost the same server do not all come
+/// back at once.
+pub fn jittered(pause: Duration) -> Duration {
+    let mut chance = [0];
+    // Without randomness all come back at once.
+    let _ = aws_lc_rs::rand::fill(&mut chance);
+    let [chance] = chance;
+    pause + pause / 512 * u32::from(chance)
+}
+
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

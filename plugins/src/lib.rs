@@ -57,10 +57,10 @@ use http::response::Parts as ResponseHead;
 
 use audit::{Audit, Event, EventKind};
 
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, Timestamp, jittered};
 pub use context::{Client, RequestContext, RequestId};
 pub use refusal::{Problem, Refusal};
-pub use services::{OpenError, Services, back_up, migrate, restore};
+pub use services::{OpenError, Services, back_up, migrate, restore, unreached};
 
 /// One decision about a request. Plugins run in the order listed in [`pipeline`] and share
 /// nothing but the named fields of [`RequestContext`].

@@ -10,10 +10,10 @@ use std::path::Path;
 mod cookie;
 #[path = "../fuzz/src/gate.rs"]
 mod gate;
-#[path = "../fuzz/src/guard.rs"]
-mod guard;
 #[path = "../fuzz/src/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "../fuzz/src/reader.rs"]
+mod reader;
 #[path = "../fuzz/src/strict.rs"]
 mod strict;
 #[path = "../fuzz/src/target.rs"]
@@ -48,8 +48,8 @@ fn d23_proxy_headers_are_read_alike_however_they_come() {
 }
 
 #[test]
-fn what_passes_the_guard_has_one_reading() {
-    replay("guard", guard::check);
+fn b01_what_is_read_has_one_reading() {
+    replay("reader", reader::check);
 }
 
 #[test]

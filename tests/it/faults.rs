@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 const FINE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
 
 /// A public gate with one worker, so that all clients share its connections, in front of `address`.
-async fn gate(address: &str, keys: &str) -> TestGate {
+pub(crate) async fn gate(address: &str, keys: &str) -> TestGate {
     TestGate::with_config(&format!(
         "public_url = \"https://{PUBLIC_HOST}\"\nworkers = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
          [upstream.console]\naddress = \"{address}\"\n{keys}\n[store]\npath = \"doorward.db\"\n\

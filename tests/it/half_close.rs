@@ -32,14 +32,17 @@ async fn octets_and_end_at_once_are_answered_at_once() {
         (format!("POST /public/a HTTP/1.1\r\n{body}\r\nhello"), vec![200]),
         (
             format!("POST /public/a HTTP/1.1\r\n{body}expect: 100-continue\r\n\r\nhello"),
-            vec![100, 200],
+            // Who has sent the body need not be told to (RFC 9110 section 10.1.1).
+            vec![200],
         ),
         (get.repeat(3), vec![200, 200, 200]),
     ] {
         // More than once: what comes first is the kernel's to say.
         for _ in 0..5 {
             let answer = exchange(gate.address(), octets.as_bytes()).await;
-            assert_eq!(raw::statuses(&answer), expected, "{octets:?}");
+            let mut found = raw::statuses(&answer);
+            found.retain(|status| *status >= 200);
+            assert_eq!(found, expected, "{octets:?}");
         }
     }
 }

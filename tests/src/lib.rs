@@ -12,6 +12,7 @@
 //! - [`events()`]: what the gates of this process write to the log.
 //! - [`mail`]: a mail server that records what it gets.
 //! - [`redis`]: a Redis server.
+//! - [`haproxy`]: what stands in front of several gates.
 //! - [`PostgresServer`]: a real PostgreSQL, of a test or of all of them.
 //! - [`process`]: the gate as a process of its own, for signals, exit codes and `kill -9`.
 //! - [`webdriver`]: a real browser.
@@ -31,6 +32,7 @@ pub mod certificates;
 mod events;
 pub mod frames;
 mod gate;
+pub mod haproxy;
 pub mod mail;
 mod postgres;
 pub mod process;
@@ -38,6 +40,7 @@ pub mod raw;
 pub mod redis;
 mod scratch;
 mod upstream;
+mod watchdog;
 pub mod webdriver;
 
 pub use app::App;

@@ -24,6 +24,14 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// The binary of an older version, if whoever runs the test has one: `DOORWARD_TEST_OLDER`. Otherwise
+/// the same as [`binary`].
+#[must_use]
+pub fn older() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "whoever has one names it so")]
+    std::env::var("DOORWARD_TEST_OLDER").map_or_else(|_| binary(), PathBuf::from)
+}
+
 /// What `tests/run` has prepared: a program or folder named by an environment variable.
 ///
 /// # Panics
@@ -114,15 +122,27 @@ impl Served {
     /// As [`Self::start`].
     #[must_use]
     pub fn start_with(config: &Path, words: &[&str]) -> Self {
+        Self::begin(config, words).listening()
+    }
+
+    /// The same without waiting: it has no addresses yet.
+    #[must_use]
+    pub fn begin(config: &Path, words: &[&str]) -> Self {
+        Self::begin_other(&binary(), config, words)
+    }
+
+    /// The same of another version.
+    #[must_use]
+    pub fn begin_other(binary: &Path, config: &Path, words: &[&str]) -> Self {
         // The shell is replaced by the gate. It makes a bound on file sizes, with which a test plays
         // a full disk, an error of the write instead of a signal that ends the process.
         let mut command = Command::new("sh");
         command
             .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$@\""])
-            .arg(binary())
+            .arg(binary)
             .arg(config)
             .args(words);
-        Self::run(command)
+        Self::spawn(command)
     }
 
     /// The same as a service manager does that listens for it.
@@ -131,15 +151,21 @@ impl Served {
     /// As [`Self::start`].
     #[must_use]
     pub fn activated(config: &Path, socket: &TcpListener, notify: &Path) -> Self {
+        Self::begin_activated(config, socket, notify).listening()
+    }
+
+    /// The same without waiting: it has no addresses yet.
+    #[must_use]
+    pub fn begin_activated(config: &Path, socket: &TcpListener, notify: &Path) -> Self {
         let mut command = Command::new("sh");
         let script =
             "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve --config \"$1\"";
         command.args(["-c", script]).arg(binary()).arg(config).env("NOTIFY_SOCKET", notify);
         command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
-        Self::run(command)
+        Self::spawn(command)
     }
 
-    fn run(mut command: Command) -> Self {
+    fn spawn(mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -147,15 +173,34 @@ impl Served {
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let started = loop {
-            let line = lines.recv_timeout(DEADLINE).expect("a line about the start");
-            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == "listening" {
-                break event;
-            }
-        };
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { child, address: nowhere, operations: nowhere, lines }
+    }
+
+    /// Waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not within [`DEADLINE`].
+    #[must_use]
+    pub fn listening(mut self) -> Self {
+        let started = self.event("listening");
         let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
-        Self { child, address: address("address"), operations: address("operations"), lines }
+        (self.address, self.operations) = (address("address"), address("operations"));
+        self
+    }
+
+    /// Waits until it logs this event. What it logged before is gone then.
+    ///
+    /// # Panics
+    /// When it does not within [`DEADLINE`].
+    pub fn event(&self, name: &str) -> serde_json::Value {
+        loop {
+            let line = self.lines.recv_timeout(DEADLINE).expect("a line about the start");
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == name {
+                return event;
+            }
+        }
     }
 
     /// `kill -9`: nothing is written, nothing is said.
@@ -171,6 +216,29 @@ impl Served {
         let bound = format!("--fsize={size}:unlimited");
         let status = Command::new("prlimit").args([&pid, &bound]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// Lets every `fsync` of the process fail with EIO, until what this gives is dropped.
+    ///
+    /// # Panics
+    /// When `strace` does not get hold of the process (`kernel.yama.ptrace_scope`).
+    #[must_use]
+    pub fn fail_syncs(&self) -> FailingSync {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]);
+        command.args([
+            "-e",
+            "inject=fsync,fdatasync:error=EIO",
+            "-p",
+            &self.child.id().to_string(),
+        ]);
+        let mut tracer = command.stderr(Stdio::piped()).spawn().expect("strace is installed");
+        let mut said = BufReader::new(tracer.stderr.take().unwrap()).lines();
+        let line = said.next().unwrap().unwrap();
+        assert!(line.contains("attached"), "{line}");
+        // It tells of every thread that begins.
+        std::thread::spawn(move || said.map_while(Result::ok).for_each(drop));
+        FailingSync(tracer)
     }
 
     /// Sends a signal by name, such as `TERM`.
@@ -190,5 +258,17 @@ impl Drop for Served {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A disk that fails; it is well again when this is dropped.
+#[derive(Debug)]
+pub struct FailingSync(Child);
+
+impl Drop for FailingSync {
+    fn drop(&mut self) {
+        // It lets go of the process, and ends.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
     }
 }

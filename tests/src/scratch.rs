@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::watchdog::{self, Watched};
+
 /// A fresh folder.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch {
+    folder: PathBuf,
+    _watched: Watched,
+}
 
 impl Scratch {
     /// Makes one.
@@ -13,13 +18,13 @@ impl Scratch {
         let name = doorward_plugins::account::fresh_id().expect("randomness");
         let folder = std::env::temp_dir().join(format!("doorward-test-{name}"));
         std::fs::create_dir(&folder).expect("a folder for the test");
-        Self(folder)
+        Self { folder, _watched: watchdog::watch() }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 }
 
@@ -31,6 +36,6 @@ impl Default for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -22,6 +22,8 @@ mod configs;
 mod doorward;
 #[path = "load/figures.rs"]
 mod figures;
+#[path = "load/gates.rs"]
+mod gates;
 #[path = "load/generators.rs"]
 mod generators;
 #[path = "load/http.rs"]

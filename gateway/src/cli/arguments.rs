@@ -18,7 +18,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Run a whole working example on this machine: gate, sample console, accounts.
     Demo(Demo),
-    /// Run the gate.
+    /// Run the gate. Where Redis or PostgreSQL cannot be reached yet it waits for them, and answers
+    /// only operators meanwhile.
     Serve {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
@@ -27,6 +28,9 @@ pub(super) enum Command {
         /// this process, and it ends when its requests are done.
         #[arg(long)]
         take_over: bool,
+        /// End with 74, and do not wait, where Redis or PostgreSQL cannot be reached.
+        #[arg(long)]
+        strict_start: bool,
     },
     /// Have the running gate read its configuration again; one with problems changes nothing.
     Reload {

@@ -89,7 +89,9 @@ pub fn run() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Demo(options) => crate::demo::run(&options.listen, &options.data),
-        Command::Serve { config, take_over } => serve::run(&config, take_over),
+        Command::Serve { config, take_over, strict_start } => {
+            serve::run(&config, take_over, strict_start)
+        }
         Command::Reload { config } => reload::run(&config),
         Command::Config(command) => config::run(&command),
         Command::Account(command) => admin::account(command),

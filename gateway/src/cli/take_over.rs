@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use doorward_config::GatewayConfig;
+use doorward_plugins::unreached;
 use tokio::net::UnixStream;
 
 use super::socket::{self, unanswered};
 use super::{Failure, config, runtime};
+use crate::gate::StartError;
 use crate::hand_over::{Receiver, Sockets};
 
 /// How much longer than it promised the old process may take to end: it writes what it has.
@@ -19,6 +21,10 @@ pub(super) fn run(config: &GatewayConfig, file: &Path) -> Result<Option<Sockets>
     // Nobody is asked to end for a configuration that cannot be served.
     config::verify_use(config, file)?;
     runtime()?.block_on(async {
+        // Nor for servers that this process could not reach.
+        if let Some(why) = unreached(config).await.into_iter().next() {
+            return Err(StartError::Open(why).into());
+        }
         let Ok(stream) = UnixStream::connect(&config.operations.socket).await else {
             tracing::info!(event = "nobody_to_relieve", "no gate is running");
             return Ok(None);

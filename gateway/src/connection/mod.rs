@@ -1,5 +1,6 @@
 //! One downstream connection: who it is from, what it is doing, and what ends it.
 
+pub(crate) mod http1;
 mod stream;
 mod tunnel;
 mod watch;
@@ -9,16 +10,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use doorward_certs::clients::ClientCertificate;
 use doorward_config::{GatewayConfig, Listener};
-use doorward_plugins::{Problem, RequestContext};
+use doorward_plugins::RequestContext;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::forwarded::{self, Authority, ForwardedFields};
-use crate::guard::Guard;
 use crate::shared::Shared;
 use crate::tls::Tls;
 
+pub(crate) use http1::Inbound;
 pub(crate) use stream::Watched;
 pub(crate) use tunnel::{Tunnel, carry};
 pub(crate) use watch::{Offer, Order, Watch};
@@ -28,12 +30,13 @@ pub(crate) struct Peer {
     address: Cell<SocketAddr>,
     /// The end of the connection that is ours.
     pub(crate) local: SocketAddr,
-    pub(crate) tls: bool,
+    tls: Cell<bool>,
     listener: usize,
     /// What the client has shown in the handshake, verified.
     pub(crate) certificate: OnceCell<Arc<ClientCertificate>>,
     pub(crate) watch: Watch,
-    guard: RefCell<Guard>,
+    /// The client has sent something beyond the request under way.
+    more: Cell<bool>,
     /// Requests so far.
     served: Cell<u64>,
     /// Interim responses that wait to be written.
@@ -58,11 +61,11 @@ impl Peer {
         Self {
             address: Cell::new(address),
             local,
-            tls,
+            tls: Cell::new(tls),
             listener,
             certificate: OnceCell::new(),
             watch: Watch::new(ticks),
-            guard: RefCell::default(),
+            more: Cell::new(false),
             served: Cell::new(0),
             interim: RefCell::default(),
             tunnel: RefCell::default(),
@@ -75,6 +78,15 @@ impl Peer {
     /// The other end: the socket's, or what a trusted proxy says of it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.get()
+    }
+
+    /// Does the client speak TLS, to us or to a trusted proxy that says so?
+    pub(crate) fn tls(&self) -> bool {
+        self.tls.get()
+    }
+
+    pub(crate) fn set_tls(&self) {
+        self.tls.set(true);
     }
 
     pub(crate) fn set_address(&self, address: SocketAddr) {
@@ -96,14 +108,13 @@ impl Peer {
     }
 
     /// Another request has come. If it is the last one that may come, the connection is told to
-    /// close. Why it is refused, if what it looked like before is not to be believed.
-    pub(crate) fn admit(&self, requests_max: u64) -> Option<Problem> {
+    /// close.
+    pub(crate) fn admit(&self, requests_max: u64) {
         let number = self.served.get() + 1;
         self.served.set(number);
         if number >= requests_max {
             self.watch.drain();
         }
-        self.guard.borrow().refusal(number)
     }
 
     /// Writes an interim response (1xx) in front of the answer that is still to come. Over HTTP/2
@@ -124,9 +135,16 @@ impl Peer {
         octets.extend_from_slice(b"\r\n");
     }
 
+    /// Puts the interim responses that wait behind what is to be written.
+    fn take_interim(&self, write: &mut BytesMut) {
+        let mut octets = self.interim.borrow_mut();
+        if !octets.is_empty() {
+            write.extend_from_slice(&std::mem::take(&mut *octets));
+        }
+    }
+
     /// Another protocol is spoken as soon as the answer under way is written.
     pub(crate) fn switch(&self, tunnel: Tunnel) {
-        self.guard.borrow_mut().open();
         self.watch.switch();
         self.tunnel.replace(Some(tunnel));
     }
@@ -136,16 +154,13 @@ impl Peer {
         self.tunnel.take()
     }
 
-    /// Has the client sent anything beyond the requests that were taken?
+    /// Has the client sent anything beyond the request under way?
     pub(crate) fn has_sent_more(&self) -> bool {
-        let guard = self.guard.borrow();
-        guard.heads() > self.served.get() || !guard.is_between_messages()
+        self.more.get()
     }
 
-    /// Has the client perhaps sent what nobody has read?
-    pub(crate) fn may_have_more(&self) -> bool {
-        let guard = self.guard.borrow();
-        guard.is_closed() || !guard.is_between_messages()
+    fn note_more(&self, more: bool) {
+        self.more.set(more);
     }
 
     /// What an earlier request found out about this authority, by this configuration.

@@ -39,6 +39,8 @@ pub(crate) struct Watch {
     given_up: Cell<u64>,
     /// Since when it has no request, or since when its head is coming in.
     since: Cell<u32>,
+    /// While it has a request it reads on, by which it shows that the client has gone.
+    looks_ahead: Cell<bool>,
     /// A part of a head has come in.
     head_begun: Cell<bool>,
     /// Since when the client has sent its end while an answer was under way, and taken nothing.
@@ -97,6 +99,7 @@ impl Watch {
             in_flight: Cell::new(0),
             finished: Cell::new(0),
             given_up: Cell::new(0),
+            looks_ahead: Cell::new(false),
             head_begun: Cell::new(false),
             half_closed: Cell::new(None),
             flushed: Cell::new(true),
@@ -123,11 +126,17 @@ impl Watch {
     pub(crate) fn begin(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.resting.set(false);
+        self.looks_ahead.set(false);
     }
 
-    /// How many answers are over.
-    pub(super) fn finished(&self) -> u64 {
-        self.finished.get()
+    /// Is it to read on while it has a request? Most are over before that is worth it.
+    pub(super) fn looks_ahead(&self) -> bool {
+        self.looks_ahead.get()
+    }
+
+    /// From here on it is.
+    pub(crate) fn look_ahead(&self) {
+        self.looks_ahead.set(true);
     }
 
     /// Is there a request whose answer is not over?
@@ -239,8 +248,10 @@ impl Watch {
         {
             self.doomed.set(true);
             self.wake();
-        } else if self.draining.get().is_some() {
-            // The last call may be over.
+        } else if self.draining.get().is_some()
+            || (self.is_busy() && !self.looks_ahead.replace(true))
+        {
+            // The last call may be over; or the request takes long enough to look ahead.
             self.wake();
         }
         self.sweep_rest();
@@ -266,6 +277,16 @@ impl Watch {
         self.wake();
     }
 
+    /// Somebody waits for what the connection's task has to bring: it is woken, unless it is who
+    /// asks.
+    pub(super) fn ask(&self, cx: &Context<'_>) {
+        let is_itself =
+            self.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !is_itself {
+            self.wake();
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -288,6 +309,7 @@ impl Watch {
     /// All that was written has left.
     pub(super) fn note_flush(&self) {
         self.flushed.set(true);
+        self.write_stalled.set(None);
     }
 
     /// A write was tried.

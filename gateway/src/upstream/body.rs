@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use doorward_plugins::session::LiveSession;
@@ -21,9 +20,9 @@ pub(crate) struct UpstreamBody {
     lease: Lease,
     /// For which session it is.
     session: Option<Arc<LiveSession>>,
-    /// How long the upstream may pause.
-    pause_max: Duration,
-    /// Runs while it does.
+    /// The upstream may pause as long as it likes.
+    streaming: bool,
+    /// Runs while it pauses.
     pause: Option<Deadline>,
     /// When the whole has lasted too long.
     end: Option<u32>,
@@ -31,19 +30,18 @@ pub(crate) struct UpstreamBody {
 
 pub(super) enum Source {
     Http1(http1::Exchange),
-    Http2(http2::StreamBody),
+    Http2(Box<http2::StreamBody>),
     Over,
 }
 
 impl UpstreamBody {
     pub(super) fn new(source: Source, pool: &Rc<Pool>, lease: Lease, call: &Call<'_>) -> Self {
-        let idle = pool.upstream.rules.idle_timeout;
         let mut made = Self {
             source,
             pool: Rc::clone(pool),
             lease,
             session: None,
-            pause_max: if call.streaming { FOR_EVER } else { idle },
+            streaming: call.streaming,
             pause: None,
             end: call.time.map(|time| pool.deadlines.now().wrapping_add(ticks(time))),
         };
@@ -69,8 +67,10 @@ impl UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let begin = || {
+            let idle = self.pool.upstream.rules.idle_timeout;
+            let most = if self.streaming { FOR_EVER } else { idle };
             let left = self.end.map(|end| self.pool.deadlines.left(end));
-            let time = left.map_or(self.pause_max, |left| left.min(self.pause_max));
+            let time = left.map_or(most, |left| left.min(most));
             self.pool.deadline(time).of_session(self.session.as_ref())
         };
         let pause = self.pause.get_or_insert_with(begin);

@@ -304,7 +304,7 @@ impl Pool {
             let failure = match result.await {
                 Ok(Ok(response)) => {
                     let (head, body) = response.into_parts();
-                    let body = UpstreamBody::new(Source::Http2(body), self, lease, call);
+                    let body = UpstreamBody::new(Source::Http2(Box::new(body)), self, lease, call);
                     return Ok(Answered::Response(Response::from_parts(head, body)));
                 }
                 Ok(Err(failure)) => failure,

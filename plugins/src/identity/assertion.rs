@@ -273,16 +273,13 @@ impl Assertions {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::context::tests::config;
     use crate::session::{Evidence, Method, NewSession};
 
-    /// Keys in a folder that is left to the system's temporary files.
-    pub(in crate::identity) fn assertions() -> Arc<Assertions> {
-        let folder =
-            std::env::temp_dir().join(format!("doorward-assertions-{}", fresh_id().unwrap()));
-        std::fs::create_dir_all(&folder).unwrap();
+    /// With keys in this folder.
+    fn assertions(folder: &std::path::Path) -> Arc<Assertions> {
         let mut config = (*config("")).clone();
         config.store.path = folder.join("a.db");
         Arc::new(Assertions::open(&config, Clock::manual(Timestamp(1_800_000_000_000))).unwrap())
@@ -305,7 +302,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn an_assertion_is_signed_once_a_minute_and_when_its_subject_changes() {
-        let (sessions, _scratch) = crate::session::live::tests::sessions("").await;
+        let (sessions, scratch) = crate::session::live::tests::sessions("").await;
         let at = Timestamp(1_800_000_000_000);
         let record = crate::account::tests::record("alice");
         let new = NewSession {
@@ -317,7 +314,7 @@ pub(super) mod tests {
             replaces: None,
         };
         let (_, session) = sessions.begin(new).await.unwrap();
-        let assertions = assertions();
+        let assertions = assertions(&scratch.folder);
         let first = assertions.of(&session, &session.principal(), 0).unwrap();
         assertions.clock.advance(Duration::from_secs(59));
         assert_eq!(assertions.of(&session, &session.principal(), 0).unwrap(), first);

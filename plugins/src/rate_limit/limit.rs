@@ -43,13 +43,13 @@ pub(super) struct Counts {
 
 /// What a limit says of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Measure {
+pub struct Measure {
     /// Is there room for it?
-    pub(super) fits: bool,
+    pub fits: bool,
     /// For how many more there is at once.
-    pub(super) remaining: u32,
+    pub remaining: u32,
     /// When there is room for one more, or if there is already, when the whole allowance is back.
-    pub(super) after: Duration,
+    pub after: Duration,
 }
 
 /// The clock as governor reads it.

@@ -38,7 +38,8 @@ use crate::store::SharedState;
 
 pub use plugin::{ClientLimits, RouteLimits};
 
-use limit::{Limit, Measure, seconds};
+pub use limit::Measure;
+use limit::{Limit, seconds};
 use table::Table;
 use together::Together;
 

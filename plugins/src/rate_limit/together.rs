@@ -49,8 +49,7 @@ impl Together {
             let gates = NonZeroU32::new(self.gates.load(Ordering::Relaxed));
             return limit.measure_share(key, gates.unwrap_or(NonZeroU32::MIN));
         };
-        let measure =
-            Measure { fits: said.fits, remaining: said.remaining, after: round_up(said.after) };
+        let measure = Measure { after: round_up(said.after), ..said };
         if measure.fits {
             limit.follow(key);
         } else {

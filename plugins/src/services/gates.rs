@@ -44,7 +44,17 @@ pub(super) async fn verify_clock(stores: &Stores, now: Timestamp) -> Result<(), 
 pub(super) async fn hear(current: impl Fn() -> Arc<Services>) {
     let what = "what other gates do is not heard: every request asks the store";
     again_and_again(&current, HEAR_EVERY, what, async |services: &Services| {
-        services.sessions.hear().await
+        services.sessions.hear_changes().await
+    })
+    .await;
+}
+
+/// Reads the accounts of which others have told, for ever. Apart from hearing, as those records are
+/// at another server.
+pub(super) async fn read(current: impl Fn() -> Arc<Services>) {
+    let what = "accounts of which other gates tell are not read: their requests wait for that";
+    again_and_again(&current, HEAR_EVERY, what, async |services: &Services| {
+        services.sessions.read_unread().await
     })
     .await;
 }

@@ -173,7 +173,7 @@ async fn open_stores(config: &GatewayConfig) -> Result<Stores, OpenError> {
     let stores = Stores::embedded(&Arc::new(file));
     let stores = match &config.store.redis {
         Some(redis) => {
-            let live = RedisStore::open(redis).map_err(redis_failed)?;
+            let live = RedisStore::open(redis).map_err(|error| redis_failed(config, error))?;
             stores.with_live_in(&Arc::new(live))
         }
         None => stores,
@@ -237,10 +237,11 @@ async fn sessions(
     let (rules, clock) = (&config.session, clock.clone());
     match &stores.shared_sessions {
         Some(shared) => {
-            super::gates::verify_clock(stores, clock.now()).await.map_err(redis_failed)?;
+            let failed = |error| redis_failed(config, error);
+            super::gates::verify_clock(stores, clock.now()).await.map_err(failed)?;
             let accounts = Arc::clone(&stores.accounts);
             let joined = Sessions::join(rules, clock, Arc::clone(shared), accounts).await;
-            joined.map_err(redis_failed)
+            joined.map_err(failed)
         }
         None => {
             let store = Arc::clone(&stores.sessions);
@@ -250,8 +251,12 @@ async fn sessions(
     }
 }
 
-pub(super) fn redis_failed(error: StoreError) -> OpenError {
-    OpenError::Store("store.redis".to_owned(), error)
+pub(super) fn redis_failed(config: &GatewayConfig, error: StoreError) -> OpenError {
+    let place = match &config.store.redis {
+        Some(servers) => format!("store.redis: {servers}"),
+        None => "store.redis".to_owned(),
+    };
+    OpenError::Store(place, error)
 }
 
 pub(super) fn store_failed(config: &GatewayConfig, error: StoreError) -> OpenError {

@@ -82,5 +82,5 @@ async fn live(
         let counts = counts.map(|count| u64::try_from(count).unwrap_or(u64::MAX));
         Ok(["session", "guess", "device"].into_iter().zip(counts).collect())
     };
-    moving.await.map_err(super::ground::redis_failed)
+    moving.await.map_err(|error| super::ground::redis_failed(config, error))
 }

@@ -6,6 +6,7 @@ mod gates;
 mod ground;
 mod lock;
 mod migrate;
+mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::store::{AccountStore, StoreError, Timings};
 pub use backup::{back_up, restore};
 use ground::Ground;
 pub use migrate::migrate;
+pub use reach::unreached;
 
 /// How often expired sessions and old keys are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -141,6 +143,13 @@ pub enum OpenError {
     BreachList(#[from] BreachListError),
 }
 
+impl OpenError {
+    /// Is a server away, which comes back by itself?
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Store(_, error) if error.is_away())
+    }
+}
+
 impl Services {
     /// Opens the store and all that stands on it.
     ///
@@ -151,7 +160,8 @@ impl Services {
         let certificates = Arc::new(ground.base(&clock).certificates());
         let services = Self::assemble(config, clock, ground, certificates);
         // Before anything is signed that another gate's keys could be asked for.
-        gates::attend(&services).await.map_err(ground::redis_failed)?;
+        let failed = |error| ground::redis_failed(&services.config, error);
+        gates::attend(&services).await.map_err(failed)?;
         Ok(services)
     }
 
@@ -257,6 +267,7 @@ impl Services {
         tokio::join!(
             Self::keep_house(&current),
             gates::hear(&current),
+            gates::read(&current),
             gates::tend(&current),
             notify
         );

@@ -10,6 +10,7 @@
 //! - [`live`]: the sessions in memory, found and written behind to the store.
 //! - `expiry`: how sessions end by themselves.
 //! - `shared`: the same as a copy of what several gates share.
+//! - `unread`: what it has heard, and cannot believe before it has read more.
 //!
 //! Not here: what a route demands (`access`), and how a session begins (`sign_in`, `certificate`).
 
@@ -22,9 +23,11 @@ pub(crate) mod shared;
 mod table;
 mod texts;
 pub mod token;
+mod unread;
 
 use doorward_config::Factor;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::Timestamp;
 use token::{SessionId, TokenHash};
@@ -74,6 +77,26 @@ pub struct Evidence {
     pub method: Method,
     /// When.
     pub at: Timestamp,
+}
+
+/// Reads evidence as it is stored. What only a newer version knows proves nothing here.
+pub(crate) fn known_evidence<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: From<Vec<Evidence>>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Known(Evidence),
+        Newer(IgnoredAny),
+    }
+    let stored = Vec::deserialize(from)?;
+    let known = stored.into_iter().filter_map(|one| match one {
+        Stored::Known(evidence) => Some(evidence),
+        Stored::Newer(_) => None,
+    });
+    Ok(known.collect::<Vec<_>>().into())
 }
 
 /// A way to prove who one is.

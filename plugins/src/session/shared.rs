@@ -7,6 +7,8 @@
 //! request, and if that does not answer, nothing is known: the request is not decided, the cookie
 //! stays what it is.
 //!
+//! Where what is heard has to do with an account, its record is read apart from that (`unread.rs`).
+//!
 //! Who is idle here may be busy elsewhere: before a session is refused because nothing has happened,
 //! the store is asked when others saw it last. They write that with a delay ([`WRITE_BEHIND`]),
 //! which is granted on top: a session never ends too early, and too late by that at most.
@@ -24,6 +26,7 @@ use doorward_config::Session as Rules;
 use super::live::{BeginError, lock};
 use super::one::{Life, Owner};
 use super::token::{SessionId, TokenHash};
+use super::unread::Unread;
 use super::{LiveSession, SessionKey, SessionRecord, Sessions};
 use crate::account::PrincipalRecord;
 use crate::clock::{Clock, Timestamp};
@@ -49,8 +52,8 @@ const GRAVES: usize = 100_000;
 
 /// What [`Sessions`] need besides, where others change sessions too.
 pub(super) struct Shared {
-    store: Arc<dyn SharedSessionStore>,
-    accounts: Arc<dyn AccountStore>,
+    pub(super) store: Arc<dyn SharedSessionStore>,
+    pub(super) accounts: Arc<dyn AccountStore>,
     /// How far the changes were heard; `None`: everything has to be read.
     position: tokio::sync::Mutex<Option<Position>>,
     /// The copy was whole at this time, in milliseconds.
@@ -59,6 +62,8 @@ pub(super) struct Shared {
     graves: Mutex<[HashSet<SessionId>; 2]>,
     /// Idle here, and asked about with the next turn.
     doubted: Mutex<HashMap<SessionId, Arc<LiveSession>>>,
+    /// What was heard, and needs the record of an account.
+    pub(super) unread: Unread,
     /// Principals that were changed, of which the others have not heard.
     untold: Mutex<Vec<String>>,
     /// How often the store was asked because the copy could not say.
@@ -76,7 +81,7 @@ impl Shared {
         }
     }
 
-    fn is_buried(&self, id: SessionId) -> bool {
+    pub(super) fn is_buried(&self, id: SessionId) -> bool {
         lock(&self.graves).iter().any(|some| some.contains(&id))
     }
 
@@ -114,6 +119,7 @@ impl Sessions {
             heard: AtomicU64::new(0),
             graves: Mutex::default(),
             doubted: Mutex::default(),
+            unread: Unread::default(),
             untold: Mutex::default(),
             asked: AtomicU64::new(0),
         };
@@ -137,7 +143,10 @@ impl Sessions {
     ) -> Result<Option<Arc<LiveSession>>, StoreError> {
         let found = self.find(hash, scope, now, counts);
         let Some(shared) = &self.shared else { return Ok(found) };
-        if found.is_some() && now.since(shared.heard()) <= TRUSTED_FOR {
+        if let Some(session) = &found
+            && now.since(shared.heard()) <= TRUSTED_FOR
+            && !shared.unread.is_about(&session.owner.id)
+        {
             return Ok(found);
         }
         shared.asked.fetch_add(1, Ordering::Relaxed);
@@ -188,7 +197,13 @@ impl Sessions {
         // What the copy says otherwise is put right when it is heard: the session may have another
         // token by now, and go on.
         let found = found.filter(|record| !shared.is_buried(record.id));
-        let Some(record) = found else { return Ok(None) };
+        let Some(record) = found else {
+            // Nor is the copy believed again before that: who was refused is not let in again.
+            if let Some(here) = here {
+                shared.unread.doubt(&here.owner.id);
+            }
+            return Ok(None);
+        };
         // The principal too may have been changed without this gate hearing of it.
         let owner = shared.accounts.find_id(&record.principal_id).await?;
         let Some(owner) = owner.filter(PrincipalRecord::is_active) else {
@@ -197,7 +212,7 @@ impl Sessions {
         };
         self.refresh_here(&owner);
         let active = record.active;
-        let session = self.adopt(record, &owner);
+        let Some(session) = self.take_in(shared, record, &owner).await? else { return Ok(None) };
         session.raise(active);
         let idle = session.idle(&self.rules()) + WRITE_BEHIND;
         let over = |session: &LiveSession| {
@@ -207,43 +222,87 @@ impl Sessions {
         Ok((!over(&session) && !shared.is_buried(session.id)).then_some(session))
     }
 
-    /// The session of this record in the copy, under the token that the record names.
-    fn adopt(&self, record: SessionRecord, owner: &PrincipalRecord) -> Arc<LiveSession> {
+    /// Takes a session into the copy. `None`: it has ended since its record was read, or has another
+    /// token by now, which the copy may have had already.
+    pub(super) async fn take_in(
+        &self,
+        shared: &Shared,
+        record: SessionRecord,
+        owner: &PrincipalRecord,
+    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
+        let hash = record.token_hash;
+        let is_other = |held: Arc<LiveSession>| held.token_hash != hash;
+        let replaces = self.held(&record.principal_id, record.id).is_some_and(is_other);
+        let taken = self.adopt(shared, record, || Owner::of(owner));
+        if let Some(session) = taken.as_ref().filter(|_| replaces)
+            && shared.store.look_up(&hash).await?.is_none()
+        {
+            self.withdraw(session);
+            return Ok(None);
+        }
+        Ok(taken)
+    }
+
+    /// The session of this record in the copy, under the token that the record names. `None`: it has
+    /// ended since the record was read.
+    fn adopt(
+        &self,
+        shared: &Shared,
+        record: SessionRecord,
+        owner: impl FnOnce() -> Arc<Owner>,
+    ) -> Option<Arc<LiveSession>> {
         if let Some(here) = self.table.get(&record.token_hash) {
-            return here;
+            return Some(here);
         }
         let before = self.held(&record.principal_id, record.id);
-        let session = self.insert(record, before.as_deref(), || Owner::of(owner));
+        // Whoever buries it later finds it, and nobody finds one that is buried.
+        let graves = lock(&shared.graves);
+        if graves.iter().any(|some| some.contains(&record.id)) {
+            return None;
+        }
+        let session = self.insert(record, before.as_deref(), owner);
+        drop(graves);
         if let Some(before) = before {
             self.withdraw(&before);
         }
-        session
+        Some(session)
     }
 
     /// The session of this id in the copy, whatever its token.
-    fn held(&self, principal_id: &str, id: SessionId) -> Option<Arc<LiveSession>> {
+    pub(super) fn held(&self, principal_id: &str, id: SessionId) -> Option<Arc<LiveSession>> {
         let people = lock(&self.people);
         let held = people.get(principal_id).map(|person| &person.sessions);
         held.into_iter().flatten().find(|held| held.id == id).cloned()
     }
 
     /// Nobody has a session here any more who is this principal.
-    fn drop_owner(&self, principal_id: &str) -> Vec<SessionKey> {
+    pub(super) fn drop_owner(&self, principal_id: &str) -> Vec<SessionKey> {
         let held = lock(&self.people).get(principal_id).map(|person| person.sessions.clone());
         let held = held.unwrap_or_default();
         held.iter().for_each(|session| self.remove(session));
         held.iter().map(|session| session.key()).collect()
     }
 
-    /// Hears what the others have done. Does nothing where there are none.
+    /// Hears what the others have done, and reads all that it needs for that. Does nothing where
+    /// there are none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn hear(&self) -> Result<(), StoreError> {
+        self.hear_changes().await?;
+        self.read_unread().await
+    }
+
+    /// Hears what the others have done, as far as that needs no record of an account; the rest is left to
+    /// [`Self::read_unread`].
     ///
     /// # Errors
     /// [`StoreError`]: the copy is not trusted for long any more.
-    pub async fn hear(&self) -> Result<(), StoreError> {
+    pub(crate) async fn hear_changes(&self) -> Result<(), StoreError> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let mut position = shared.position.lock().await;
         loop {
-            let now = self.clock.now();
+            let (now, question) = (self.clock.now(), shared.unread.ask());
             let Some(since) = position.as_ref() else {
                 // Before anything is read: what happens meanwhile is heard afterwards.
                 let fresh = shared.store.position().await?;
@@ -255,11 +314,20 @@ impl Sessions {
                 None => *position = None,
                 Some(heard) => {
                     for change in heard.changes {
-                        self.apply(shared, change).await?;
+                        match &change {
+                            Change::Ended { .. } => self.apply(shared, change).await?,
+                            // By this gate.
+                            Change::Begun(begun) if self.table.get(&begun.token_hash).is_some() => {
+                            }
+                            Change::Begun(_) | Change::Principal(_) => {
+                                shared.unread.push(change)?
+                            }
+                        }
                     }
                     *position = Some(heard.position);
                     if heard.whole {
                         shared.heard.store(now.0, Ordering::Release);
+                        shared.unread.hear(question);
                         break;
                     }
                 }
@@ -270,53 +338,6 @@ impl Sessions {
         let mut doubted: Vec<_> = doubted.into_values().collect();
         self.settle(&mut doubted).await?;
         self.note_expired(&doubted).await
-    }
-
-    async fn apply(&self, shared: &Shared, change: Change) -> Result<(), StoreError> {
-        match change {
-            Change::Begun(record) => self.hear_begun(shared, *record).await,
-            Change::Ended { id, principal_id } => {
-                shared.bury(id);
-                if let Some(session) = self.held(&principal_id, id) {
-                    self.remove(&session);
-                }
-                Ok(())
-            }
-            Change::Principal(id) => match shared.accounts.find_id(&id).await? {
-                Some(record) if record.is_active() => {
-                    self.refresh_here(&record);
-                    Ok(())
-                }
-                _ => {
-                    let ended = self.drop_owner(&id);
-                    self.forget(ended).await
-                }
-            },
-        }
-    }
-
-    async fn hear_begun(&self, shared: &Shared, record: SessionRecord) -> Result<(), StoreError> {
-        let usable = Self::is_usable(&record, self.clock.now());
-        if !usable || shared.is_buried(record.id) || self.table.get(&record.token_hash).is_some() {
-            return Ok(());
-        }
-        // It may have got another token since, from this gate perhaps.
-        let Some(record) = shared.store.look_up(&record.token_hash).await? else { return Ok(()) };
-        match shared.accounts.find_id(&record.principal_id).await? {
-            Some(owner) if owner.is_active() => {
-                let session = self.adopt(record, &owner);
-                if shared.is_buried(session.id) {
-                    self.remove(&session);
-                }
-                Ok(())
-            }
-            // Who disabled the owner did not know of it.
-            Some(_) => {
-                self.forget(vec![SessionKey { hash: record.token_hash, id: record.id }]).await
-            }
-            // Of a gate that has other accounts.
-            None => Ok(()),
-        }
     }
 
     /// Makes the copy say what the store says.
@@ -346,7 +367,9 @@ impl Sessions {
                     _ if shared.is_buried(record.id) => ended.push(key),
                     Some(owner) if Self::is_usable(&record, now) => {
                         let active = record.active;
-                        self.adopt(record, owner).raise(active);
+                        if let Some(session) = self.adopt(shared, record, || Owner::of(owner)) {
+                            session.raise(active);
+                        }
                     }
                     Some(_) => {}
                     None => of_strangers.push((record.principal_id, key)),
@@ -433,7 +456,10 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`].
     pub async fn all_of(&self, principal_id: &str) -> Result<Vec<Arc<LiveSession>>, StoreError> {
-        self.hear().await?;
+        self.hear_changes().await?;
+        if self.shared.as_ref().is_some_and(|shared| shared.unread.is_about(principal_id)) {
+            self.read_unread().await?;
+        }
         Ok(self.list(principal_id, self.clock.now()))
     }
 

@@ -37,6 +37,12 @@ impl House {
         Self { server: RedisServer::start(), accounts, clock: Clock::manual(START), folder }
     }
 
+    async fn with_two_gates() -> (Self, Arc<Sessions>, Arc<Sessions>) {
+        let house = Self::new().await;
+        let (one, two) = (house.gate().await, house.gate().await);
+        (house, one, two)
+    }
+
     async fn gate(&self) -> Arc<Sessions> {
         self.gate_with("idle = \"15m\"\nabsolute = \"12h\"").await
     }
@@ -57,14 +63,20 @@ impl House {
     }
 }
 
+/// A session that has begun at one gate, and of which the other has heard.
+async fn begin_and_tell(one: &Sessions, two: &Sessions) -> Arc<LiveSession> {
+    let session = begin(one).await;
+    two.hear().await.unwrap();
+    session
+}
+
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 #[tokio::test]
 async fn a10_a_session_is_known_everywhere_and_its_end_within_a_second() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
+    let (house, one, two) = House::with_two_gates().await;
     let session = begin(&one).await;
     let hash = session.token_hash;
     assert!(house.finds(&two, &hash, true).await, "before it has heard of it");
@@ -74,8 +86,7 @@ async fn a10_a_session_is_known_everywhere_and_its_end_within_a_second() {
     house.clock.advance(Duration::from_millis(901));
     assert!(!house.finds(&two, &hash, true).await, "nobody has told it, and it asks");
     // Told.
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let session = begin_and_tell(&one, &two).await;
     assert_eq!(two.count(), 1);
     one.end(&[session]).await.unwrap();
     two.hear().await.unwrap();
@@ -84,10 +95,8 @@ async fn a10_a_session_is_known_everywhere_and_its_end_within_a_second() {
 
 #[tokio::test]
 async fn e08_a_session_with_another_token_by_now_is_ended_all_the_same() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let (house, one, two) = House::with_two_gates().await;
+    let session = begin_and_tell(&one, &two).await;
     // The first gate gives it another token; the second has not heard of it, and ends it.
     let proven = [Evidence { method: Method::Totp, at: START }];
     let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
@@ -97,15 +106,13 @@ async fn e08_a_session_with_another_token_by_now_is_ended_all_the_same() {
     assert!(!house.finds(&one, &stepped.token_hash, true).await);
     assert!(stepped.active().is_none(), "what is under way ends as well");
     // The other way round: what is over gets no other token.
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let session = begin_and_tell(&one, &two).await;
     two.end(&two.list("id-of-alice", START)).await.unwrap();
     assert!(matches!(one.step_up(&session, &proven).await, Err(BeginError::Over)));
     one.hear().await.unwrap();
     assert_eq!(one.count(), 0);
     // And what got another token and was ended before anybody has heard of either is over.
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let session = begin_and_tell(&one, &two).await;
     let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
     one.end(&[stepped]).await.unwrap();
     two.hear().await.unwrap();
@@ -115,10 +122,8 @@ async fn e08_a_session_with_another_token_by_now_is_ended_all_the_same() {
 
 #[tokio::test]
 async fn e18_of_two_gates_that_step_up_at_once_one_does_and_the_session_goes_on_at_both() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let (house, one, two) = House::with_two_gates().await;
+    let session = begin_and_tell(&one, &two).await;
     let seen = two.find(&session.token_hash, "host", START, true).unwrap();
     let proven = [Evidence { method: Method::Totp, at: START }];
     let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
@@ -144,10 +149,8 @@ async fn e18_of_two_gates_that_step_up_at_once_one_does_and_the_session_goes_on_
 
 #[tokio::test]
 async fn e18_a_step_up_is_known_everywhere_and_the_old_token_nowhere() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let (house, one, two) = House::with_two_gates().await;
+    let session = begin_and_tell(&one, &two).await;
     let proven = [Evidence { method: Method::Totp, at: START }];
     let (_, stepped) = one.step_up(&session, &proven).await.unwrap();
     assert!(house.finds(&two, &stepped.token_hash, true).await);
@@ -164,10 +167,8 @@ async fn e18_a_step_up_is_known_everywhere_and_the_old_token_nowhere() {
 
 #[tokio::test]
 async fn a10_a_disabled_owner_has_no_session_anywhere() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let hash = begin(&one).await.token_hash;
-    two.hear().await.unwrap();
+    let (house, one, two) = House::with_two_gates().await;
+    let hash = begin_and_tell(&one, &two).await.token_hash;
     // Whoever disables the owner at the second gate knows nothing of a session that begins at the
     // first one at that very moment.
     let alice = record("alice");
@@ -187,10 +188,8 @@ async fn a10_a_disabled_owner_has_no_session_anywhere() {
 
 #[tokio::test]
 async fn f11_a_changed_owner_is_seen_everywhere() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let session = begin(&one).await;
-    two.hear().await.unwrap();
+    let (house, one, two) = House::with_two_gates().await;
+    let session = begin_and_tell(&one, &two).await;
     let changed = PrincipalRecord { roles: vec!["auditor".into()], ..record("alice") };
     house.accounts.update(&record("alice"), &changed).await.unwrap();
     two.refresh(&changed).await.unwrap();
@@ -200,10 +199,8 @@ async fn f11_a_changed_owner_is_seen_everywhere() {
 
 #[tokio::test]
 async fn e04_idle_time_counts_across_gates() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let hash = begin(&one).await.token_hash;
-    two.hear().await.unwrap();
+    let (house, one, two) = House::with_two_gates().await;
+    let hash = begin_and_tell(&one, &two).await.token_hash;
     // Used at the first gate alone.
     for _ in 0..20 {
         house.clock.advance(seconds(600));
@@ -251,11 +248,9 @@ async fn o07_gates_whose_clocks_are_two_seconds_apart_end_nothing_too_early() {
 
 #[tokio::test]
 async fn o06_an_end_stays_in_force_when_the_server_forgets_it() {
-    let house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let session = begin(&one).await;
+    let (house, one, two) = House::with_two_gates().await;
+    let session = begin_and_tell(&one, &two).await;
     let hash = session.token_hash;
-    two.hear().await.unwrap();
     let keys = ["sessions", "session-tokens", "session-active", "session-created"]
         .map(|name| format!("{{test}}:{name}"));
     for key in &keys {
@@ -278,10 +273,8 @@ async fn o06_an_end_stays_in_force_when_the_server_forgets_it() {
 
 #[tokio::test]
 async fn o05_a_gate_that_missed_something_reads_everything_anew() {
-    let mut house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let ended = begin(&one).await;
-    two.hear().await.unwrap();
+    let (mut house, one, two) = House::with_two_gates().await;
+    let ended = begin_and_tell(&one, &two).await;
     one.end(std::slice::from_ref(&ended)).await.unwrap();
     let begun = begin(&one).await;
     // What was told is gone before the second gate has heard it.
@@ -310,10 +303,8 @@ async fn o05_a_gate_that_missed_something_reads_everything_anew() {
 
 #[tokio::test]
 async fn a01_a_store_that_does_not_answer_is_no_sign_out_and_no_entry() {
-    let mut house = House::new().await;
-    let (one, two) = (house.gate().await, house.gate().await);
-    let hash = begin(&one).await.token_hash;
-    two.hear().await.unwrap();
+    let (mut house, one, two) = House::with_two_gates().await;
+    let hash = begin_and_tell(&one, &two).await.token_hash;
     house.server.kill();
     assert!(house.finds(&two, &hash, true).await, "for less than a second the copy is trusted");
     assert!(two.hear().await.is_err());
@@ -451,4 +442,47 @@ fn e04_a10_two_gates_agree_with_a_model_of_one() {
             play(&house, &gates, acts).await;
         });
     });
+}
+
+/// A request may ask the store for a session while this gate hears what becomes of it.
+#[tokio::test]
+async fn a10_what_was_asked_for_before_an_end_or_another_token_was_heard_comes_not_back() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let (shared, owner) = (two.shared.as_ref().unwrap(), record("alice"));
+    let begun = begin(&one).await;
+    let read = shared.store.look_up(&begun.token_hash).await.unwrap().unwrap();
+    one.end(std::slice::from_ref(&begun)).await.unwrap();
+    two.hear().await.unwrap();
+    assert!(two.take_in(shared, read, &owner).await.unwrap().is_none());
+    assert!(!house.finds(&two, &begun.token_hash, true).await, "it has ended");
+
+    let begun = begin(&one).await;
+    let read = shared.store.look_up(&begun.token_hash).await.unwrap().unwrap();
+    let (_, stepped) = one.step_up(&begun, &[]).await.unwrap();
+    two.hear().await.unwrap();
+    assert!(two.take_in(shared, read, &owner).await.unwrap().is_none());
+    assert!(!house.finds(&two, &begun.token_hash, true).await, "the old token");
+    assert!(house.finds(&two, &stepped.token_hash, true).await, "the new one");
+}
+
+#[tokio::test]
+async fn a10_who_was_refused_is_not_let_in_again_by_a_copy_that_is_behind() {
+    let house = House::new().await;
+    let (one, two) = (house.gate().await, house.gate().await);
+    let begun = begin(&one).await;
+    two.hear().await.unwrap();
+    // Another one began, of which it has heard and not read yet: it asks.
+    begin(&one).await;
+    two.hear_changes().await.unwrap();
+    one.end(&[Arc::clone(&begun)]).await.unwrap();
+    assert!(!house.finds(&two, &begun.token_hash, true).await);
+    two.read_unread().await.unwrap();
+    assert!(!house.finds(&two, &begun.token_hash, true).await, "it has not heard of the end");
+    two.hear().await.unwrap();
+    assert!(!house.finds(&two, &begun.token_hash, true).await);
+    assert!(
+        !two.shared.as_ref().unwrap().unread.is_about(&begun.owner.id),
+        "the copy is right again"
+    );
 }

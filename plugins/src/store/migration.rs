@@ -3,7 +3,7 @@
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 
-use super::{StoreError, failed};
+use super::{StoreError, failed, failed_sql};
 
 /// Version, description and statements of a migration.
 pub(super) type Step = (i64, &'static str, &'static str);
@@ -23,9 +23,14 @@ pub(super) async fn migrate<C: Migrate>(
     let migrator = Migrator::with_migrations(migrations.collect());
     // Its `run` makes futures of which the compiler cannot tell that threads may pass them on.
     migrator.run_direct(None, connection, false).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => StoreError::Failed(
-            format!("its tables are those of a newer Doorward (version {version} of them)").into(),
-        ),
+        MigrateError::VersionMissing(version) => newer(version),
+        MigrateError::Execute(error) => failed_sql(error),
         error => failed(error),
     })
+}
+
+/// What is said of tables of a version that this one does not know.
+pub(super) fn newer(version: i64) -> StoreError {
+    let why = format!("its tables are those of a newer Doorward (version {version} of them)");
+    StoreError::Failed(why.into())
 }

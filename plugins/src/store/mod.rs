@@ -36,12 +36,12 @@ use crate::lockout::{Admission, DeviceId, Guess, SignedInDevice, Tally, TallyKey
 use crate::session::token::TokenHash;
 use crate::session::{SessionKey, SessionRecord};
 
-use call::{DEADLINE, failed, in_time, signed};
+use call::{DEADLINE, failed, failed_sql, in_time, is_about_the_way, signed};
 pub use messages::{CodeStore, HistoryStore, MessageStore};
 pub use postgres::PostgresStore;
 pub(crate) use records::copy_records;
 pub use redis::RedisStore;
-pub use shared::{Change, Changes, Position, SharedMeasure, SharedSessionStore, SharedState};
+pub use shared::{Change, Changes, Position, SharedSessionStore, SharedState};
 pub use sqlite::SqliteStore;
 pub use stores::{Backend, Stores};
 pub use timings::{Counted, FAILURES, Operation, Timings};
@@ -55,6 +55,10 @@ pub enum StoreError {
     /// Somebody else, at another gate perhaps, has changed it since it was read.
     #[error("somebody else has changed it meanwhile: try again")]
     Changed,
+    /// Its server cannot be reached, or is not ready for what a gate asks: it starts, ends, fails
+    /// over, or only reads. That passes by itself.
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store is there and failed.
     #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,6 +68,13 @@ pub enum StoreError {
     /// The store did not answer in time.
     #[error("the store did not answer in time")]
     Timeout,
+}
+
+impl StoreError {
+    /// Is it worth waiting for the server? Whatever else is wrong, somebody has to see to it.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Timeout)
+    }
 }
 
 /// Records: who there is.

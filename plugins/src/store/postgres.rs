@@ -13,8 +13,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Semaphore;
 
-use super::migration::{Step, migrate};
-use super::{Backend, DEADLINE, Operation, StoreError, Timings, failed, in_time};
+use super::migration::{Step, migrate, newer};
+use super::{Backend, DEADLINE, Operation, StoreError, Timings, failed_sql, in_time};
 
 const MIGRATIONS: [Step; 1] =
     [(1, "records", include_str!("migrations/postgres/0001_records.sql"))];
@@ -72,6 +72,27 @@ impl PostgresStore {
         Ok(store)
     }
 
+    /// Could [`Self::open`] do its work? Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`], as that would have.
+    pub async fn reach(config: &Postgres) -> Result<(), StoreError> {
+        let version = in_time(async {
+            let mut connection = options(config).connect().await?;
+            verify_writable(&mut connection).await?;
+            let version = version(&mut connection).await?;
+            // The server notices by itself if this cannot be said.
+            let _ = connection.close().await;
+            Ok(version)
+        });
+        match version.await? {
+            Some(version) if MIGRATIONS.iter().all(|(known, ..)| *known < version) => {
+                Err(newer(version))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Does `work` in a transaction, which is durable when this returns `Ok`.
     pub(super) async fn write<T>(
         &self,
@@ -92,9 +113,9 @@ impl PostgresStore {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut connection = in_time(self.patient.connect()).await?;
-        sqlx::query("BEGIN").execute(&mut connection).await.map_err(failed)?;
+        sqlx::query("BEGIN").execute(&mut connection).await.map_err(failed_sql)?;
         let done = work(&mut connection).await?;
-        sqlx::query("COMMIT").execute(&mut connection).await.map_err(failed)?;
+        sqlx::query("COMMIT").execute(&mut connection).await.map_err(failed_sql)?;
         let _ = connection.close().await;
         Ok(done)
     }
@@ -149,6 +170,15 @@ async fn verify_writable(connection: &mut PgConnection) -> Result<(), sqlx::Erro
         return Ok(());
     }
     Err(sqlx::Error::Io(std::io::Error::other("it cannot be written to")))
+}
+
+/// Of which version the tables are; `None`: there are none yet.
+async fn version(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    let there = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *connection).await? {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(connection).await
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::{SessionStore, StoreError};
 use crate::clock::Timestamp;
+use crate::rate_limit::Measure;
 use crate::session::SessionRecord;
 use crate::session::token::{SessionId, TokenHash};
 
@@ -70,17 +71,6 @@ pub trait SharedSessionStore: SessionStore {
     async fn tell_of(&self, principal_ids: &[String]) -> Result<(), StoreError>;
 }
 
-/// What a limit says of one request at all gates together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SharedMeasure {
-    /// Is there room for it?
-    pub fits: bool,
-    /// For how many more there is at once.
-    pub remaining: u32,
-    /// When there is room for one more, or if there is already, when the whole allowance is back.
-    pub after: Duration,
-}
-
 /// Live state of several gates that no single one could keep.
 #[async_trait]
 pub trait SharedState: Send + Sync {
@@ -99,7 +89,7 @@ pub trait SharedState: Send + Sync {
         key: &str,
         (every, burst): (Duration, u32),
         now: Timestamp,
-    ) -> Result<SharedMeasure, StoreError>;
+    ) -> Result<Measure, StoreError>;
 
     /// Shows others the public keys of this gate, by their names, until that time.
     async fn publish_keys(

@@ -33,7 +33,7 @@ impl Operation {
 }
 
 /// Why calls fail, as metrics name it; in the order in which failures are counted.
-pub const FAILURES: [&str; 3] = ["failed", "corrupt", "timeout"];
+pub const FAILURES: [&str; 4] = ["failed", "corrupt", "timeout", "unreachable"];
 
 /// What is known of the calls to one backend.
 #[derive(Debug)]
@@ -86,6 +86,7 @@ impl Timings {
             Err(StoreError::Failed(_)) => 0,
             Err(StoreError::Corrupt(_)) => 1,
             Err(StoreError::Timeout) => 2,
+            Err(StoreError::Unreachable(_)) => 3,
         };
         if let Some(count) = counted.failures.get(failure) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +119,7 @@ mod tests {
         let count = |operation| Durations::of([&timings.counted(operation).took]).count();
         assert_eq!((count(Operation::Read), count(Operation::Write)), (1, 2));
         let failures: Vec<_> = timings.counted(Operation::Write).failures().collect();
-        assert_eq!(failures, [("failed", 0), ("corrupt", 0), ("timeout", 1)]);
+        assert_eq!(failures, [("failed", 0), ("corrupt", 0), ("timeout", 1), ("unreachable", 0)]);
         assert_eq!(timings.counted(Operation::Read).failures().map(|(_, n)| n).sum::<u64>(), 0);
     }
 }

@@ -7,7 +7,7 @@
 pub mod cookie;
 pub mod forwarded;
 pub mod gate;
-pub mod guard;
+pub mod reader;
 pub mod proxy_protocol;
 pub mod response;
 pub mod router;

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use doorward::Router;
 use doorward::fuzzing::{enter, parse_host};
-use doorward::guard::Guard;
+use doorward::http1::{Found, Reader};
 use doorward::proxy_protocol::{Preamble, read};
 use doorward_config::GatewayConfig;
 use doorward_plugins::RequestContext;
@@ -82,10 +82,12 @@ pub fn check(octets: &[u8]) {
     };
     let sent = strict::read(rest, LIMITS);
     let Some(message) = sent.messages.first() else { return };
-    let mut guard = Guard::default();
-    let passed = guard.scan(rest, &CONFIG.limits).pass;
-    assert!(passed >= message.head.end && guard.refusal(1).is_none(), "{message:?}");
     let Some(head) = parts(message) else { return };
+    let read = Reader::default().head(&mut rest.into(), &CONFIG.limits);
+    let Found::Message(read) = read else { panic!("{read:?}: {message:?}") };
+    assert!(read.refused.is_none(), "{message:?}");
+    assert_eq!((&read.head.method, &read.head.uri), (&head.method, &head.uri));
+    assert_eq!(read.head.headers, head.headers);
 
     let expected = expected(&head);
     let found = enter(&ROUTER, head.clone(), peer);

@@ -137,13 +137,17 @@ impl<'o> Cursor<'o> {
 }
 
 fn head<'o>(cursor: &mut Cursor<'o>, limits: Limits) -> Result<Message<'o>, Stop> {
-    let start = cursor.at;
+    let (first, mut start) = (cursor.at, cursor.at);
     // A method of 32 octets, a version and two spaces stand beside the target.
     let first_max = (limits.target + 48).min(limits.head);
     let mut empty = 0;
     let line = loop {
         match cursor.line(start + first_max - cursor.at)? {
-            [] if empty < 4 => empty += 1,
+            [] if empty < 4 => {
+                empty += 1;
+                // They do not count.
+                start = cursor.at;
+            }
             line => break line,
         }
     };
@@ -179,7 +183,7 @@ fn head<'o>(cursor: &mut Cursor<'o>, limits: Limits) -> Result<Message<'o>, Stop
         }
         fields.push((name, value));
     }
-    let head = start..cursor.at;
+    let head = first..cursor.at;
     let message = Message { head, method, target, old, fields, body: Vec::new(), whole: false };
     framing(&message).map(|_| message).ok_or(Stop::Wrong)
 }

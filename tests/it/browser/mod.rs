@@ -122,7 +122,7 @@ impl House {
 }
 
 /// What the console answers: its page, or what it was asked.
-fn answer(asked: &Recorded) -> Vec<u8> {
+pub(crate) fn answer(asked: &Recorded) -> Vec<u8> {
     let path = asked.line().split(' ').nth(1).unwrap();
     let line = asked.line();
     let by_script = asked.field("accept") == Some("application/json");

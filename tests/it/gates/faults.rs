@@ -1,32 +1,15 @@
 //! A Redis that fails: nobody gets in, nobody is signed out, nothing takes longer than its deadline,
 //! and all goes on by itself.
 
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use doorward_certs::development::DevelopmentCertificate;
 use doorward_config::GatewayConfig;
 use doorward_plugins::{Services, Timestamp};
-use doorward_tests::Answer;
 use doorward_tests::redis::free_port;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
-use tokio::sync::watch;
 
+use super::way::{Way, in_time};
 use super::*;
-
-/// What an answer may take while the server hangs: a few calls of half a second, and a machine that
-/// has other things to do.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
-
-fn in_time<'a>(
-    answer: impl Future<Output = Answer> + 'a,
-) -> Pin<Box<dyn Future<Output = Answer> + 'a>> {
-    let answer = tokio::time::timeout(ANSWERED_WITHIN, Box::pin(answer));
-    Box::pin(async { answer.await.expect("within its time") })
-}
 
 /// What a fault must not do, and what it may. While it lasts, sessions that were `read` before can be
 /// used if the server still gives them.
@@ -152,81 +135,14 @@ async fn o05_a_redis_that_keeps_its_file_loses_nobody() {
     assert_eq!(locked.status, StatusCode::FORBIDDEN, "seven and three are ten");
 }
 
-/// A way to the server that can be cut.
-struct Cut {
-    address: SocketAddr,
-    /// How long everything takes on it; `None`: it is cut.
-    takes: Arc<watch::Sender<Option<Duration>>>,
-}
-
-impl Cut {
-    async fn to(redis: &RedisServer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (takes, socket) = (Arc::new(watch::Sender::new(Some(Duration::ZERO))), redis.socket());
-        let state = Arc::clone(&takes);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (socket, state) = (socket.clone(), state.subscribe());
-                tokio::spawn(async move {
-                    if state.borrow().is_none() {
-                        return;
-                    }
-                    let server = UnixStream::connect(socket).await.unwrap();
-                    let (mut up, mut down) = (client.into_split(), server.into_split());
-                    let mut cut = state.clone();
-                    tokio::select! {
-                        () = carry(&mut up.0, &mut down.1, state.clone()) => {}
-                        () = carry(&mut down.0, &mut up.1, state) => {}
-                        _ = cut.wait_for(Option::is_none) => {}
-                    }
-                });
-            }
-        });
-        Self { address, takes }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://{}", self.address)
-    }
-
-    fn cut(&self) {
-        self.takes.send_replace(None);
-    }
-
-    fn slow(&self, ms: u64) {
-        self.takes.send_replace(Some(Duration::from_millis(ms)));
-    }
-
-    fn mend(&self) {
-        self.slow(0);
-    }
-}
-
-/// Carries octets in one direction, as slowly as it is told.
-async fn carry(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    takes: watch::Receiver<Option<Duration>>,
-) {
-    let mut octets = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut octets).await {
-        let takes = takes.borrow().unwrap_or_default();
-        let _ = tokio::time::timeout(takes, std::future::pending::<()>()).await;
-        if to.write_all(&octets[..count]).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// A gate that is cut off from the others knows nothing of what they do: it asks, and says so when
 /// nobody answers.
 #[tokio::test]
 async fn o06_a_gate_that_is_cut_off_lets_in_nobody_who_was_signed_out_elsewhere() {
     let house = House::new().await;
-    let cut = Cut::to(&house.redis).await;
+    let cut = Way::to(&house.redis.socket());
     let here = house.gate("").await;
-    let there = house.gate_by(&format!("redis = \"{}\"", cut.url()), "").await;
+    let there = house.gate_by(&format!("redis = \"{}\"", cut.redis()), "").await;
     here.add_alice().await;
     let mut alice = here.browser();
     alice.sign_in("alice").await;
@@ -321,8 +237,8 @@ async fn l04_a_redis_that_cannot_prove_who_it_is_hears_no_password() {
 #[tokio::test]
 async fn o05_a_slow_redis_costs_its_time_and_one_that_is_too_slow_is_none() {
     let house = House::new().await;
-    let way = Cut::to(&house.redis).await;
-    let redis = format!("redis = \"{}\"", way.url());
+    let way = Way::to(&house.redis.socket());
+    let redis = format!("redis = \"{}\"", way.redis());
     let gate = house.gate_by(&redis, "[captcha]\nmode = \"off\"\n").await;
     let mut alice = gate.signed_in().await;
     way.slow(20);

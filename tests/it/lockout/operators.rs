@@ -8,6 +8,12 @@ use http::StatusCode;
 
 use super::{NO_CAPTCHA, gate, guess};
 
+/// What is before and behind the seconds of `23h59m58s`: a process has a clock that goes on.
+fn but_for_seconds(told: &str) -> (&str, &str) {
+    let (before, left) = told.split_once("23h59m").unwrap();
+    (before, left.split_once("s more").unwrap().1)
+}
+
 #[tokio::test]
 async fn an_operator_sees_a_lock_and_lifts_it() {
     let (upstream, scratch) = (Upstream::start().await, Scratch::new());
@@ -27,12 +33,12 @@ async fn an_operator_sees_a_lock_and_lifts_it() {
     assert_eq!(listed.lines().count(), 1, "names that nobody has are not told: {listed}");
     assert!(listed.starts_with("alice ") && listed.contains("locked"), "{listed}");
     assert!(listed.contains("10 wrong at the password, for 23h59m"), "{listed}");
-    assert_eq!(command(&["show", "alice"]).1, listed);
+    assert_eq!(but_for_seconds(&command(&["show", "alice"]).1), but_for_seconds(&listed));
     let json: serde_json::Value = serde_json::from_str(&command(&["list", "--json"]).1).unwrap();
     assert_eq!(json["locks"][0]["state"], "locked");
 
     let (code, lifted) = command(&["lift", "alice"]);
-    assert_eq!((code, lifted), (Some(0), listed));
+    assert_eq!((code, but_for_seconds(&lifted)), (Some(0), but_for_seconds(&listed)));
     assert_eq!(command(&["list"]).1, "no wrong passwords\n");
     assert_ne!(command(&["lift", "nobody"]).0, Some(0));
     browser.sign_in("alice").await;

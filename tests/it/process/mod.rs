@@ -4,12 +4,13 @@
 //! - `commands`: accounts, sessions and keys, on a running gate and on a stopped one.
 //! - `configuration`: `config check`, `schema` and `explain`.
 //! - `demo`: the example that a newcomer starts.
+//! - `disk`: one that is full, or fails.
 
 mod backup;
 mod commands;
 mod configuration;
 mod demo;
-mod full_disk;
+mod disk;
 
 use std::net::SocketAddr;
 use std::process::Output;

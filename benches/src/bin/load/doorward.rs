@@ -21,10 +21,10 @@ pub(crate) fn stand_in() -> String {
     format!("{COOKIE}={}", "0".repeat(43))
 }
 
-/// Creates the account.
-pub(crate) fn add_account(program: &Path, directory: &Path, config: &str) {
+/// Creates an account with the one password.
+pub(crate) fn add_account(program: &Path, directory: &Path, config: &str, name: &str) {
     let mut child = Command::new(program)
-        .args(["account", "add", ACCOUNT, "--password-stdin", "--config", config])
+        .args(["account", "add", name, "--password-stdin", "--config", config])
         .current_dir(directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -43,11 +43,15 @@ pub(crate) fn ready(operations: u16) -> bool {
     answer.is_ok_and(|answer| answer.status == 200)
 }
 
+/// What somebody signs in with.
+pub(crate) fn credentials(account: &str) -> String {
+    serde_json::json!({ "account": account, "password": PASSWORD }).to_string()
+}
+
 /// Signs in and returns the session cookie.
 pub(crate) fn sign_in(endpoint: &Endpoint) -> String {
-    let body = serde_json::json!({ "account": ACCOUNT, "password": PASSWORD }).to_string();
     let mut client = Client::open(endpoint).expect("Doorward accepts a connection");
-    let answer = client.post(SIGN_IN, &body).expect("Doorward answers");
+    let answer = client.post(SIGN_IN, &credentials(ACCOUNT)).expect("Doorward answers");
     assert_eq!(answer.status, 200, "sign-in: {}", answer.body);
     answer
         .headers("set-cookie")

@@ -9,6 +9,9 @@ use crate::{
     site::Site,
 };
 
+/// The configuration of each, in its directory.
+const CONFIG: &str = "peer.conf";
+
 /// One way of standing in front of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -93,7 +96,7 @@ impl Peer {
             Self::Envoy => configs::envoy(route),
             Self::Doorward => configs::doorward(route, operations, setup),
         };
-        let path = directory.join("peer.conf");
+        let path = directory.join(CONFIG);
         fs::write(&path, text).expect("the peer's configuration");
         let config = path.to_str().expect("a path in UTF-8");
         let (program, log, arguments) = match self {
@@ -109,7 +112,7 @@ impl Peer {
                 vec!["-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"],
             ),
             Self::Doorward => {
-                doorward::add_account(&site.doorward, &directory, config);
+                doorward::add_account(&site.doorward, &directory, config, doorward::ACCOUNT);
                 (site.doorward.clone(), "stdout.log", vec!["serve", "--config", config])
             }
         };
@@ -202,6 +205,12 @@ impl Running {
             Peer::Doorward => doorward::sign_in(self.endpoint()),
             _ => doorward::stand_in(),
         }
+    }
+
+    /// Adds somebody who can sign in; to Doorward only.
+    pub(crate) fn add_account(&self, site: &Site, name: &str) {
+        let directory = &self.installed.directory;
+        doorward::add_account(&site.doorward, directory, CONFIG, name);
     }
 
     /// Stops the peer, to be launched again.

@@ -1,11 +1,12 @@
 //! The scenarios: which contenders, under which load, and what was promised.
 //!
-//! Those that compare CPU time are here; `sessions`, `idle`, `shared` and `signin` have a file each.
+//! Those that compare CPU time are here; `sessions`, `idle`, `shared`, `gates` and `signin` have a file each.
 
 use std::fs;
 
 use crate::{
     figures::{self, Limit, Target, Unit},
+    gates,
     generators::{Generator, H2load, Handshakes, Wrk},
     idle, machine,
     options::Options,
@@ -42,12 +43,13 @@ pub(crate) enum Scenario {
     Sessions,
     Routes,
     Shared,
+    Gates,
     SignIn,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Get,
         Self::H2,
         Self::Handshake,
@@ -56,6 +58,7 @@ impl Scenario {
         Self::Sessions,
         Self::Routes,
         Self::Shared,
+        Self::Gates,
         Self::SignIn,
     ];
 
@@ -74,6 +77,7 @@ impl Scenario {
             Self::Sessions => "sessions",
             Self::Routes => "routes",
             Self::Shared => "shared",
+            Self::Gates => "gates",
             Self::SignIn => "signin",
         }
     }
@@ -88,6 +92,7 @@ impl Scenario {
             Self::Sessions => sessions::measure(site, options),
             Self::Routes => routes(site, options),
             Self::Shared => shared::measure(site, options),
+            Self::Gates => gates::measure(site, options),
             Self::SignIn => signin::measure(site, options),
         }
     }
@@ -103,9 +108,11 @@ pub(crate) fn run(options: &Options) -> Report {
         let site = Site::start(options);
         let peers = match scenario {
             Scenario::Get => options.peers.as_slice(),
-            Scenario::Sessions | Scenario::Routes | Scenario::Shared | Scenario::SignIn => {
-                &[Peer::Doorward]
-            }
+            Scenario::Sessions
+            | Scenario::Routes
+            | Scenario::Shared
+            | Scenario::Gates
+            | Scenario::SignIn => &[Peer::Doorward],
             _ => &[Peer::Nginx, Peer::Doorward],
         };
         for version in machine::versions(peers, &site) {

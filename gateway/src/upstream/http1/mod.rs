@@ -17,17 +17,18 @@ mod request;
 mod response;
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Outgoing;
 use super::connect::UpstreamStream;
 use crate::body::{BodyError, RequestBody};
+use crate::http1::{Misfit, Wire};
 use request::Sending;
 use response::{Framing, Head};
 
@@ -40,34 +41,32 @@ const FIELDS_MAX: usize = 128;
 /// Interim responses (1xx) before a response.
 const INTERIM_MAX: usize = 16;
 
-/// A read is offered this much room at least, and this much at most when much is coming.
-const READ_BYTES: usize = 8 * 1024;
-const READ_BYTES_MAX: usize = 128 * 1024;
-
 /// A connection. Nothing moves unless somebody polls.
 pub(super) struct Link {
-    stream: UpstreamStream,
-    /// Octets that were read and not yet used.
-    read: BytesMut,
-    /// Octets that have to be written.
-    write: BytesMut,
-    /// How much room the next read is offered.
-    read_bytes: usize,
+    wire: Wire<UpstreamStream>,
+    /// What is under way on it.
+    progress: Progress,
     pub(super) idle_since: u32,
     /// For whom it was announced to the upstream, if it was (PROXY protocol).
     pub(super) announced: Option<super::Announced>,
 }
 
+/// How far a request and its response have come.
+#[derive(Default)]
+struct Progress {
+    sending: Sending,
+    framing: Framing,
+    interim: usize,
+    answered: bool,
+    is_head: bool,
+    /// May the connection be used again?
+    reusable: bool,
+}
+
 impl Link {
     pub(super) fn new(stream: UpstreamStream, announced: Option<super::Announced>) -> Box<Self> {
-        Box::new(Self {
-            stream,
-            read: BytesMut::new(),
-            write: BytesMut::new(),
-            read_bytes: READ_BYTES,
-            idle_since: 0,
-            announced,
-        })
+        let wire = Wire::new(stream, BytesMut::new());
+        Box::new(Self { wire, progress: Progress::default(), idle_since: 0, announced })
     }
 
     /// Is the connection, which nobody has looked at since its last response, still good? Not if
@@ -75,23 +74,13 @@ impl Link {
     pub(super) fn is_good(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut octet = [0];
-        Pin::new(&mut self.stream).poll_read(&mut cx, &mut ReadBuf::new(&mut octet)).is_pending()
-    }
-
-    /// Reads more; `Ready(0)` at the end.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(self.read_bytes);
-        let count = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(cx))?;
-        // Much is coming: fewer and larger reads.
-        if count >= self.read_bytes {
-            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
-        }
-        Poll::Ready(Ok(count))
+        let mut octets = ReadBuf::new(&mut octet);
+        Pin::new(&mut self.wire.stream).poll_read(&mut cx, &mut octets).is_pending()
     }
 
     /// The stream with what was read beyond the response, for another protocol.
     pub(super) fn into_parts(self) -> (UpstreamStream, Bytes) {
-        (self.stream, self.read.freeze())
+        (self.wire.stream, self.wire.read.freeze())
     }
 }
 
@@ -120,68 +109,17 @@ pub(super) enum Cause {
     Body(#[from] BodyError),
 }
 
+impl From<Misfit> for Cause {
+    fn from(Misfit(what): Misfit) -> Self {
+        Self::Malformed(what)
+    }
+}
+
 fn closed() -> Cause {
     io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection").into()
 }
 
-/// One request and its response on a [`Link`].
-pub(super) struct Exchange {
-    link: Box<Link>,
-    sending: Sending,
-    framing: Framing,
-    interim: usize,
-    answered: bool,
-    is_head: bool,
-    /// May the connection be used again?
-    reusable: bool,
-}
-
-impl Exchange {
-    /// Begins to send a request.
-    pub(super) fn new(mut link: Box<Link>, head: &Outgoing<'_>, body: RequestBody) -> Self {
-        let sending = Sending::new(head, body, &mut link.write);
-        Self {
-            link,
-            sending,
-            framing: Framing::Empty,
-            interim: 0,
-            answered: false,
-            is_head: head.head.method == Method::HEAD,
-            reusable: false,
-        }
-    }
-
-    /// Was the whole request sent?
-    pub(super) fn is_sent(&self) -> bool {
-        self.sending.is_done()
-    }
-
-    /// Sends what can be sent and reads until the head of a response, interim ones included, is
-    /// there.
-    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
-        let unsent = match self.sending.poll(&mut self.link, cx) {
-            Poll::Ready(Err(cause)) => Some(cause),
-            Poll::Ready(Ok(())) | Poll::Pending => None,
-        };
-        match (self.poll_read_head(cx), unsent) {
-            // An upstream that does not want to read the rest may have said why.
-            (Poll::Pending | Poll::Ready(Err(_)), Some(cause)) => Poll::Ready(Err(cause)),
-            (read, _) => read,
-        }
-    }
-
-    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
-        loop {
-            if let Some(head) = response::take_head(&mut self.link.read)? {
-                return Poll::Ready(self.accept(&head));
-            }
-            if ready!(self.link.poll_fill(cx))? == 0 {
-                return Poll::Ready(Err(closed()));
-            }
-            self.answered = true;
-        }
-    }
-
+impl Progress {
     fn accept(&mut self, head: &Bytes) -> Result<Response<()>, Cause> {
         let Head { response, framing, keep_alive } = response::parse(head, self.is_head)?;
         if response.status().is_informational() {
@@ -195,10 +133,56 @@ impl Exchange {
         self.reusable = keep_alive;
         Ok(response)
     }
+}
+
+/// One request and its response on a [`Link`], which keeps all of it: what goes from hand to hand
+/// with every request is a pointer.
+pub(super) struct Exchange(Box<Link>);
+
+impl Exchange {
+    /// Begins to send a request.
+    pub(super) fn new(mut link: Box<Link>, head: &Outgoing<'_>, body: RequestBody) -> Self {
+        let sending = Sending::new(head, body, &mut link.wire);
+        let is_head = head.head.method == Method::HEAD;
+        link.progress = Progress { sending, is_head, ..Progress::default() };
+        Self(link)
+    }
+
+    /// Was the whole request sent?
+    pub(super) fn is_sent(&self) -> bool {
+        self.0.progress.sending.is_done()
+    }
+
+    /// Sends what can be sent and reads until the head of a response, interim ones included, is
+    /// there.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
+        let Link { wire, progress, .. } = &mut *self.0;
+        let unsent = match progress.sending.poll(wire, cx) {
+            Poll::Ready(Err(cause)) => Some(cause),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        };
+        match (self.poll_read_head(cx), unsent) {
+            // An upstream that does not want to read the rest may have said why.
+            (Poll::Pending | Poll::Ready(Err(_)), Some(cause)) => Poll::Ready(Err(cause)),
+            (read, _) => read,
+        }
+    }
+
+    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
+        loop {
+            if let Some(head) = response::take_head(&mut self.0.wire.read)? {
+                return Poll::Ready(self.0.progress.accept(&head));
+            }
+            if ready!(self.0.wire.poll_fill(cx))? == 0 {
+                return Poll::Ready(Err(closed()));
+            }
+            self.0.progress.answered = true;
+        }
+    }
 
     /// Is the response's body over?
     pub(super) fn is_over(&self) -> bool {
-        self.framing.is_over()
+        self.0.progress.framing.is_over()
     }
 
     /// The next piece of the response's body. Goes on sending the request's.
@@ -206,26 +190,27 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        if !self.sending.is_done() {
-            match self.sending.poll(&mut self.link, cx) {
+        let Link { wire, progress: Progress { sending, framing, .. }, .. } = &mut *self.0;
+        if !sending.is_done() {
+            match sending.poll(wire, cx) {
                 // The client's fault ends the exchange; an upstream that does not read the rest
                 // may go on answering.
                 Poll::Ready(Err(cause @ Cause::Body(_))) => return Poll::Ready(Some(Err(cause))),
-                Poll::Ready(Err(_)) => self.sending.give_up(),
+                Poll::Ready(Err(_)) => sending.give_up(),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
         loop {
-            match self.framing.take(&mut self.link.read) {
+            match framing.take(&mut wire.read) {
                 Err(cause) => return Poll::Ready(Some(Err(cause))),
                 Ok(response::Taken::Frame(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(response::Taken::Over) => return Poll::Ready(None),
                 Ok(response::Taken::More) => {}
             }
-            match ready!(self.link.poll_fill(cx)) {
+            match ready!(wire.poll_fill(cx)) {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 Ok(0) => {
-                    return Poll::Ready(match self.framing.end() {
+                    return Poll::Ready(match framing.end() {
                         true => None,
                         false => Some(Err(closed())),
                     });
@@ -237,27 +222,27 @@ impl Exchange {
 
     /// How much of the body is still to come, if that is known.
     pub(super) fn length(&self) -> Option<u64> {
-        self.framing.length()
+        self.0.progress.framing.length()
     }
 
     /// The connection, if it can be used again: both messages are over, and nothing came after.
     pub(super) fn into_reusable(self) -> Option<Box<Link>> {
-        let clean = self.reusable
-            && self.framing.is_over()
-            && self.sending.is_whole()
-            && self.link.read.is_empty();
-        clean.then_some(self.link)
+        let Self(mut link) = self;
+        let Progress { sending, framing, reusable, .. } = std::mem::take(&mut link.progress);
+        let clean =
+            reusable && framing.is_over() && sending.is_whole() && link.wire.read.is_empty();
+        clean.then_some(link)
     }
 
     /// The connection as it is, for another protocol.
     pub(super) fn into_link(self) -> Link {
-        *self.link
+        *self.0
     }
 
     /// Ends the exchange as failed.
     pub(super) fn fail(self, cause: Cause) -> Failure {
-        let sent = self.sending.has_begun();
-        Failure { cause, sent, answered: self.answered, body: self.sending.into_body() }
+        let Link { wire, progress: Progress { sending, answered, .. }, .. } = *self.0;
+        Failure { cause, sent: wire.has_begun(), answered, body: sending.into_body() }
     }
 }
 

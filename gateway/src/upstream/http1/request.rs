@@ -1,62 +1,47 @@
 //! Writing of requests: head, body, trailers.
 
-use std::fmt::Write as _;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts as RequestHead;
 use http::{HeaderMap, Method};
-use http_body::Body;
+use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use super::{Cause, Link};
+use super::Cause;
 use crate::body::RequestBody;
+use crate::http1::{Coding, Wire, write_line};
 use crate::upstream::Outgoing;
 
-/// A piece of a body that is no longer than this is copied behind what is to be written anyway.
-const COPIED_BYTES_MAX: usize = 4096;
-
-/// How a request's body is told from what follows it (RFC 9112 §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
-    /// There is none.
-    None,
-    /// So many octets are left of what was announced.
-    Length(u64),
-    Chunked,
-}
-
 /// A request on its way out.
+#[derive(Default)]
 pub(super) struct Sending {
     body: RequestBody,
     coding: Coding,
-    /// A piece of the body that is written after what is in [`Link::write`].
-    piece: Bytes,
-    /// What ends that piece.
-    end: &'static [u8],
     state: State,
-    begun: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     Body,
     Flush,
+    /// As is a request that there is not.
+    #[default]
     Done,
     /// The upstream does not take the rest.
     GivenUp,
 }
 
 impl Sending {
-    /// Writes the head into `write`, which is empty.
-    pub(super) fn new(head: &Outgoing<'_>, body: RequestBody, write: &mut BytesMut) -> Self {
+    /// Begins a request on a wire on which nothing waits.
+    pub(super) fn new<S>(head: &Outgoing<'_>, body: RequestBody, wire: &mut Wire<S>) -> Self {
         let coding = coding(head.head, &body);
-        write_head(head, coding, write);
+        wire.begin();
+        write_head(head, coding, &mut wire.write);
         let state = if coding == Coding::None { State::Flush } else { State::Body };
-        Self { body, coding, piece: Bytes::new(), end: b"", state, begun: false }
+        Self { body, coding, state }
     }
 
     /// Nothing is left to do.
@@ -69,11 +54,6 @@ impl Sending {
         self.state == State::Done
     }
 
-    /// Something of it was written.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
     pub(super) fn give_up(&mut self) {
         self.state = State::GivenUp;
     }
@@ -84,19 +64,17 @@ impl Sending {
     }
 
     /// Writes what can be written.
-    pub(super) fn poll(
+    pub(super) fn poll<S: AsyncWrite + Unpin>(
         &mut self,
-        link: &mut Link,
+        wire: &mut Wire<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Cause>> {
         loop {
-            while link.write.has_remaining() || self.piece.has_remaining() || !self.end.is_empty() {
-                ready!(self.poll_write(link, cx))?;
-            }
+            ready!(wire.poll_write(cx))?;
             match self.state {
-                State::Body => ready!(self.poll_body(link, cx))?,
+                State::Body => ready!(self.poll_body(wire, cx))?,
                 State::Flush => {
-                    ready!(Pin::new(&mut link.stream).poll_flush(cx))?;
+                    ready!(Pin::new(&mut wire.stream).poll_flush(cx))?;
                     self.state = State::Done;
                 }
                 State::Done | State::GivenUp => return Poll::Ready(Ok(())),
@@ -104,80 +82,21 @@ impl Sending {
         }
     }
 
-    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = Pin::new(&mut link.stream);
-        let only = self.piece.is_empty() && self.end.is_empty();
-        let count = if only {
-            ready!(stream.poll_write(cx, &link.write))?
-        } else {
-            let pieces = [&link.write, &*self.piece, self.end].map(IoSlice::new);
-            ready!(stream.poll_write_vectored(cx, &pieces))?
-        };
-        if count == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.begun = true;
-        let of_head = count.min(link.write.len());
-        link.write.advance(of_head);
-        let of_piece = (count - of_head).min(self.piece.len());
-        self.piece.advance(of_piece);
-        self.end = self.end.get(count - of_head - of_piece..).unwrap_or_default();
-        Poll::Ready(Ok(()))
-    }
-
     /// Takes the next piece of the body, or finds that there is none.
-    fn poll_body(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            None => return Poll::Ready(self.finish(&HeaderMap::new(), &mut link.write)),
-            Some(frame) => frame?,
+    fn poll_body<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Cause>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
+        let trailers = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => return Poll::Ready(Ok(wire.put(data, &mut self.coding)?)),
+            Some(Err(frame)) => frame.into_trailers().unwrap_or_default(),
+            None => HeaderMap::new(),
         };
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => self.put(data, &mut link.write)?,
-            Err(frame) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                return Poll::Ready(self.finish(&trailers, &mut link.write));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn put(&mut self, data: Bytes, write: &mut BytesMut) -> Result<(), Cause> {
-        let size = data.len() as u64;
-        match &mut self.coding {
-            Coding::None => return Err(Cause::Malformed("a body that was not announced")),
-            Coding::Length(left) => {
-                *left = left.checked_sub(size).ok_or(Cause::Malformed("more than its length"))?;
-            }
-            Coding::Chunked => {
-                // Writing into memory does not fail.
-                let _ = write!(write, "{size:x}\r\n");
-                self.end = b"\r\n";
-            }
-        }
-        if data.len() <= COPIED_BYTES_MAX {
-            write.put_slice(&data);
-            write.put_slice(std::mem::take(&mut self.end));
-        } else {
-            self.piece = data;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, trailers: &HeaderMap, write: &mut BytesMut) -> Result<(), Cause> {
-        match self.coding {
-            Coding::None | Coding::Length(0) => {}
-            Coding::Length(_) => return Err(Cause::Malformed("less than its length")),
-            Coding::Chunked => {
-                write.put_slice(b"0\r\n");
-                for (name, value) in trailers {
-                    write_line(write, name.as_str(), value.as_bytes());
-                }
-                write.put_slice(b"\r\n");
-            }
-        }
+        wire.finish(&trailers, self.coding)?;
         self.state = State::Flush;
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -224,13 +143,7 @@ fn write_head(outgoing: &Outgoing<'_>, coding: Coding, write: &mut BytesMut) {
         {
             write_line(write, CONTENT_LENGTH.as_str(), b"0");
         }
-        Coding::None | Coding::Length(_) => {}
+        Coding::None | Coding::Length(_) | Coding::Close => {}
     }
     write.put_slice(b"\r\n");
-}
-
-fn write_line(write: &mut BytesMut, name: &str, value: &[u8]) {
-    for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-        write.put_slice(piece);
-    }
 }

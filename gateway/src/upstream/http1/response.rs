@@ -1,14 +1,12 @@
 //! Reading of responses: heads, and bodies by their framing.
 
-use std::mem::MaybeUninit;
-
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Frame;
 use hyper::ext::ReasonPhrase;
 
 use super::{Cause, FIELDS_MAX, HEAD_BYTES_MAX, append};
+use crate::http1::{lists, split_field};
 
 /// A line of chunk framing, extensions included.
 const CHUNK_LINE_MAX: usize = 4096;
@@ -22,9 +20,10 @@ pub(super) struct Head {
 }
 
 /// How a response's body is told from what follows it, and how far it has come (RFC 9112 §6.3).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Framing {
     /// There is none, or it is over.
+    #[default]
     Empty,
     /// So many octets are to come.
     Length(u64),
@@ -76,108 +75,131 @@ pub(super) fn take_head(read: &mut BytesMut) -> Result<Option<Bytes>, Cause> {
 
 /// Reads a whole head. A response to HEAD has no body, whatever it says.
 pub(super) fn parse(octets: &Bytes, is_head: bool) -> Result<Head, Cause> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut parsed,
-        octets,
-        &mut fields,
-    );
-    if !status.is_ok_and(|status| status.is_complete()) {
-        return Err(Cause::Malformed("its head"));
-    }
-    let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = code.ok_or(Cause::Malformed("its status"))?;
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    if parsed.version == Some(0) {
-        *response.version_mut() = Version::HTTP_10;
-    }
-    let reason = parsed.reason.unwrap_or_default();
-    if !reason.is_empty()
-        && Some(reason) != status.canonical_reason()
-        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
-    {
-        response.extensions_mut().insert(reason);
-    }
+    let mut rest: &[u8] = octets;
+    // It ends with an empty line.
+    let mut next_line = || {
+        let (line, behind) = rest.split_at(memchr::memchr(b'\n', rest).unwrap_or(rest.len()));
+        rest = behind.get(1..).unwrap_or_default();
+        // Most end with a CR too. Consoles that leave it out are understood.
+        line.strip_suffix(b"\r").unwrap_or(line)
+    };
+    let mut response = read_status_line(next_line()).ok_or(Cause::Malformed("its head"))?;
+    let (status, version) = (response.status(), response.version());
     let headers = response.headers_mut();
-    headers.reserve(parsed.headers.len() + ADDED_FIELDS);
-    for field in parsed.headers.iter() {
-        append(headers, field.name.as_bytes(), octets.slice_ref(field.value))?;
+    headers.reserve(USUAL_FIELDS);
+    let mut facts = Facts::default();
+    loop {
+        let line = next_line();
+        if line.is_empty() {
+            break;
+        }
+        if headers.len() >= FIELDS_MAX {
+            return Err(Cause::Malformed("its head"));
+        }
+        // The types of `http` take no octets that neither may have.
+        let (name, value) = split_field(line).ok_or(Cause::Malformed("its head"))?;
+        if facts.note(name, value)? {
+            append(headers, name, octets.slice_ref(value))?;
+        }
     }
-    let framing = framing(&response, is_head)?;
-    let keep_alive = keeps_alive(&response) && !matches!(framing, Framing::Close);
+    let framing = facts.framing(status, version, is_head)?;
+    let keeps_alive = !facts.closes && (version == Version::HTTP_11 || facts.keeps_alive);
+    let keep_alive = keeps_alive && !matches!(framing, Framing::Close);
     Ok(Head { response, framing, keep_alive })
 }
 
-/// Fields that the gate adds to an answer, so that the map grows once.
-const ADDED_FIELDS: usize = 3;
+/// Fields of an answer, with those that the gate adds, so that the map need not grow.
+const USUAL_FIELDS: usize = 12;
 
-fn framing(response: &Response<()>, is_head: bool) -> Result<Framing, Cause> {
-    let (status, headers) = (response.status(), response.headers());
-    let coded = headers.contains_key(TRANSFER_ENCODING);
-    let length = length(headers)?;
-    if coded && length.is_some() {
-        return Err(Cause::Malformed("both a length and a coding"));
+/// Reads the line that a response begins with (RFC 9112 §4).
+fn read_status_line(line: &[u8]) -> Option<Response<()>> {
+    let (version, rest) = line.split_at_checked(9)?;
+    let (code, rest) = rest.split_at_checked(3)?;
+    let mut response = Response::new(());
+    *response.version_mut() = match version {
+        b"HTTP/1.1 " => Version::HTTP_11,
+        b"HTTP/1.0 " => Version::HTTP_10,
+        _ => return None,
+    };
+    *response.status_mut() = StatusCode::from_bytes(code).ok()?;
+    let reason = if rest.is_empty() { rest } else { rest.strip_prefix(b" ")? };
+    let usual = response.status().canonical_reason().unwrap_or_default();
+    if !reason.is_empty() && reason != usual.as_bytes() {
+        response.extensions_mut().insert(ReasonPhrase::try_from(reason).ok()?);
     }
-    if is_head
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
-        return Ok(Framing::Empty);
-    }
-    if coded {
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        let only = codings.next().filter(|_| codings.next().is_none());
-        return match only {
-            Some(coding)
-                if coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-                    && response.version() == Version::HTTP_11 =>
-            {
-                Ok(Framing::Chunked(Chunk::Size))
-            }
-            _ => Err(Cause::Malformed("its coding")),
-        };
-    }
-    Ok(match length {
-        Some(0) => Framing::Empty,
-        Some(length) => Framing::Length(length),
-        None => Framing::Close,
-    })
+    Some(response)
 }
 
-/// The length that is announced, once, or more than once alike (RFC 9112 §6.3).
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Cause> {
-    let mut found = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let length = parse_length(value).ok_or(Cause::Malformed("its length"))?;
-        if found.replace(length).is_some_and(|before| before != length) {
-            return Err(Cause::Malformed("two lengths"));
+/// What a head says about the end of its body and of the connection.
+#[derive(Default)]
+struct Facts {
+    length: Option<u64>,
+    /// There is a coding; is it the only one, and `chunked`?
+    chunked: Option<bool>,
+    closes: bool,
+    keeps_alive: bool,
+}
+
+impl Facts {
+    /// Notes what a field says. False: it says no more than that, and is for this connection only.
+    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Cause> {
+        match name.len() {
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                let plain = [&b"keep-alive"[..], b"close"];
+                // What cannot be read as a list is no reason to go on.
+                self.closes |= lists(value, b"close") || !value.is_ascii();
+                self.keeps_alive |= lists(value, b"keep-alive");
+                return Ok(!plain.iter().any(|word| value.eq_ignore_ascii_case(word)));
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                // Once, or more than once alike (RFC 9112 §6.3).
+                let length = parse_length(value).ok_or(Cause::Malformed("its length"))?;
+                if self.length.replace(length).is_some_and(|before| before != length) {
+                    return Err(Cause::Malformed("two lengths"));
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                let only = self.chunked.is_none() && value.eq_ignore_ascii_case(b"chunked");
+                self.chunked = Some(only);
+                return Ok(!only);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// How the body is told (RFC 9112 §6.3).
+    fn framing(
+        &self,
+        status: StatusCode,
+        version: Version,
+        is_head: bool,
+    ) -> Result<Framing, Cause> {
+        if self.chunked.is_some() && self.length.is_some() {
+            return Err(Cause::Malformed("both a length and a coding"));
+        }
+        if is_head
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        {
+            return Ok(Framing::Empty);
+        }
+        match self.chunked {
+            Some(true) if version == Version::HTTP_11 => Ok(Framing::Chunked(Chunk::Size)),
+            Some(_) => Err(Cause::Malformed("its coding")),
+            None => Ok(match self.length {
+                Some(0) => Framing::Empty,
+                Some(length) => Framing::Length(length),
+                None => Framing::Close,
+            }),
         }
     }
-    Ok(found)
 }
 
-fn parse_length(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok()?;
+fn parse_length(value: &[u8]) -> Option<u64> {
     // `parse` would take a sign.
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-fn keeps_alive(response: &Response<()>) -> bool {
-    let says = |word: &str| {
-        response.headers().get_all(CONNECTION).iter().any(|value| {
-            value
-                .to_str()
-                .unwrap_or("close")
-                .split(',')
-                .any(|item| item.trim().eq_ignore_ascii_case(word))
-        })
-    };
-    match response.version() {
-        Version::HTTP_11 => !says("close"),
-        _ => says("keep-alive") && !says("close"),
-    }
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 impl Framing {
@@ -205,7 +227,7 @@ impl Framing {
         match self {
             Self::Empty => Ok(Taken::Over),
             Self::Close if read.is_empty() => Ok(Taken::More),
-            Self::Close => Ok(data(read.split())),
+            Self::Close => Ok(data(read.split().freeze())),
             Self::Length(_) if read.is_empty() => Ok(Taken::More),
             Self::Length(left) => {
                 let piece = split(read, left);
@@ -307,12 +329,12 @@ fn parse_size(line: &[u8]) -> Option<u64> {
 }
 
 /// As much as has come of what is `left`.
-fn split(read: &mut BytesMut, left: &mut u64) -> BytesMut {
+fn split(read: &mut BytesMut, left: &mut u64) -> Bytes {
     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
     *left -= count as u64;
-    read.split_to(count)
+    read.split_to(count).freeze()
 }
 
-fn data(piece: BytesMut) -> Taken {
-    Taken::Frame(Frame::data(piece.freeze()))
+fn data(piece: Bytes) -> Taken {
+    Taken::Frame(Frame::data(piece))
 }

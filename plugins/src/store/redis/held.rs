@@ -88,7 +88,7 @@ impl HoldStore for RedisStore {
             record.sealed.clone(),
             record.expires.0.to_string().into_bytes(),
         ];
-        self.script(&self.held.keep, &keys, &arguments).await
+        self.lasting_script(&self.held.keep, &keys, &arguments).await
     }
 
     async fn held(&self, id: &str) -> Result<Option<HoldRecord>, StoreError> {
@@ -109,7 +109,7 @@ impl HoldStore for RedisStore {
 
     async fn take_held(&self, id: &str) -> Result<bool, StoreError> {
         let keys = self.held_keys(id, "");
-        self.script(&self.held.take, &keys, &[""]).await
+        self.lasting_script(&self.held.take, &keys, &[""]).await
     }
 
     async fn prune_held(&self, now: Timestamp) -> Result<(), StoreError> {

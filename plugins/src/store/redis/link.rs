@@ -5,6 +5,8 @@
 //! at a time tries, not more often than [`RETRY_MIN`], a little differently at each gate, and
 //! meanwhile the others are told at once that nobody answers.
 
+use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,8 +23,8 @@ use redis::{
 use tokio::runtime::Handle;
 
 use super::failed;
-use crate::clock::{Clock, Timestamp};
-use crate::store::StoreError;
+use crate::clock::{Clock, Timestamp, jittered};
+use crate::store::{StoreError, is_about_the_way};
 
 /// The shortest pause between two tries to connect; up to half as much again is added by chance.
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -131,7 +133,7 @@ impl Link {
                 if is_broken(&error) {
                     self.drop_connection(generation);
                 }
-                Err(if error.is_timeout() { StoreError::Timeout } else { failed(error) })
+                Err(told(error))
             }
         }
     }
@@ -155,7 +157,7 @@ impl Link {
                 Ok((connection, generation))
             }
             Err(error) => {
-                slot.not_before = Some(self.clock.now() + pause());
+                slot.not_before = Some(self.clock.now() + jittered(RETRY_MIN));
                 Err(error)
             }
         }
@@ -168,7 +170,9 @@ impl Link {
             return Ok(Some((connection.clone(), self.generation())));
         }
         match slot.not_before {
-            Some(at) if self.clock.now() < at => Err(StoreError::Failed("no connection".into())),
+            Some(at) if self.clock.now() < at => {
+                Err(StoreError::Unreachable("no connection".into()))
+            }
             _ => Ok(None),
         }
     }
@@ -177,7 +181,7 @@ impl Link {
     fn drop_connection(&self, generation: u64) {
         let mut slot = self.slot();
         if self.generation() == generation && slot.connection.take().is_some() {
-            slot.not_before = Some(self.clock.now() + pause());
+            slot.not_before = Some(self.clock.now() + jittered(RETRY_MIN));
         }
     }
 
@@ -206,7 +210,7 @@ async fn connect(way: Arc<Way>, deadline: Duration) -> Result<Connection, StoreE
         client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
     };
     let made = tokio::time::timeout(deadline, connecting).await;
-    made.map_err(|_| StoreError::Timeout)?.map_err(failed)
+    made.map_err(|_| StoreError::Timeout)?.map_err(told)
 }
 
 impl ConnectionLike for Connection {
@@ -278,21 +282,45 @@ fn sentinel(
     builder.build().map_err(failed)
 }
 
-/// Is another connection needed? A server that only reads now was the primary once.
+/// Is another connection needed?
 fn is_broken(error: &RedisError) -> bool {
     error.is_io_error()
-        || error.is_timeout()
-        || error.is_connection_dropped()
         || error.is_unrecoverable_error()
-        || matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"))
+        || is_unready(error)
         || error.kind() == ErrorKind::AuthenticationFailed
 }
 
-/// Gates that lost the same server do not all come back at once.
-fn pause() -> Duration {
-    let mut chance = [0];
-    // Without randomness all come back at once.
-    let _ = aws_lc_rs::rand::fill(&mut chance);
-    let [chance] = chance;
-    RETRY_MIN + RETRY_MIN / 512 * u32::from(chance)
+/// Does the server say that it is not ready? One that only reads now was the primary once.
+fn is_unready(error: &RedisError) -> bool {
+    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"))
+}
+
+/// What an error of the library's means.
+fn told(error: RedisError) -> StoreError {
+    if error.is_timeout() {
+        return StoreError::Timeout;
+    }
+    let is_away = match error.kind() {
+        ErrorKind::Io => match error.source() {
+            Some(source) => io_error(source).is_some_and(is_about_the_way),
+            None => !is_a_refusal(&error),
+        },
+        // Sentinels know no primary while one takes the place of another.
+        ErrorKind::ClusterConnectionNotFound | ErrorKind::MasterNameNotFoundBySentinel => true,
+        _ => is_unready(&error),
+    };
+    if is_away { StoreError::Unreachable(Box::new(error)) } else { failed(error) }
+}
+
+fn io_error<'a>(source: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let shared = source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    shared.downcast_ref()
+}
+
+/// The library's Cluster says in words alone why it has found no node.
+fn is_a_refusal(error: &RedisError) -> bool {
+    let words = error.to_string();
+    ["AuthenticationFailed", "WRONGPASS", "NOAUTH", "NOPERM", "certificate"]
+        .iter()
+        .any(|word| words.contains(word))
 }

@@ -13,9 +13,12 @@
 
 mod challenges;
 mod codes;
+#[cfg(test)]
+mod document_tests;
 mod guesses;
 mod held;
 mod link;
+mod replicas;
 mod sessions;
 mod shared;
 mod state;
@@ -24,13 +27,14 @@ pub(crate) mod tests;
 
 use async_trait::async_trait;
 use doorward_config::Redis as Settings;
-use redis::{Cmd, FromRedisValue, Script, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, RedisError, Script, ScriptInvocation, ToRedisArgs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Backend, Operation, StoreError, Timings, failed};
 use crate::clock::Timestamp;
-use link::Link;
+use link::{Connection, Link};
+use replicas::Replicas;
 
 /// How often a document is tried to be replaced that others replace at the same time. Within one
 /// gate they wait for each other (`Turns`), so that these are other gates.
@@ -82,6 +86,8 @@ trait Document: Serialize + DeserializeOwned + Send {
 /// The shared store.
 pub struct RedisStore {
     link: Link,
+    /// Who has to have what must not be lost; `None`: the primary alone.
+    replicas: Option<Replicas>,
     /// `{prefix}:`, the beginning of every key.
     root: String,
     replace: Script,
@@ -103,6 +109,7 @@ impl RedisStore {
     pub fn open(settings: &Settings) -> Result<Self, StoreError> {
         Ok(Self {
             link: Link::new(settings)?,
+            replicas: Replicas::new(settings)?,
             root: format!("{{{}}}:", settings.prefix),
             replace: Script::new(REPLACE),
             reap: Script::new(REAP),
@@ -124,6 +131,20 @@ impl RedisStore {
         format!("{}{name}", self.root)
     }
 
+    /// Does `work`, which changes what must not be lost.
+    async fn lasting<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        let work = async {
+            match &self.replicas {
+                Some(replicas) => replicas.with(work).await,
+                None => self.link.with(work).await,
+            }
+        };
+        self.timings.of(Operation::Write, work).await
+    }
+
     async fn command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, StoreError> {
         let changes = |name: redis::Arg<&[u8]>| match name {
             redis::Arg::Simple(name) => WRITES.iter().any(|write| write.as_bytes() == name),
@@ -142,15 +163,20 @@ impl RedisStore {
         keys: &[String],
         arguments: &[impl ToRedisArgs + Sync],
     ) -> Result<T, StoreError> {
-        let mut call = script.prepare_invoke();
-        for key in keys {
-            call.key(key);
-        }
-        for argument in arguments {
-            call.arg(argument);
-        }
+        let call = call(script, keys, arguments);
         let work = self.link.with(async |connection| call.invoke_async(connection).await);
         self.timings.of(Operation::Write, work).await
+    }
+
+    /// The same where what it changes must not be lost.
+    async fn lasting_script<T: FromRedisValue + Send>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[impl ToRedisArgs + Sync],
+    ) -> Result<T, StoreError> {
+        let call = call(script, keys, arguments);
+        self.lasting(async |connection| call.invoke_async(connection).await).await
     }
 
     async fn document<D: Document>(&self, key: &str) -> Result<Option<D>, StoreError> {
@@ -187,7 +213,7 @@ impl RedisStore {
             let over = over.map_or_else(Vec::new, |over| over.0.to_string().into_bytes());
             let arguments = [is, next, over];
             let (done, found): (bool, Vec<u8>) =
-                self.script(&self.replace, &keys, &arguments).await?;
+                self.lasting_script(&self.replace, &keys, &arguments).await?;
             if done {
                 return Ok(given);
             }
@@ -218,12 +244,31 @@ impl Backend for RedisStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // A server that only reads, or has no memory left, is not there for a gate.
         let mut set = redis::cmd("SET");
-        self.command(set.arg(self.single("probe")).arg("1")).await
+        set.arg(self.single("probe")).arg("1");
+        self.lasting(async |connection| set.query_async(connection).await).await
     }
 
     async fn close(&self) {
         self.link.close();
+        if let Some(replicas) = &self.replicas {
+            replicas.close();
+        }
     }
+}
+
+fn call<'a>(
+    script: &'a Script,
+    keys: &[String],
+    arguments: &[impl ToRedisArgs + Sync],
+) -> ScriptInvocation<'a> {
+    let mut call = script.prepare_invoke();
+    for key in keys {
+        call.key(key);
+    }
+    for argument in arguments {
+        call.arg(argument);
+    }
+    call
 }
 
 fn read<D: Document>(octets: &[u8]) -> Result<D, StoreError> {

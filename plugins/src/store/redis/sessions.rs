@@ -10,7 +10,7 @@ use redis::Script;
 use super::{RedisStore, failed};
 use crate::clock::Timestamp;
 use crate::session::token::{SessionId, TokenHash};
-use crate::session::{Evidence, SessionKey, SessionRecord};
+use crate::session::{Evidence, SessionKey, SessionRecord, known_evidence};
 use crate::store::{SessionStore, StoreError};
 
 /// How many changes can be read later; whoever has missed more reads everything anew.
@@ -160,6 +160,7 @@ struct Stored<'a> {
     id: std::borrow::Cow<'a, str>,
     principal: std::borrow::Cow<'a, str>,
     scope: std::borrow::Cow<'a, str>,
+    #[serde(deserialize_with = "known_evidence")]
     evidence: std::borrow::Cow<'a, [Evidence]>,
     device: std::borrow::Cow<'a, str>,
     address: std::borrow::Cow<'a, str>,
@@ -229,7 +230,7 @@ impl RedisStore {
             session.created.0.to_string().into_bytes(),
         ];
         arguments.extend(more);
-        self.script(script, &self.session_keys(), &arguments).await
+        self.lasting_script(script, &self.session_keys(), &arguments).await
     }
 }
 
@@ -284,7 +285,7 @@ impl SessionStore for RedisStore {
 
     async fn end(&self, ended: &[SessionKey]) -> Result<(), StoreError> {
         let ids: Vec<&str> = ended.iter().map(|key| &*key.id).collect();
-        self.script(&self.sessions.end, &self.session_keys(), &ids).await
+        self.lasting_script(&self.sessions.end, &self.session_keys(), &ids).await
     }
 
     async fn touch(&self, active: &[(SessionKey, Timestamp)]) -> Result<(), StoreError> {

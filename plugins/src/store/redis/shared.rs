@@ -94,7 +94,8 @@ impl SharedSessionStore for RedisStore {
         let arguments: Vec<String> =
             sessions.iter().flat_map(|(id, at)| [id.to_string(), at.0.to_string()]).collect();
         let keys = self.session_keys();
-        let active: Vec<u64> = self.script(&self.sessions.expire, &keys, &arguments).await?;
+        let active: Vec<u64> =
+            self.lasting_script(&self.sessions.expire, &keys, &arguments).await?;
         Ok(active.into_iter().map(|at| (at > 0).then_some(Timestamp(at))).collect())
     }
 

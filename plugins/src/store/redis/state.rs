@@ -8,7 +8,8 @@ use redis::Script;
 
 use super::RedisStore;
 use crate::clock::Timestamp;
-use crate::store::{SharedMeasure, SharedState, StoreError};
+use crate::rate_limit::Measure;
+use crate::store::{SharedState, StoreError};
 
 /// Keys that others use are remembered for longer than any clock is wrong.
 const SPARE_MS: u64 = 60_000;
@@ -56,7 +57,9 @@ impl SharedState for RedisStore {
         let mut set = redis::cmd("SET");
         let life = until.0.saturating_sub(now.0).saturating_add(SPARE_MS);
         set.arg(self.key("used", what)).arg("1").arg("NX").arg("PX").arg(life);
-        Ok(self.command::<Option<String>>(&set).await?.is_some())
+        let done: Option<String> =
+            self.lasting(async |connection| set.query_async(connection).await).await?;
+        Ok(done.is_some())
     }
 
     async fn measure(
@@ -64,13 +67,13 @@ impl SharedState for RedisStore {
         key: &str,
         (every, burst): (Duration, u32),
         now: Timestamp,
-    ) -> Result<SharedMeasure, StoreError> {
+    ) -> Result<Measure, StoreError> {
         let micros = |ms: u64| ms.saturating_mul(1000).to_string();
         let arguments = [micros(now.0), every.as_micros().max(1).to_string(), burst.to_string()];
         let keys = [self.key("limit", key)];
         let (fits, remaining, after): (bool, u32, u64) =
             self.script(&self.state.measure, &keys, &arguments).await?;
-        Ok(SharedMeasure { fits, remaining, after: Duration::from_micros(after) })
+        Ok(Measure { fits, remaining, after: Duration::from_micros(after) })
     }
 
     async fn publish_keys(

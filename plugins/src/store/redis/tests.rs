@@ -20,6 +20,7 @@ pub(crate) fn settings(server: &RedisServer) -> Settings {
         ca_file: None,
         prefix: "test".into(),
         timeout: Duration::from_secs(5),
+        replicas_acknowledge: 0,
     }
 }
 
@@ -68,6 +69,7 @@ fn settings_at(urls: Vec<String>, topology: RedisTopology) -> Settings {
         ca_file: None,
         prefix: "test".into(),
         timeout: Duration::from_secs(2),
+        replicas_acknowledge: 0,
     }
 }
 
@@ -109,6 +111,32 @@ async fn o05_sentinels_name_another_primary() {
     });
     assert_eq!(there.await, Some(kept), "at the other server");
     assert!(set.servers[1].ask(&["role"]).starts_with("master"));
+}
+
+#[tokio::test]
+async fn o06_what_is_acknowledged_is_at_a_replica_and_outlives_its_primary() {
+    let mut set = RedisSet::start();
+    let topology = RedisTopology::Sentinel("gates".into());
+    let settings = Settings { replicas_acknowledge: 1, ..settings_at(set.urls(), topology) };
+    let store = RedisStore::open(&settings).unwrap();
+    check_everything(&store).await;
+    // The moment after it was acknowledged the primary is gone.
+    let kept = conformance::session(70);
+    crate::store::SessionStore::begin(&store, &kept, &[]).await.unwrap();
+    set.servers[0].kill();
+    let look_up =
+        async || crate::store::SharedSessionStore::look_up(&store, &kept.token_hash).await;
+    assert_eq!(found_again(look_up).await.as_ref(), Some(&kept), "at the other server");
+    // Which has no replica: nothing that must not be lost is acknowledged, and what is there is read.
+    let more = conformance::session(71);
+    found_again(async || match crate::store::SessionStore::begin(&store, &more, &[]).await {
+        Err(StoreError::Unreachable(why)) if why.to_string().starts_with("0 of 1") => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => panic!("acknowledged"),
+    })
+    .await;
+    assert!(store.ping().await.is_err(), "as an operator should know");
+    assert_eq!(look_up().await.unwrap().as_ref(), Some(&kept));
 }
 
 #[tokio::test]
@@ -176,4 +204,38 @@ async fn f12_what_is_counted_at_several_gates_at_once_is_counted_once_each() {
         });
     }
     assert_eq!(takes.join_all().await.into_iter().filter(|taken| *taken).count(), 1);
+}
+
+/// Whom a start waits for, and whom it does not.
+#[tokio::test]
+async fn o19_a_server_that_is_away_is_told_from_one_that_refuses() {
+    let (one, mut set, cluster) = (RedisServer::start(), RedisSet::start(), RedisCluster::start());
+    let ask = async |urls: Vec<String>, topology: &RedisTopology| {
+        RedisStore::open(&settings_at(urls, topology.clone())).unwrap().ping().await
+    };
+    let sentinel = RedisTopology::Sentinel("gates".into());
+    let nodes: Vec<_> = cluster.nodes.iter().map(server::RedisNode::url).collect();
+    for (urls, topology) in [
+        (vec![set.servers[0].url()], RedisTopology::Alone),
+        (set.urls(), sentinel.clone()),
+        (nodes, RedisTopology::Cluster),
+    ] {
+        ask(urls.clone(), &topology).await.unwrap();
+        let strangers = urls.iter().map(|url| url.replace("redis://", "redis://eve:wrong@"));
+        let refused = ask(strangers.collect(), &topology).await.unwrap_err();
+        assert!(!refused.is_away(), "{topology:?}: {refused}");
+        let nobody = vec![format!("redis://127.0.0.1:{}", server::free_port())];
+        let away = ask(nobody, &topology).await.unwrap_err();
+        assert!(matches!(away, StoreError::Unreachable(_)), "{topology:?}: {away}");
+    }
+    let replica = ask(vec![set.servers[1].url()], &RedisTopology::Alone).await.unwrap_err();
+    assert!(matches!(replica, StoreError::Unreachable(_)), "it only reads: {replica}");
+    set.servers[0].kill();
+    let failing_over = ask(set.urls(), &sentinel).await;
+    assert!(failing_over.is_err_and(|error| error.is_away()));
+    // What stays wrong until somebody sees to it.
+    let store = open(&one);
+    store.ping().await.unwrap();
+    one.ask(&["config", "set", "maxmemory", "1"]);
+    assert!(matches!(store.ping().await, Err(StoreError::Failed(_))));
 }

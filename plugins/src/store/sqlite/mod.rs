@@ -81,6 +81,13 @@ impl SqliteStore {
             .busy_timeout(DEADLINE);
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         migrate(&mut writer, &MIGRATIONS).await?;
+        // A process before this one may have been told that its log could not be synced, and have
+        // been killed: what it did not acknowledge can be read here, never to be on the disk, and
+        // whatever followed it in the log would be lost with it. So it goes to the file itself.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut writer)
+            .await
+            .map_err(failed)?;
         // A torn page must not be taken for "there is no such account".
         let check = sqlx::query_as("PRAGMA quick_check(1)");
         let (verdict,): (String,) = check.fetch_one(&mut writer).await.map_err(failed)?;

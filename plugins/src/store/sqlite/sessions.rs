@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, failed, signed, time};
 use crate::clock::Timestamp;
 use crate::session::token::{SessionId, TokenHash};
-use crate::session::{SessionKey, SessionRecord};
+use crate::session::{SessionKey, SessionRecord, known_evidence};
 use crate::store::{SessionStore, StoreError};
 
 #[async_trait]
@@ -148,7 +148,7 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
         id: SessionId::parse(&text("id")?).ok_or(StoreError::Corrupt("session"))?,
         principal_id: text("principal_id")?,
         scope: text("scope")?,
-        evidence: serde_json::from_str(&text("evidence")?)
+        evidence: known_evidence(&mut serde_json::Deserializer::from_str(&text("evidence")?))
             .map_err(|_| StoreError::Corrupt("session"))?,
         device: text("device")?,
         address: text("address")?,

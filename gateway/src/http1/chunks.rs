@@ -1,8 +1,11 @@
-//! Follows a chunked body by the letter of RFC 9112 §7.1.
+//! Reads a chunked body by the letter of RFC 9112 §7.1.
 
+use bytes::{Buf, Bytes, BytesMut};
 use doorward_config::Limits;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::head::{is_token, read_field};
+use super::reader::{Broken, Piece};
 
 /// Octets of extensions and trailers of one body.
 pub(super) const OVERHEAD_MAX: usize = 8 * 1024;
@@ -13,7 +16,7 @@ pub(super) struct Chunks {
     state: State,
     /// Octets of extensions and trailers so far.
     overhead: usize,
-    trailers: usize,
+    trailers: HeaderMap,
 }
 
 #[derive(Debug)]
@@ -31,41 +34,36 @@ enum State {
     Over,
 }
 
-/// The body is not what its coding says.
-#[derive(Debug)]
-pub(super) struct Broken;
-
 impl Default for Chunks {
     fn default() -> Self {
-        Self { state: State::Size(0, 0), overhead: 0, trailers: 0 }
+        Self { state: State::Size(0, 0), overhead: 0, trailers: HeaderMap::new() }
     }
 }
 
 impl Chunks {
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
-    }
-
-    /// Reads on; says how many of `octets` belong to the body.
-    pub(super) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<usize, Broken> {
-        let mut read = 0;
-        while let Some(octet) = octets.get(read)
-            && !self.is_over()
-        {
+    /// Takes the next piece of the body off `read`; `None`: too little has come.
+    pub(super) fn read(
+        &mut self,
+        read: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Piece>, Broken> {
+        while let Some(octet) = read.first() {
             if let State::Data(left) = &mut self.state {
-                let rest = octets.len() - read;
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(rest);
-                *left -= count as u64;
-                read += count;
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                let data = read.split_to(count).freeze();
+                *left -= data.len() as u64;
                 if *left == 0 {
                     self.state = State::DataEnd;
                 }
-                continue;
+                return Ok(Some(Piece::Data(data)));
             }
             self.step(*octet, limits)?;
-            read += 1;
+            read.advance(1);
+            if matches!(self.state, State::Over) {
+                return Ok(Some(Piece::End(std::mem::take(&mut self.trailers))));
+            }
         }
-        Ok(read)
+        Ok(None)
     }
 
     fn step(&mut self, octet: u8, limits: &Limits) -> Result<(), Broken> {
@@ -88,11 +86,11 @@ impl Chunks {
                 if field.is_empty() {
                     State::Over
                 } else {
-                    self.trailers += 1;
-                    let whole = read_field(field).is_some() && self.trailers <= limits.header_count;
-                    if !whole {
+                    let (name, value) = read_trailer(field).ok_or(Broken)?;
+                    if self.trailers.len() >= limits.header_count {
                         return Err(Broken);
                     }
+                    self.trailers.try_append(name, value).map_err(|_| Broken)?;
                     State::Trailer(Vec::new())
                 }
             }
@@ -111,4 +109,10 @@ impl Chunks {
         self.overhead += 1;
         if self.overhead > OVERHEAD_MAX { Err(Broken) } else { Ok(()) }
     }
+}
+
+fn read_trailer(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = read_field(line)?;
+    let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value)).ok()?;
+    Some((HeaderName::from_bytes(name).ok()?, value))
 }
