@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::{DEADLINE, MANY_SIGN_INS, PASSWORD, PUBLIC_HOST};
+use crate::{DEADLINE, MANY_SIGN_INS, PASSWORD, PUBLIC_HOST, Scratch};
 
 /// The product's binary. Cargo names only binaries of a test's own package, so it is found beside
 /// the test, where `tests/run` and `cargo test --workspace` have put it.
@@ -134,6 +134,10 @@ impl Served {
     /// The same of another version.
     #[must_use]
     pub fn begin_other(binary: &Path, config: &Path, words: &[&str]) -> Self {
+        Self::spawn(Self::command(binary, config, words))
+    }
+
+    fn command(binary: &Path, config: &Path, words: &[&str]) -> Command {
         // The shell is replaced by the gate. It makes a bound on file sizes, with which a test plays
         // a full disk, an error of the write instead of a signal that ends the process.
         let mut command = Command::new("sh");
@@ -142,7 +146,7 @@ impl Served {
             .arg(binary)
             .arg(config)
             .args(words);
-        Self::spawn(command)
+        command
     }
 
     /// The same as a service manager does that listens for it.
@@ -218,29 +222,6 @@ impl Served {
         assert!(status.unwrap().success());
     }
 
-    /// Lets every `fsync` of the process fail with EIO, until what this gives is dropped.
-    ///
-    /// # Panics
-    /// When `strace` does not get hold of the process (`kernel.yama.ptrace_scope`).
-    #[must_use]
-    pub fn fail_syncs(&self) -> FailingSync {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]);
-        command.args([
-            "-e",
-            "inject=fsync,fdatasync:error=EIO",
-            "-p",
-            &self.child.id().to_string(),
-        ]);
-        let mut tracer = command.stderr(Stdio::piped()).spawn().expect("strace is installed");
-        let mut said = BufReader::new(tracer.stderr.take().unwrap()).lines();
-        let line = said.next().unwrap().unwrap();
-        assert!(line.contains("attached"), "{line}");
-        // It tells of every thread that begins.
-        std::thread::spawn(move || said.map_while(Result::ok).for_each(drop));
-        FailingSync(tracer)
-    }
-
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status =
@@ -261,14 +242,60 @@ impl Drop for Served {
     }
 }
 
-/// A disk that fails; it is well again when this is dropped.
+/// A disk that can be told to fail, for gates that are started on it.
 #[derive(Debug)]
-pub struct FailingSync(Child);
+pub struct Disk {
+    folder: Scratch,
+}
 
-impl Drop for FailingSync {
-    fn drop(&mut self) {
-        // It lets go of the process, and ends.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
+impl Disk {
+    /// One that is well.
+    ///
+    /// # Panics
+    /// When there is no C compiler, which Rust's linker needs as well.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = Scratch::new();
+        let mut command = Command::new("cc");
+        command.args(["-shared", "-fPIC", "-x", "c", "-", "-o"]).arg(folder.path().join(PRELOADED));
+        let mut compiler = command.stdin(Stdio::piped()).spawn().expect("a C compiler");
+        compiler.stdin.take().unwrap().write_all(include_bytes!("failing_sync.c")).unwrap();
+        assert!(compiler.wait().unwrap().success());
+        Self { folder }
+    }
+
+    /// As [`Served::start`].
+    ///
+    /// # Panics
+    /// As that.
+    #[must_use]
+    pub fn serve(&self, config: &Path) -> Served {
+        let mut command = Served::command(&binary(), config, &[]);
+        command.env("LD_PRELOAD", self.folder.path().join(PRELOADED));
+        command.env("DOORWARD_TEST_FAILING_SYNC", self.told());
+        Served::spawn(command).listening()
+    }
+
+    /// From here on every `fsync` fails with EIO.
+    pub fn fail_syncs(&self) {
+        std::fs::write(self.told(), "").unwrap();
+    }
+
+    /// It is well again.
+    pub fn mend(&self) {
+        std::fs::remove_file(self.told()).unwrap();
+    }
+
+    fn told(&self) -> PathBuf {
+        self.folder.path().join("fails")
     }
 }
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What comes between the gate and the system (`failing_sync.c`), compiled.
+const PRELOADED: &str = "failing_sync.so";

@@ -30,6 +30,8 @@ mod generators;
 mod http;
 #[path = "load/idle.rs"]
 mod idle;
+#[path = "load/instructions.rs"]
+mod instructions;
 #[path = "load/machine.rs"]
 mod machine;
 #[path = "load/options.rs"]

@@ -1,5 +1,5 @@
-//! O04: a disk that fails for a while. A bound on the size of files plays one that is full; `strace`
-//! plays one that cannot say that what was written is on it.
+//! O04: a disk that fails for a while. A bound on the size of files plays one that is full; a library
+//! between the gate and the system plays one that cannot say that what was written is on it.
 //!
 //! What a failed `fsync` leaves in the memory of the system is not to be trusted. Nothing does: SQLite
 //! takes the transaction back, and the next one writes those places of its log anew.
@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use doorward_plugins::store::{AccountStore, Backend, SqliteStore};
-use doorward_tests::process::{FailingSync, Served, add_account, configure, run};
+use doorward_tests::process::{Disk, Served, add_account, configure, run};
 use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Upstream, eventually, metric};
 use http::StatusCode;
 use serde_json::json;
@@ -17,6 +17,7 @@ struct House {
     upstream: Upstream,
     gate: Served,
     config: PathBuf,
+    disk: Disk,
     _scratch: Scratch,
 }
 
@@ -26,8 +27,9 @@ impl House {
         let public = "[[route]]\npath = \"/public\"\naccess = \"public\"\n";
         let config = configure(scratch.path(), &upstream.address, public);
         add_account(&config, "alice");
-        let gate = Served::start(&config);
-        Self { upstream, gate, config, _scratch: scratch }
+        let disk = Disk::new();
+        let gate = disk.serve(&config);
+        Self { upstream, gate, config, disk, _scratch: scratch }
     }
 
     fn browser(&self) -> Browser {
@@ -36,7 +38,7 @@ impl House {
 
     fn restart(&mut self) {
         self.gate.kill();
-        self.gate = Served::start(&self.config);
+        self.gate = self.disk.serve(&self.config);
     }
 
     /// What must not be done while nothing can be written, and what goes on.
@@ -63,20 +65,20 @@ impl House {
 }
 
 /// Nothing that was acknowledged before, while or after a disk fails is lost by a kill.
-async fn check_fault<F>(begin: impl FnOnce(&Served) -> F, end: impl FnOnce(&Served, F)) {
+async fn check_fault(begin: impl FnOnce(&House), end: impl FnOnce(&House)) {
     let mut house = House::open().await;
     let mut early = house.browser();
     early.sign_in("alice").await;
     let cookies = early.jar.clone();
 
-    let fault = begin(&house.gate);
+    begin(&house);
     house.check_fault(&mut early).await;
     for attempt in ["the first", "and tried again, still not durable"] {
         let answer = early.post_json("/.doorward/api/v1/sign-out", &json!({})).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{attempt}");
     }
 
-    end(&house.gate, fault);
+    end(&house);
     let mut operator = Browser::new(house.gate.operations, "localhost", None);
     eventually("recovery", async || operator.get("/readyz").await.status == StatusCode::OK).await;
     let mut late = house.browser();
@@ -97,12 +99,13 @@ async fn check_fault<F>(begin: impl FnOnce(&Served) -> F, end: impl FnOnce(&Serv
 
 #[tokio::test]
 async fn o04_what_is_acknowledged_after_a_full_disk_survives_a_kill() {
-    check_fault(|gate| gate.bound_files("4096"), |gate, ()| gate.bound_files("unlimited")).await;
+    let bound = |size: &'static str| move |house: &House| house.gate.bound_files(size);
+    check_fault(bound("4096"), bound("unlimited")).await;
 }
 
 #[tokio::test]
 async fn o04_what_is_acknowledged_after_fsync_has_failed_survives_a_kill() {
-    check_fault(Served::fail_syncs, |_, failing: FailingSync| drop(failing)).await;
+    check_fault(|house| house.disk.fail_syncs(), |house| house.disk.mend()).await;
 }
 
 /// What a gate could not sync can be read by the next one while the system runs, and is gone when that
@@ -136,10 +139,11 @@ async fn o01_o04_a_kill_while_fsync_fails_loses_nothing_that_was_acknowledged() 
     let mut early = house.browser();
     early.sign_in("alice").await;
     for round in 0..3 {
-        let failing = house.gate.fail_syncs();
+        house.disk.fail_syncs();
         house.check_fault(&mut early).await;
+        house.gate.kill();
+        house.disk.mend();
         house.restart();
-        drop(failing);
         let mut after = house.browser();
         after.jar.clone_from(&early.jar);
         assert_eq!(

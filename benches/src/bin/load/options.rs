@@ -8,7 +8,8 @@ use crate::{peers::Peer, scenarios::Scenario};
 pub(crate) const USAGE: &str = "\
 Usage: load [OPTIONS]
 
-  --scenarios A,B    get,h2,handshake,large,idle,sessions,routes,shared,gates,signin, or all (get)
+  --scenarios A,B    get,h2,handshake,large,idle,sessions,routes,shared,gates,signin,
+                     instructions, or all (get)
   --rounds N         rounds, each measuring every peer once (5)
   --seconds N        seconds per peer and round (3)
   --connections N    keep-alive connections (64)

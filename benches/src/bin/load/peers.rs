@@ -1,6 +1,9 @@
 //! The proxies measured, and how each is started.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     configs, doorward,
@@ -163,6 +166,17 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
+    /// Has another program run it, by these arguments in front of its own.
+    pub(crate) fn run_by(
+        self,
+        program: &Path,
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let own = self.program.to_str().expect("a path in UTF-8").to_owned();
+        let arguments = arguments.into_iter().chain([own]).chain(self.arguments).collect();
+        Self { program: program.to_owned(), arguments, ..self }
+    }
+
     /// Starts it and waits until it answers.
     pub(crate) fn launch(self, site: &Site) -> Running {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();

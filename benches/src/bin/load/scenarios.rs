@@ -1,6 +1,6 @@
 //! The scenarios: which contenders, under which load, and what was promised.
 //!
-//! Those that compare CPU time are here; `sessions`, `idle`, `shared`, `gates` and `signin` have a file each.
+//! Those that compare CPU time are here; the others have a file each.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::{
     figures::{self, Limit, Target, Unit},
     gates,
     generators::{Generator, H2load, Handshakes, Wrk},
-    idle, machine,
+    idle, instructions, machine,
     options::Options,
     peers::{Peer, Running, Setup},
     report::{Report, Section},
@@ -45,11 +45,12 @@ pub(crate) enum Scenario {
     Shared,
     Gates,
     SignIn,
+    Instructions,
 }
 
 impl Scenario {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Get,
         Self::H2,
         Self::Handshake,
@@ -60,6 +61,7 @@ impl Scenario {
         Self::Shared,
         Self::Gates,
         Self::SignIn,
+        Self::Instructions,
     ];
 
     /// The scenario of that name.
@@ -79,6 +81,7 @@ impl Scenario {
             Self::Shared => "shared",
             Self::Gates => "gates",
             Self::SignIn => "signin",
+            Self::Instructions => "instructions",
         }
     }
 
@@ -94,6 +97,7 @@ impl Scenario {
             Self::Shared => shared::measure(site, options),
             Self::Gates => gates::measure(site, options),
             Self::SignIn => signin::measure(site, options),
+            Self::Instructions => instructions::measure(site, options),
         }
     }
 }
@@ -112,7 +116,8 @@ pub(crate) fn run(options: &Options) -> Report {
             | Scenario::Routes
             | Scenario::Shared
             | Scenario::Gates
-            | Scenario::SignIn => &[Peer::Doorward],
+            | Scenario::SignIn
+            | Scenario::Instructions => &[Peer::Doorward],
             _ => &[Peer::Nginx, Peer::Doorward],
         };
         for version in machine::versions(peers, &site) {
