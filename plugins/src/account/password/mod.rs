@@ -5,6 +5,7 @@
 //! come back. A name that does not exist costs the same hash as one that does.
 //!
 //! - `queue`: who may wait for a hash.
+//! - `threads`: which thread makes it, and when.
 //! - `imported`: hashes that other systems made. One is verified as it is, and made anew with
 //!   Argon2id when its owner signs in.
 //!
@@ -12,10 +13,11 @@
 
 mod imported;
 mod queue;
+mod threads;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
@@ -126,20 +128,24 @@ impl PasswordHasher {
         self: &Arc<Self>,
         place: Place,
         password: &Secret,
-        work: impl FnOnce(&Self, &[u8]) -> Result<T, HashError> + Send + 'static,
+        work: impl Fn(&Self, &[u8]) -> Result<T, HashError> + Send + Sync + 'static,
     ) -> Result<T, HashError> {
         let hasher = Arc::clone(self);
         // Composed and decomposed letters look alike to the person who types them.
         let password = Secret::new(password.expose().nfc().collect());
         let (answer, answered) = oneshot::channel();
+        let asked = Mutex::new(Some((answer, place)));
         let job = move || {
-            if !answer.is_closed() {
-                // Whoever asked may have gone meanwhile.
-                let _ = answer.send(work(&hasher, password.expose().as_bytes()));
+            let asked = || asked.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever asked may have gone meanwhile, or have an answer.
+            let waits = asked().as_ref().is_some_and(|(answer, _)| !answer.is_closed());
+            let done = waits.then(|| work(&hasher, password.expose().as_bytes()));
+            let asked = asked().take();
+            if let (Some((answer, _place)), Some(done)) = (asked, done) {
+                let _ = answer.send(done);
             }
-            drop(place);
         };
-        self.queue.push(Box::new(job))?;
+        self.queue.push(Arc::new(job));
         // It panicked if there is no answer.
         answered.await.map_err(|_| HashError::Failed)?
     }
@@ -339,10 +345,13 @@ mod tests {
         });
         assert_eq!(broken.await, Err(HashError::Failed));
         let (hold, held) = channel::<()>();
+        let held = Mutex::new(held);
         let other = Arc::clone(&hasher);
         let first = tokio::spawn(async move {
             other
-                .run(other.place(None).unwrap(), &secret("x"), move |_, _| Ok(held.recv().is_err()))
+                .run(other.place(None).unwrap(), &secret("x"), move |_, _| {
+                    Ok(held.lock().unwrap().recv().is_err())
+                })
                 .await
         });
         tokio::task::yield_now().await;

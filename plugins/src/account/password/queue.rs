@@ -1,19 +1,16 @@
 //! The queue in front of the threads that hash: so many places, so many of them for one client.
+//!
+//! Not here: which thread does what when (`threads`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HashError;
+use super::threads::{Job, Threads};
 use crate::network;
-use crate::priority;
-
-/// One password to hash or to verify.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that hash, and who waits for them.
 pub(super) struct Queue {
@@ -21,8 +18,8 @@ pub(super) struct Queue {
     pub(super) places: Arc<Semaphore>,
     size: usize,
     shares: Arc<Shares>,
-    /// To the threads; each that waits here has a place. They end when this is gone.
-    jobs: Sender<Job>,
+    /// Each job that waits here has a place.
+    threads: Threads,
 }
 
 /// A place in the queue. It is free again when the work is done, even if nobody waits for it.
@@ -78,7 +75,7 @@ impl Queue {
             places: Arc::new(Semaphore::new(places)),
             size: places,
             shares: Arc::new(Shares { taken: Mutex::default(), max: places.div_ceil(4).max(2) }),
-            jobs: start(threads)?,
+            threads: Threads::start(threads)?,
         })
     }
 
@@ -100,36 +97,14 @@ impl Queue {
     }
 
     /// Has a thread do it.
-    pub(super) fn push(&self, job: Job) -> Result<(), HashError> {
-        self.jobs.send(job).map_err(|_| HashError::Failed)
+    pub(super) fn push(&self, job: Job) {
+        self.threads.push(job);
     }
 }
 
 fn threads_of(wanted: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     wanted.min(cores / 2).max(1)
-}
-
-/// Starts the threads that hash.
-fn start(threads: usize) -> std::io::Result<Sender<Job>> {
-    let (queue, jobs) = channel::<Job>();
-    let jobs = Arc::new(Mutex::new(jobs));
-    for number in 0..threads {
-        let jobs = Arc::clone(&jobs);
-        let thread = std::thread::Builder::new().name(format!("hashing-{number}"));
-        thread.spawn(move || hash_all(&jobs))?;
-    }
-    Ok(queue)
-}
-
-fn hash_all(jobs: &Mutex<Receiver<Job>>) {
-    priority::give_way(priority::HASHING);
-    loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = next else { return };
-        // Whoever asked learns of a panic; the thread is for the others too.
-        let _ = catch_unwind(AssertUnwindSafe(job));
-    }
 }
 
 #[cfg(test)]
