@@ -64,7 +64,7 @@ pub(crate) static SPEC: TableSpec = TableSpec {
             "hash_threads",
             Kind::Integer { least: 1, most: 64 },
             "1",
-            "How many passwords are hashed at once, on half of the cores at most.",
+            "How many passwords are hashed at once, on half of the cores at most, and when nothing else is to do there; one more where something always is.",
         ),
         default(
             "hash_queue",

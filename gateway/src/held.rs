@@ -60,9 +60,9 @@ pub(crate) fn is_marked(uri: &Uri) -> bool {
 pub(crate) async fn unfold(
     worker: &Rc<Worker>,
     head: &mut RequestHead,
-) -> (Option<GoesOn>, Option<Problem>) {
+) -> (Option<Box<GoesOn>>, Option<Problem>) {
     match find(worker, head).await {
-        Ok(found) => (Some(found), None),
+        Ok(found) => (Some(Box::new(found)), None),
         Err(problem) => (None, Some(problem)),
     }
 }
@@ -97,7 +97,7 @@ async fn find(worker: &Rc<Worker>, head: &mut RequestHead) -> Result<GoesOn, Pro
 pub(crate) async fn give_out(
     worker: &Rc<Worker>,
     cx: &mut RequestContext,
-    kept: GoesOn,
+    kept: Box<GoesOn>,
 ) -> Result<Box<HoldRecord>, Refusal> {
     cx.decided_by = "held";
     verify_sender(cx, &kept)?;

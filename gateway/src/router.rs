@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use doorward_config::{Access, GatewayConfig, Limits, Route, is_forwarding_field};
 use doorward_plugins::{Problem, RequestContext, RequestId, Timestamp};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, UPGRADE, VIA};
 use http::request::Parts as RequestHead;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -65,6 +65,8 @@ pub struct Explained {
 /// What a request's head came to.
 struct Judged {
     authority: Authority,
+    /// It is what `Host` says, octet by octet.
+    is_host: bool,
     target: PathAndQuery,
     decoded: Option<Box<str>>,
     route: Arc<Route>,
@@ -133,11 +135,15 @@ impl Router {
         (cx.host, cx.upstream) = (Arc::clone(&authority.host), judged.upstream);
         (cx.target, cx.decoded) = (judged.target, judged.decoded);
         cx.certificate = peer.certificate.get().cloned();
-        if self.pseudonym.is_in(&cx.head.headers) {
+        let noted = Noted::of(&cx.head.headers);
+        if noted.via && self.pseudonym.is_in(&cx.head.headers) {
             cx.decided_by = "router";
             return Err((Problem::Loop, cx));
         }
-        self.prepare(&mut cx, &authority, peer);
+        if !judged.is_host {
+            cx.head.headers.insert(HOST, authority.raw.clone());
+        }
+        self.prepare(&mut cx, &noted, &authority, peer);
         Ok(cx)
     }
 
@@ -153,7 +159,7 @@ impl Router {
                 return Err(Problem::BadRequest);
             }
         }
-        let authority = self.authority(head, peer)?;
+        let (authority, is_host) = self.authority(head, peer)?;
         let target =
             head.uri.path_and_query().filter(|target| target.as_str().starts_with('/')).cloned();
         // `OPTIONS *` asks about the gate itself, which has nothing to say.
@@ -178,7 +184,7 @@ impl Router {
         };
         // Path and query of the target, octet by octet, but for a beginning that is replaced.
         head.uri = Uri::from(self.sent(&route, upstream, &target)?);
-        Ok(Judged { authority, target, decoded, route, upstream })
+        Ok(Judged { authority, is_host, target, decoded, route, upstream })
     }
 
     /// The target that the upstream gets.
@@ -253,13 +259,15 @@ impl Router {
     }
 
     /// What the request was sent to: the authority of an absolute target, or else `Host`
-    /// (RFC 9112 §3.2.2, RFC 9113 §8.3.1). Exactly one `Host` is demanded of HTTP/1.
-    fn authority(&self, head: &RequestHead, peer: &Peer) -> Result<Authority, Problem> {
+    /// (RFC 9112 §3.2.2, RFC 9113 §8.3.1); true if it is what `Host` says. Exactly one `Host` is
+    /// demanded of HTTP/1.
+    fn authority(&self, head: &RequestHead, peer: &Peer) -> Result<(Authority, bool), Problem> {
         let mut hosts = head.headers.get_all(HOST).iter();
         let field = hosts.next();
         if hosts.next().is_some() || (field.is_none() && head.version < Version::HTTP_2) {
             return Err(Problem::BadRequest);
         }
+        let is_host = head.uri.authority().is_none();
         let raw = match (head.uri.authority(), field) {
             (None, None) => return Err(Problem::BadRequest),
             (None, Some(host)) => host.clone(),
@@ -274,33 +282,31 @@ impl Router {
             }
         };
         if let Some(known) = peer.known_authority(&raw, self.number) {
-            return Ok(known);
+            return Ok((known, is_host));
         }
         let host = raw.to_str().ok().and_then(parse_host).ok_or(Problem::BadRequest)?;
         // A copy: what is remembered must not keep the whole buffer of the head.
         let raw = HeaderValue::from_bytes(raw.as_bytes()).map_err(|_| Problem::BadRequest)?;
         let authority = Authority { upstream: self.config.upstream_for(&host), raw, host };
         peer.remember_authority(&authority, self.number);
-        Ok(authority)
+        Ok((authority, is_host))
     }
 
     /// Turns the head as it was received into the head that will be sent on.
-    fn prepare(&self, cx: &mut RequestContext, authority: &Authority, peer: &Peer) {
+    fn prepare(&self, cx: &mut RequestContext, noted: &Noted, authority: &Authority, peer: &Peer) {
         // A trusted proxy's chain differs between requests; a client's own connection is one hop.
         cx.forwarded = peer.forwarded_fields(cx, authority);
         let headers = &mut cx.head.headers;
-        if cx.head.version == Version::HTTP_11 {
-            cx.upgrade = headers.get(UPGRADE).cloned();
-        }
-        let trailers = headers.get(TE).is_some_and(takes_trailers);
-        remove_hop_by_hop(headers);
-        while let Some(name) = headers.keys().find(|name| is_not_forwarded(name)).cloned() {
-            headers.remove(name);
-        }
-        // To announce them is a courtesy, and names could mislead.
-        headers.remove(TRAILER);
-        if headers.get(HOST) != Some(&authority.raw) {
-            headers.insert(HOST, authority.raw.clone());
+        let mut trailers = false;
+        if noted.goes {
+            if cx.head.version == Version::HTTP_11 {
+                cx.upgrade = headers.get(UPGRADE).cloned();
+            }
+            trailers = headers.get(TE).is_some_and(takes_trailers);
+            remove_hop_by_hop(headers);
+            while let Some(name) = headers.keys().find(|name| is_not_forwarded(name)).cloned() {
+                headers.remove(name);
+            }
         }
         cx.added.reserve(ADDED_FIELDS);
         if trailers {
@@ -329,9 +335,31 @@ fn takes_trailers(value: &HeaderValue) -> bool {
     words.map(str::trim).any(|word| word.eq_ignore_ascii_case("trailers"))
 }
 
-/// The gate answers `Expect` itself, and tells the upstream itself who asked.
+/// The gate answers `Expect` itself, and tells the upstream itself who asked. To announce trailers
+/// is a courtesy, and their names could mislead.
 fn is_not_forwarded(name: &HeaderName) -> bool {
-    *name == EXPECT || is_forwarding_field(name.as_str())
+    matches!(*name, EXPECT | TRAILER) || is_forwarding_field(name.as_str())
+}
+
+/// What the router has to see to in a head, most of which have nothing of it: one pass costs less
+/// than to look for each.
+#[derive(Default)]
+struct Noted {
+    /// It has come through other proxies, or says so.
+    via: bool,
+    /// Something in it is not for the upstream.
+    goes: bool,
+}
+
+impl Noted {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut noted = Self::default();
+        for name in headers.keys() {
+            noted.via |= *name == VIA;
+            noted.goes |= is_hop_by_hop(name) || is_not_forwarded(name);
+        }
+        noted
+    }
 }
 
 /// Removes what belongs to one connection, and what `Connection` names (RFC 9110 §7.6.1).

@@ -63,21 +63,28 @@ pub(crate) async fn serve(
         Ok(()) => match worker.gate.pipeline.on_request(cx).await {
             // Large, and rarer: neither must make the future of every request larger.
             Some(refusal) if approval::asks_more(&refusal) => {
-                let sent = Sent::of(body, kept.as_ref());
-                let asked = approval::ask(&worker, cx, &audience, sent, (kept.as_ref(), refusal));
-                match Box::pin(asked).await {
+                let sent = Sent::of(body, kept.as_deref());
+                let asked = (kept.as_deref(), refusal);
+                match Box::pin(approval::ask(&worker, cx, &audience, sent, asked)).await {
                     Ok(After::Answer(answer)) => Ok(*answer),
                     Ok(After::GoOn(body)) => {
-                        go_on(&worker, cx, (peer, version), &audience, (body, kept)).await
+                        let going = go_on(&worker, cx, (peer, version), &audience, (body, kept));
+                        Box::pin(going).await
                     }
                     Err(refusal) => Err(refusal),
                 }
             }
             Some(refusal) => Err(refusal),
-            None => {
-                let body = Sent::of(body, kept.as_ref());
-                go_on(&worker, cx, (peer, version), &audience, (body, kept)).await
-            }
+            None => match (cx.upstream, kept) {
+                (Some(upstream), None) => {
+                    forward(&worker, cx, (peer, version), upstream, Sent::of(body, None)).await
+                }
+                (_, kept) => {
+                    let body = Sent::of(body, kept.as_deref());
+                    let going = go_on(&worker, cx, (peer, version), &audience, (body, kept));
+                    Box::pin(going).await
+                }
+            },
         },
     };
     let refused = match &answer {
@@ -112,18 +119,18 @@ async fn go_on(
     cx: &mut RequestContext,
     (peer, version): (&Peer, Version),
     audience: &Audience,
-    (body, kept): (Sent, Option<GoesOn>),
+    (body, kept): (Sent, Option<Box<GoesOn>>),
 ) -> Result<Response<Source>, Refusal> {
     let given_out = match kept {
-        Some(kept) => Some(Box::pin(held::give_out(worker, cx, kept)).await?),
+        Some(kept) => Some(held::give_out(worker, cx, kept).await?),
         None => None,
     };
     let answer = match cx.upstream {
-        None => Box::pin(portal::visit(worker, cx, audience, body)).await,
+        None => portal::visit(worker, cx, audience, body).await,
         Some(upstream) => forward(worker, cx, (peer, version), upstream, body).await,
     };
     if let Some(record) = given_out.filter(|_| cx.nothing_sent) {
-        Box::pin(held::give_back(worker, record)).await;
+        held::give_back(worker, record).await;
     }
     answer
 }
@@ -155,7 +162,7 @@ async fn forward(
         // Nor is what comes before the answer.
         peer.watch.look_ahead();
     }
-    let call = Call {
+    let mut call = Call {
         outgoing: Outgoing {
             head: &cx.head,
             added: &cx.added,
@@ -173,7 +180,7 @@ async fn forward(
     };
     let clock = &worker.gate.services.clock;
     let asked = clock.exact();
-    let answered = pool.forward(call).await;
+    let answered = pool.forward(&mut call).await;
     cx.sent_on = Some((asked, clock.exact().saturating_sub(asked)));
     cx.decided_by = "upstream";
     match answered {

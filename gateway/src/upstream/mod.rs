@@ -144,13 +144,13 @@ impl Pool {
     /// Why there is none.
     pub(crate) async fn forward(
         self: &Rc<Self>,
-        mut call: Call<'_>,
+        call: &mut Call<'_>,
     ) -> Result<Answered, Unanswered> {
         let mut tried = Vec::new();
         let mut last = Unanswered { problem: Problem::NoUpstream, sent: false };
         while let Some(lease) = self.upstream.choose(&tried, || self.clock.now()) {
             let address = lease.address();
-            let failed = match self.send(&mut call, lease).await {
+            let failed = match self.send(call, lease).await {
                 Ok(answered) => {
                     self.upstream.note_success(address);
                     return Ok(answered);

@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::LiveSession;
@@ -37,8 +37,30 @@ impl PartialEq for ByHash {
 
 impl Eq for ByHash {}
 
+/// Eight octets of a token's hash are as good as any hash of it: only tokens that the gate itself has
+/// drawn are in the table, so that nobody can choose what falls together there.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, octets: &[u8]) {
+        // The last ones: by the first the shard is chosen.
+        self.0 = octets.last_chunk().map_or(0, |last| u64::from_ne_bytes(*last));
+    }
+
+    fn write_usize(&mut self, _length: usize) {
+        // It is always the same.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Shard = HashSet<ByHash, BuildHasherDefault<AsItIs>>;
+
 /// All sessions in memory, by hash.
-pub(super) struct Table(Vec<RwLock<HashSet<ByHash>>>);
+pub(super) struct Table(Vec<RwLock<Shard>>);
 
 impl Table {
     pub(super) fn new() -> Self {
@@ -70,7 +92,7 @@ impl Table {
         }
     }
 
-    fn shard(&self, hash: &TokenHash) -> &RwLock<HashSet<ByHash>> {
+    fn shard(&self, hash: &TokenHash) -> &RwLock<Shard> {
         let [first, ..] = hash;
         #[expect(clippy::indexing_slicing, reason = "the remainder is below the number of shards")]
         &self.0[usize::from(*first) % SHARDS]

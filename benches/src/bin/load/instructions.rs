@@ -12,7 +12,7 @@ use crate::{
     options::Options,
     peers::{Peer, Setup},
     report::Section,
-    site::Site,
+    site::{Site, absolute},
 };
 
 /// How often it is asked.
@@ -24,7 +24,7 @@ const PROFILE: &str = "gate.callgrind";
 
 /// Counts.
 pub(crate) fn measure(site: &Site, options: &Options) -> Section {
-    let profile = options.scratch.join(PROFILE);
+    let profile = absolute(&options.scratch).join(PROFILE);
     let counts = [("few", FEW), ("many", MANY)].map(|(name, requests)| {
         let collected = collect(site, name, requests, &profile);
         eprintln!("{requests:>6} requests: {collected} instructions");
@@ -64,7 +64,7 @@ fn collect(site: &Site, name: &str, requests: u32, profile: &Path) -> u64 {
     let cookie = running.cookie();
     let asked = Command::new("h2load")
         .args(["--h1", "-t1", &format!("-n{requests}"), &format!("-c{}", site.connections)])
-        .args(["-H", &format!("Host: {HOST}"), "-H", &format!("Cookie: {cookie}")])
+        .args(["-H", &format!(":authority: {HOST}"), "-H", &format!("cookie: {cookie}")])
         .arg(format!("http://127.0.0.1:{}/", running.endpoint().port))
         .output()
         .expect("h2load runs");

@@ -1,8 +1,8 @@
 //! The scenario `sessions`: what a million live sessions cost, in time per request and in memory.
 //!
-//! Two Doorwards, one with few sessions and one with many, and two more without assertions: where
-//! each of a million sessions is seldom met, its assertion has to be signed anew nearly every time,
-//! which has a price of its own. Somebody signs in at each; the program
+//! Three Doorwards: one with few sessions, one with many of which few are in use, and one with many
+//! in use; and two more without assertions: where each of a million sessions is seldom met, its
+//! assertion has to be signed anew nearly every time, which has a price of its own. Somebody signs in at each; the program
 //! `sqlite3` then copies the account and the session that this left in the store, so that whatever
 //! a session is made of is in the copies too. Each copy's token is its number, so that the load
 //! can name any of them: `wrk` asks with a random one each time, and what a request needs of its
@@ -56,19 +56,23 @@ fn cookie(number: u32) -> String {
 pub(crate) fn measure(site: &Site, options: &Options) -> Section {
     let many = options.sessions;
     let contenders = [
-        ("few", FEW, true),
-        ("many", many, true),
-        ("few-plain", FEW, false),
-        ("many-plain", many, false),
+        ("few", FEW, FEW, true),
+        ("many", many, many, true),
+        ("quiet", many, FEW, true),
+        ("few-plain", FEW, FEW, false),
+        ("many-plain", many, many, false),
     ]
-    .map(|(name, count, asserts)| {
+    .map(|(name, count, used, asserts)| {
         let running = start(site, name, count, asserts);
         verify(&running, count);
         Contender {
             name: name.into(),
-            title: format!("{count} sessions{}", if asserts { "" } else { ", no assertion" }),
+            title: format!(
+                "{count} sessions, {used} in use{}",
+                if asserts { "" } else { ", no assertion" }
+            ),
             generator: Box::new(Wrk {
-                script: Some(script(site, name, count)),
+                script: Some(script(site, name, count, used)),
                 ..scenarios::wrk(site, &running, "", "/")
             }),
             cookie: cookie(count / 2),
@@ -85,12 +89,12 @@ pub(crate) fn measure(site: &Site, options: &Options) -> Section {
     let rows = Trial { site, options, seconds, contenders: contenders.into() }.run();
     let method = format!(
         "GET, HTTP/1.1 keep-alive, {} connections, each request with a random one of the \
-         sessions, {PER_ACCOUNT} of each account; {}",
+         sessions in use, {PER_ACCOUNT} of each account; {}",
         options.connections,
         scenarios::manner(site, options, seconds)
     );
     let limit = Limit::AtMost(1.1);
-    let targets = [("many", "few"), ("many-plain", "few-plain")];
+    let targets = [("quiet", "few"), ("many", "few"), ("many-plain", "few-plain")];
     let targets = targets.map(|(own, other)| Target { own, other, limit, aim: None });
     let mut section = figures::section("sessions", method, Unit::REQUEST, "few", &rows, &targets);
     section.verdicts.push(Verdict {
@@ -183,16 +187,17 @@ fn verify(running: &Running, count: u32) {
     }
 }
 
-/// Has `wrk` ask with the cookie of a random session each time.
-fn script(site: &Site, name: &str, count: u32) -> String {
+/// Has `wrk` ask with the cookie of a random one of the used sessions each time.
+fn script(site: &Site, name: &str, count: u32, used: u32) -> String {
     let path = site.scratch.join(format!("{name}.lua"));
     let head = format!("GET / HTTP/1.1\\r\\nHost: {HOST}\\r\\nCookie: {COOKIE}={}", "A".repeat(35));
     let text = format!(
         "math.randomseed(os.time())\n\
          function request()\n  \
-         return string.format(\"{head}%07dA\\r\\n\\r\\n\", math.random(0, {}))\n\
+         return string.format(\"{head}%07dA\\r\\n\\r\\n\", math.random(0, {}) * {})\n\
          end\n",
-        count - 1
+        used - 1,
+        count / used
     );
     fs::write(&path, text).expect("the script");
     path.to_str().expect("a path in UTF-8").to_owned()

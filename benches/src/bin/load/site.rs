@@ -116,6 +116,6 @@ impl Drop for Site {
     }
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).expect("a path")
 }

@@ -46,6 +46,8 @@ pub(super) struct Link {
     wire: Wire<UpstreamStream>,
     /// What is under way on it.
     progress: Progress,
+    /// Where the lines of the head end that was read last.
+    line_ends: Vec<usize>,
     pub(super) idle_since: u32,
     /// For whom it was announced to the upstream, if it was (PROXY protocol).
     pub(super) announced: Option<super::Announced>,
@@ -66,7 +68,8 @@ struct Progress {
 impl Link {
     pub(super) fn new(stream: UpstreamStream, announced: Option<super::Announced>) -> Box<Self> {
         let wire = Wire::new(stream, BytesMut::new());
-        Box::new(Self { wire, progress: Progress::default(), idle_since: 0, announced })
+        let (progress, line_ends) = (Progress::default(), Vec::new());
+        Box::new(Self { wire, progress, line_ends, idle_since: 0, announced })
     }
 
     /// Is the connection, which nobody has looked at since its last response, still good? Not if
@@ -120,8 +123,8 @@ fn closed() -> Cause {
 }
 
 impl Progress {
-    fn accept(&mut self, head: &Bytes) -> Result<Response<()>, Cause> {
-        let Head { response, framing, keep_alive } = response::parse(head, self.is_head)?;
+    fn accept(&mut self, head: &Bytes, ends: &[usize]) -> Result<Response<()>, Cause> {
+        let Head { response, framing, keep_alive } = response::parse(head, ends, self.is_head)?;
         if response.status().is_informational() {
             self.interim += 1;
             if self.interim > INTERIM_MAX {
@@ -170,13 +173,14 @@ impl Exchange {
 
     fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
         loop {
-            if let Some(head) = response::take_head(&mut self.0.wire.read)? {
-                return Poll::Ready(self.0.progress.accept(&head));
+            let Link { wire, progress, line_ends, .. } = &mut *self.0;
+            if let Some(head) = response::take_head(&mut wire.read, line_ends)? {
+                return Poll::Ready(progress.accept(&head, line_ends));
             }
-            if ready!(self.0.wire.poll_fill(cx))? == 0 {
+            if ready!(wire.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(closed()));
             }
-            self.0.progress.answered = true;
+            progress.answered = true;
         }
     }
 

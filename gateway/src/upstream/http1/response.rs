@@ -52,14 +52,20 @@ pub(super) enum Taken {
     Over,
 }
 
-/// Takes a whole head, with the empty line that ends it, off `read`, if there is one.
-pub(super) fn take_head(read: &mut BytesMut) -> Result<Option<Bytes>, Cause> {
+/// Takes a whole head, with the empty line that ends it, off `read`, if there is one. Where its
+/// lines end, their feeds included, stands in `ends` then.
+pub(super) fn take_head(
+    read: &mut BytesMut,
+    ends: &mut Vec<usize>,
+) -> Result<Option<Bytes>, Cause> {
+    ends.clear();
     let mut from = 0;
     while let Some(rest) = read.get(from..)
         && let Some(found) = memchr::memchr(b'\n', rest)
     {
         let line_end = from + found + 1;
         from = line_end;
+        ends.push(line_end);
         match read.get(line_end..) {
             Some([b'\r', b'\n', ..]) => return Ok(Some(read.split_to(line_end + 2).freeze())),
             Some([b'\n', ..]) => return Ok(Some(read.split_to(line_end + 1).freeze())),
@@ -73,26 +79,22 @@ pub(super) fn take_head(read: &mut BytesMut) -> Result<Option<Bytes>, Cause> {
     }
 }
 
-/// Reads a whole head. A response to HEAD has no body, whatever it says.
-pub(super) fn parse(octets: &Bytes, is_head: bool) -> Result<Head, Cause> {
-    let mut rest: &[u8] = octets;
-    // It ends with an empty line.
-    let mut next_line = || {
-        let (line, behind) = rest.split_at(memchr::memchr(b'\n', rest).unwrap_or(rest.len()));
-        rest = behind.get(1..).unwrap_or_default();
+/// Reads a whole head, whose lines end where `ends` says, but for the empty one. A response to HEAD
+/// has no body, whatever it says.
+pub(super) fn parse(octets: &Bytes, ends: &[usize], is_head: bool) -> Result<Head, Cause> {
+    let mut start = 0;
+    let mut lines = ends.iter().map(|end| {
+        let line = octets.get(std::mem::replace(&mut start, *end)..*end - 1).unwrap_or_default();
         // Most end with a CR too. Consoles that leave it out are understood.
         line.strip_suffix(b"\r").unwrap_or(line)
-    };
-    let mut response = read_status_line(next_line()).ok_or(Cause::Malformed("its head"))?;
+    });
+    let status_line = lines.next().unwrap_or_default();
+    let mut response = read_status_line(status_line).ok_or(Cause::Malformed("its head"))?;
     let (status, version) = (response.status(), response.version());
     let headers = response.headers_mut();
     headers.reserve(USUAL_FIELDS);
     let mut facts = Facts::default();
-    loop {
-        let line = next_line();
-        if line.is_empty() {
-            break;
-        }
+    for line in lines {
         if headers.len() >= FIELDS_MAX {
             return Err(Cause::Malformed("its head"));
         }
@@ -145,6 +147,10 @@ impl Facts {
     fn note(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Cause> {
         match name.len() {
             10 if name.eq_ignore_ascii_case(b"connection") => {
+                if value == b"keep-alive" {
+                    self.keeps_alive = true;
+                    return Ok(false);
+                }
                 let plain = [&b"keep-alive"[..], b"close"];
                 // What cannot be read as a list is no reason to go on.
                 self.closes |= lists(value, b"close") || !value.is_ascii();
