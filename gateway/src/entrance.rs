@@ -80,7 +80,7 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
         // Each way is boxed by itself: a resting connection is not as large as the largest.
         return match is_http2 {
             true => Box::pin(carry_http2(current, stream, peer)).await,
-            false => Box::pin(carry_http1(current, stream, peer)).await,
+            false => Box::pin(carry_http1(current, stream, peer, reset)).await,
         };
     };
     let handshake = tokio::time::timeout(limit, its_tls.acceptor.accept(stream));
@@ -105,8 +105,14 @@ pub(crate) async fn enter(current: Current, stream: TcpStream, peer: Rc<Peer>) {
     if is_http2 {
         Box::pin(carry_http2(current, stream, peer)).await;
     } else {
-        Box::pin(carry_http1(current, stream, peer)).await;
+        // TLS has a word for the end, which is not said here.
+        Box::pin(carry_http1(current, stream, peer, |_| ())).await;
     }
+}
+
+/// Has the connection end by a reset, and not as if all had been said.
+fn reset(stream: &mut Prefixed<TcpStream>) {
+    let _ = stream.inner.set_zero_linger();
 }
 
 /// Reads who the client is, and whether it came to the proxy by TLS. `None`: what came is no such
@@ -151,11 +157,13 @@ async fn speaks_http2(stream: &mut Prefixed<TcpStream>) -> bool {
 }
 
 /// Speaks HTTP/1. A connection that rests keeps neither buffers nor the room for a request: they
-/// come back with its next request, so that ten thousand that rest cost little.
-async fn carry_http1(
+/// come back with its next request, so that ten thousand that rest cost little. To `cut` it short
+/// shows a client that its answer is not whole.
+async fn carry_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     current: Current,
-    mut stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    mut stream: S,
     peer: Rc<Peer>,
+    cut: impl Fn(&mut S),
 ) {
     let mut first = BytesMut::new();
     loop {
@@ -163,6 +171,7 @@ async fn carry_http1(
         let (end, unread) = Box::pin(speaking).await;
         match end {
             End::Broken => return,
+            End::Cut => return cut(&mut stream),
             End::Rest => {
                 let woken = unless_ending(wake(&mut stream), &peer).await;
                 peer.watch.set_resting(false);

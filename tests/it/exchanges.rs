@@ -93,6 +93,29 @@ async fn b14_of_an_answer_that_breaks_off_the_client_sees_what_there_was_and_the
     }
 }
 
+/// Nothing but the end of the connection tells such a client that it has the whole answer.
+#[tokio::test]
+async fn b14_a_client_of_http10_sees_that_an_answer_broke_off() {
+    for (body, is_whole) in [("4\r\nsome\r\nZ", false), ("4\r\nsome\r\n0\r\n\r\n", true)] {
+        let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+        let gate = in_front_of(move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                head(&mut stream).await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let mut stream = TcpStream::connect(gate.address()).await.unwrap();
+        let request = format!("GET /a HTTP/1.0\r\nhost: {PUBLIC_HOST}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(head(&mut stream).await.starts_with("HTTP/1.0 200"));
+        let mut found = Vec::new();
+        let read = stream.read_to_end(&mut found).await;
+        assert_eq!((read.is_ok(), &*found), (is_whole, &b"some"[..]), "{read:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_is_noticed_whatever_it_sent_behind_its_request() {
     let left = Arc::new(Notify::new());

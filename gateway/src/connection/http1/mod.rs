@@ -45,6 +45,8 @@ pub(crate) enum End {
     Unread,
     /// The connection is gone, or has to go at once.
     Broken,
+    /// The same in the middle of an answer that nothing but the connection's end tells the end of.
+    Cut,
     /// There is nothing to do for now.
     Rest,
     /// Another protocol is spoken from here on.
@@ -145,7 +147,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<'_, S> {
         let (coding, closes) = answering.write(&head, wall, &mut self.wire.write);
         let mut sending = Sending::new(body, coding, facts.takes_trailers);
         let sent = poll_fn(|cx| self.poll_answer(&mut sending, cx)).await;
-        sent.inspect_err(|_| sending.fail())?;
+        if let Err(end) = sent {
+            sending.fail();
+            return Err(if coding == Coding::Close { End::Cut } else { end });
+        }
         self.reader.give_back(head.headers);
         self.drop_body();
         self.abandon();
