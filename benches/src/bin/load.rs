@@ -4,8 +4,8 @@
 //! front of it, one worker each, and sends the same load through them in turn
 //! (`trial.rs`). The figure is the peer's own user and system time from `/proc`,
 //! divided by the requests that the load generator counted and that the upstream
-//! confirms. Two scenarios measure something else: `idle` memory, `signin`
-//! latency. `benches/run` builds and installs what this needs.
+//! confirms. Three scenarios measure something else: `idle` memory, `signin`
+//! latency, `instructions` what it says. `benches/run` builds and installs what this needs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
