@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use doorward_plugins::account::PrincipalRecord;
 use doorward_plugins::administration::{AccountChange, AdminError, Reply, Request};
@@ -10,6 +9,8 @@ use doorward_plugins::store::{AccountStore, SqliteStore};
 use doorward_tests::process::{self, Served};
 use doorward_tests::{Browser, PASSWORD, PUBLIC_HOST, Scratch, Setup, TestGate, Upstream};
 use http::StatusCode;
+
+use crate::sign_in;
 
 // Of "another long password", made by other implementations: libxcrypt, and OpenSSL by way of
 // Python's hashlib.
@@ -298,22 +299,12 @@ async fn f16_a_stopped_gate_asks_the_service_too() {
 async fn f07_a_cheap_hash_of_another_system_answers_no_sooner_than_an_unknown_name() {
     let upstream = Upstream::start().await;
     // So much that a hash stands out over everything else.
-    let tables = "[accounts]\nhash_memory = \"64MiB\"";
+    let tables = "[accounts]\nhash_memory = \"64MiB\"\n[captcha]\nmode = \"off\"";
     let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
     let (name, password_hash) = ("bea".to_owned(), BCRYPT.to_owned());
     let change = Box::<AccountChange>::default();
     gate.ask(Request::AccountImport { name, password_hash, change }).await.unwrap();
-    let (mut imported, mut unknown) = (Duration::MAX, Duration::MAX);
-    for _ in 0..2 {
-        for (name, least) in [("bea", &mut imported), ("nobody", &mut unknown)] {
-            #[expect(clippy::disallowed_methods, reason = "measures what a stranger can measure")]
-            let begun = std::time::Instant::now();
-            let refused = gate.browser().try_sign_in(name, "wrong").await;
-            assert_eq!(refused.status, StatusCode::FORBIDDEN);
-            *least = begun.elapsed().min(*least);
-        }
-    }
-    assert!(imported * 2 > unknown && unknown * 2 > imported, "{imported:?}, {unknown:?} unknown");
+    sign_in::cost_alike(&gate, ["bea", "nobody"]).await;
 }
 
 fn saying(body: &str) -> Vec<u8> {

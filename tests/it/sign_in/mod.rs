@@ -158,9 +158,19 @@ async fn f07_an_unknown_name_costs_a_hash_too() {
         "[accounts]\nhash_memory = \"64MiB\"\nhash_iterations = 4\n[captcha]\nmode = \"off\"";
     let gate = TestGate::start(&upstream, Setup { tables, ..Setup::default() }).await;
     gate.add_alice().await;
-    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
-    for _ in 0..4 {
-        for (name, least) in [("alice", &mut known), ("nobody", &mut unknown)] {
+    cost_alike(&gate, ["alice", "nobody"]).await;
+}
+
+/// Wrong passwords of these two cost alike. No captcha may be asked for.
+pub(crate) async fn cost_alike(gate: &TestGate, names: [&str; 2]) {
+    let mut least = [Duration::MAX; 2];
+    let alike = |[one, other]: [Duration; 2]| one * 2 > other && other * 2 > one;
+    // Where others keep the machine busy it takes some tries to see what it costs; ten would lock.
+    for attempt in 0..8 {
+        if attempt >= 3 && alike(least) {
+            break;
+        }
+        for (name, least) in names.iter().zip(&mut least) {
             #[expect(clippy::disallowed_methods, reason = "measures what a stranger can measure")]
             let begun = std::time::Instant::now();
             let refused = gate.browser().try_sign_in(name, "wrong").await;
@@ -168,7 +178,7 @@ async fn f07_an_unknown_name_costs_a_hash_too() {
             *least = begun.elapsed().min(*least);
         }
     }
-    assert!(unknown * 2 > known && known * 2 > unknown, "{known:?} known, {unknown:?} unknown");
+    assert!(alike(least), "{names:?}: {least:?}");
 }
 
 #[tokio::test]
@@ -184,7 +194,8 @@ async fn f20_a_crowd_at_the_door_is_told_to_come_back_and_nobody_inside_waits() 
         })
         .collect();
     let mut carried = 0;
-    while !crowd.iter().all(tokio::task::JoinHandle::is_finished) {
+    // No more than show it: who asks all the time leaves nothing of a small machine to the crowd.
+    while carried < 500 && !crowd.iter().all(tokio::task::JoinHandle::is_finished) {
         assert_eq!(inside.get("/").await.status, StatusCode::OK);
         carried += 1;
     }
