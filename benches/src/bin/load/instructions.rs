@@ -1,7 +1,7 @@
 //! The scenario `instructions`: how many instructions the gate executes for a signed-in request.
 //!
-//! Counted by callgrind, which repeats where the clock does not. The same binary is started twice
-//! and asked more often the second time: the difference leaves out what start and sign-in cost.
+//! Counted by callgrind, which repeats where the clock does not, from when somebody is signed in: at
+//! the start, gathering randomness takes now this many instructions, now a hundred millions more.
 
 use std::{fs, path::Path, process::Command};
 
@@ -10,58 +10,63 @@ use serde_json::json;
 use crate::{
     configs::HOST,
     options::Options,
-    peers::{Peer, Setup},
+    peers::{Peer, Running, Setup},
     report::Section,
     site::{Site, absolute},
 };
 
-/// How often it is asked.
-const FEW: u32 = 2_000;
-const MANY: u32 = 12_000;
+/// How often it is asked before it is counted: for connections, and what only the first pay for.
+const FIRST: u32 = 2_000;
 
-/// Where the longer run's profile stays, in the scratch directory.
+/// How often it is asked then.
+const REQUESTS: u32 = 20_000;
+
+/// Where the profile stays, in the scratch directory.
 const PROFILE: &str = "gate.callgrind";
 
 /// Counts.
 pub(crate) fn measure(site: &Site, options: &Options) -> Section {
     let profile = absolute(&options.scratch).join(PROFILE);
-    let counts = [("few", FEW), ("many", MANY)].map(|(name, requests)| {
-        let collected = collect(site, name, requests, &profile);
-        eprintln!("{requests:>6} requests: {collected} instructions");
-        collected
-    });
-    let each = (counts[1] - counts[0]) / u64::from(MANY - FEW);
+    let collected = collect(site, &profile);
+    let each = collected / u64::from(REQUESTS);
     Section {
         name: "instructions",
         method: format!(
-            "GET, HTTP/1.1 keep-alive, {} connections, {MANY} requests less {FEW}, under callgrind",
+            "GET, HTTP/1.1 keep-alive, {} connections, {REQUESTS} requests under callgrind",
             site.connections
         ),
         headings: ["peer", "instructions/request"].map(str::to_owned).into(),
         cells: vec![vec![Peer::Doorward.title().into(), each.to_string()]],
         verdicts: Vec::new(),
         notes: vec![format!("For callgrind_annotate: {}", profile.display())],
-        json: json!({ "each": each, "collected": counts }),
+        json: json!({ "each": each, "collected": collected }),
     }
 }
 
-/// What the gate executes from start to end with so many requests.
-fn collect(site: &Site, name: &str, requests: u32, profile: &Path) -> u64 {
-    let setup = Setup { name, tls: false, store: "", listener: "", extra: "" };
+/// What the gate executes for so many requests, with what it does beside them meanwhile.
+fn collect(site: &Site, profile: &Path) -> u64 {
+    let setup = Setup { name: "doorward", tls: false, store: "", listener: "", extra: "" };
     let installed = Peer::Doorward.install(site, &setup);
     let log = installed.directory.join("callgrind.log");
     let output = |option: &str, path: &Path| format!("--{option}={}", path.display());
-    let running = installed
-        .run_by(
-            Path::new("valgrind"),
-            [
-                "--tool=callgrind".into(),
-                output("callgrind-out-file", profile),
-                output("log-file", &log),
-            ],
-        )
-        .launch(site);
+    let options = [
+        "--tool=callgrind".into(),
+        "--instr-atstart=no".into(),
+        output("callgrind-out-file", profile),
+        output("log-file", &log),
+    ];
+    let running = installed.run_by(Path::new("valgrind"), options).launch(site);
     let cookie = running.cookie();
+    ask(site, &running, &cookie, FIRST);
+    control(&running, "on");
+    ask(site, &running, &cookie, REQUESTS);
+    control(&running, "off");
+    drop(running.stop());
+    let log = fs::read_to_string(log).expect("what callgrind says");
+    collected(&log).unwrap_or_else(|| panic!("callgrind's summary is not understood:\n{log}"))
+}
+
+fn ask(site: &Site, running: &Running, cookie: &str, requests: u32) {
     let asked = Command::new("h2load")
         .args(["--h1", "-t1", &format!("-n{requests}"), &format!("-c{}", site.connections)])
         .args(["-H", &format!(":authority: {HOST}"), "-H", &format!("cookie: {cookie}")])
@@ -71,9 +76,15 @@ fn collect(site: &Site, name: &str, requests: u32, profile: &Path) -> u64 {
     let text = String::from_utf8_lossy(&asked.stdout);
     let all = format!("status codes: {requests} 2xx");
     assert!(text.contains(&all), "h2load: {text}");
-    drop(running.stop());
-    let log = fs::read_to_string(log).expect("what callgrind says");
-    collected(&log).unwrap_or_else(|| panic!("callgrind's summary is not understood:\n{log}"))
+}
+
+/// Has callgrind count from now on, or no more.
+fn control(running: &Running, whether: &str) {
+    let mut command = Command::new("callgrind_control");
+    command.arg(format!("--instr={whether}")).arg(running.server.id().to_string());
+    let output = command.output().expect("callgrind_control runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "callgrind_control: {said}");
 }
 
 fn collected(log: &str) -> Option<u64> {

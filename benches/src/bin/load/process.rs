@@ -60,6 +60,11 @@ impl Server {
         }
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The CPU time of the process and all below it since they started.
     pub(crate) fn cpu(&self) -> Cpu {
         assert!(self.runs(), "{} died", self.name);
