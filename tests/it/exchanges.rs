@@ -75,14 +75,7 @@ async fn b14_of_an_answer_that_breaks_off_the_client_sees_what_there_was_and_the
         [("content-length: 100", "some of it"), ("transfer-encoding: chunked", "4\r\nsome\r\nZ")]
     {
         let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}");
-        let gate = in_front_of(move |mut stream| {
-            let answer = answer.clone();
-            async move {
-                head(&mut stream).await;
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        })
-        .await;
+        let gate = in_front_of_one_that_says(answer).await;
         let request = format!("POST /a HTTP/1.1\r\nhost: {PUBLIC_HOST}\r\n\r\n");
         let found = raw::send(gate.address(), request).await;
         // Not nothing: that looks like a connection that was never asked, and is asked again.
@@ -93,19 +86,25 @@ async fn b14_of_an_answer_that_breaks_off_the_client_sees_what_there_was_and_the
     }
 }
 
+/// A gate in front of a console that answers this and is gone.
+async fn in_front_of_one_that_says(answer: String) -> TestGate {
+    let answer: Arc<str> = answer.into();
+    in_front_of(move |mut stream| {
+        let answer = Arc::clone(&answer);
+        async move {
+            head(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await
+}
+
 /// Nothing but the end of the connection tells such a client that it has the whole answer.
 #[tokio::test]
 async fn b14_a_client_of_http10_sees_that_an_answer_broke_off() {
     for (body, is_whole) in [("4\r\nsome\r\nZ", false), ("4\r\nsome\r\n0\r\n\r\n", true)] {
         let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
-        let gate = in_front_of(move |mut stream| {
-            let answer = answer.clone();
-            async move {
-                head(&mut stream).await;
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        })
-        .await;
+        let gate = in_front_of_one_that_says(answer).await;
         let mut stream = TcpStream::connect(gate.address()).await.unwrap();
         let request = format!("GET /a HTTP/1.0\r\nhost: {PUBLIC_HOST}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
