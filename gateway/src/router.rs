@@ -152,7 +152,7 @@ impl Router {
         if head.headers.len() > self.config.limits.header_count {
             return Err(Problem::HeadersTooLarge);
         }
-        // HTTP/1 was read by the guard; of HTTP/2 the library lets more through.
+        // HTTP/1 was read by the letter; of HTTP/2 the library lets more through.
         if head.version >= Version::HTTP_2 {
             let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
             if lengths > 1 || !head.headers.iter().all(is_field) {
