@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use sqlx::{Connection as _, SqliteConnection};
+
 use super::*;
 use crate::session::{Evidence, Method};
 
@@ -402,4 +404,30 @@ async fn a_store_whose_file_is_gone_is_not_ready() {
     store.ping().await.unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(store.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_write_is_not_ready_whatever_writes_nothing_succeeds() {
+    let scratch = scratch("refuses");
+    let file = scratch.0.join("a.db");
+    let store = SqliteStore::open(&file).await.unwrap();
+    let mut other = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
+    let sql = |table| {
+        format!(
+            "CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} \
+             BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    };
+    for table in ["session", "secret"] {
+        sqlx::query(sqlx::AssertSqlSafe(sql(table))).execute(&mut other).await.unwrap();
+    }
+    assert!(store.begin(&session(1), &[]).await.is_err());
+    store.note_expired(&[], Timestamp(1), Timestamp(1)).await.unwrap();
+    assert!(store.ping().await.is_err());
+    for table in ["session", "secret"] {
+        let sql = format!("DROP TRIGGER refuse_{table}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut other).await.unwrap();
+    }
+    store.ping().await.unwrap();
+    store.begin(&session(1), &[]).await.unwrap();
 }

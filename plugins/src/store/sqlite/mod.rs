@@ -59,7 +59,8 @@ pub struct SqliteStore {
     file: PathBuf,
     /// Device and inode of the file that was opened.
     identity: (u64, u64),
-    /// The latest write did not succeed.
+    /// A write did not succeed, and none has been tried since to see whether one can. Others that do
+    /// succeed say nothing: where nothing has expired, a sweep writes nothing.
     failing: AtomicBool,
     timings: Timings,
 }
@@ -177,8 +178,9 @@ impl SqliteStore {
             Ok((writer, done))
         })
         .await;
-        let is_healthy = matches!(result, Ok(_) | Err(StoreError::Taken));
-        self.failing.store(!is_healthy, Ordering::Relaxed);
+        if !matches!(result, Ok(_) | Err(StoreError::Taken)) {
+            self.failing.store(true, Ordering::Relaxed);
+        }
         let (writer, done) = result?;
         *slot = Some(writer);
         Ok(done)
@@ -215,8 +217,7 @@ impl Backend for SqliteStore {
         &self.timings
     }
 
-    /// Is it still the file that was opened too, and can it be written to if the latest write
-    /// failed?
+    /// Is it still the file that was opened too, and can it be written to if a write has failed?
     async fn ping(&self) -> Result<(), StoreError> {
         if identity(&self.file).map_err(failed)? != self.identity {
             return Err(StoreError::Failed("the file was replaced".into()));
@@ -228,7 +229,9 @@ impl Backend for SqliteStore {
         }
         let sql = "INSERT INTO secret (name, value) VALUES ('probe', randomblob(16)) \
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await
+        self.write(async |writer| sqlx::query(sql).execute(writer).await.map(drop)).await?;
+        self.failing.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn close(&self) {
