@@ -9,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use doorward_plugins::Client;
+use doorward_plugins::{Client, FieldBlock};
 use http::header::{FORWARDED, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -94,14 +94,23 @@ fn parse_node(node: &str) -> Option<IpAddr> {
 }
 
 /// The fields with which the upstream is told who asked. Made once for a connection and host.
-pub(crate) type ForwardedFields = Arc<[(HeaderName, HeaderValue)]>;
+pub(crate) fn block(
+    client: &Client,
+    authority: &HeaderValue,
+    headers: &HeaderMap,
+    pseudonym: &Pseudonym,
+) -> FieldBlock {
+    let fields = fields(client, authority, headers);
+    // Whoever cannot be told of, the gate itself is: it must recognise what it has sent.
+    FieldBlock::new(fields.into_iter().flatten().chain([pseudonym.field()]).collect())
+}
 
 /// For a request by `client` to `authority`; `headers` has what trusted proxies said.
 pub(crate) fn fields(
     client: &Client,
     authority: &HeaderValue,
     headers: &HeaderMap,
-) -> Option<ForwardedFields> {
+) -> Option<[(HeaderName, HeaderValue); 4]> {
     let peer = client.peer.ip().to_canonical();
     let proto = if client.secure { "https" } else { "http" };
     let mut chain = String::new();
@@ -124,12 +133,12 @@ pub(crate) fn fields(
         .collect();
     let element =
         format!("{};host=\"{}\";proto={proto}", elements.join(", "), authority.to_str().ok()?);
-    Some(Arc::new([
+    Some([
         (FOR, chain.try_into().ok()?),
         (PROTO, HeaderValue::from_static(proto)),
         (HOST, authority.clone()),
         (FORWARDED, element.try_into().ok()?),
-    ]))
+    ])
 }
 
 /// Names this gate in `Via`, and recognises itself there.
@@ -154,7 +163,7 @@ impl Pseudonym {
     }
 
     /// The field that adds this gate to the chain.
-    pub(crate) fn field(&self) -> (HeaderName, HeaderValue) {
+    fn field(&self) -> (HeaderName, HeaderValue) {
         (VIA, self.alone.clone())
     }
 }

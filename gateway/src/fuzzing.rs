@@ -28,7 +28,7 @@ pub fn forwarded_fields(
     client: &Client,
     authority: &HeaderValue,
     headers: &HeaderMap,
-) -> Option<Arc<[(HeaderName, HeaderValue)]>> {
+) -> Option<[(HeaderName, HeaderValue); 4]> {
     forwarded::fields(client, authority, headers)
 }
 

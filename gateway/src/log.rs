@@ -4,7 +4,7 @@
 //! counted, and the count is a metric.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,10 +15,15 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Batches that may wait for the sink.
 const QUEUE: usize = 512;
 
+/// Octets that may wait for it.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Takes lines from anywhere without waiting. Clones write to the same sink.
 #[derive(Clone)]
 pub struct LogSink {
     queue: SyncSender<Message>,
+    /// Octets that wait.
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     /// Sets the level of events; empty before [`Self::install`].
     level: Arc<OnceLock<SetLevel>>,
@@ -40,10 +45,12 @@ impl LogSink {
     /// When the thread cannot be started.
     pub fn new(output: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
+        let waiting = Arc::<AtomicUsize>::default();
+        let written = Arc::clone(&waiting);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_all(&messages, output))?;
-        Ok(Self { queue, dropped: Arc::default(), level: Arc::default() })
+            .spawn(move || write_all(&messages, output, &written))?;
+        Ok(Self { queue, waiting, dropped: Arc::default(), level: Arc::default() })
     }
 
     /// Hands over whole lines, or counts them as dropped.
@@ -51,13 +58,21 @@ impl LogSink {
         if lines.is_empty() {
             return;
         }
-        if let Err(
+        if self.waiting.fetch_add(lines.len(), Ordering::Relaxed) > QUEUE_BYTES {
+            self.drop_lines(&lines);
+        } else if let Err(
             TrySendError::Full(Message::Lines(lines))
             | TrySendError::Disconnected(Message::Lines(lines)),
         ) = self.queue.try_send(Message::Lines(lines))
         {
-            self.dropped.fetch_add(lines.matches('\n').count() as u64, Ordering::Relaxed);
+            self.drop_lines(&lines);
         }
+    }
+
+    /// Counts lines that do not come to wait.
+    fn drop_lines(&self, lines: &str) {
+        self.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+        self.dropped.fetch_add(lines.matches('\n').count() as u64, Ordering::Relaxed);
     }
 
     /// How many lines did not fit.
@@ -107,12 +122,13 @@ fn filter(level: &str) -> EnvFilter {
     ))
 }
 
-fn write_all(messages: &Receiver<Message>, mut output: impl Write) {
+fn write_all(messages: &Receiver<Message>, mut output: impl Write, waiting: &AtomicUsize) {
     while let Ok(message) = messages.recv() {
         match message {
             // Nobody is left to tell of a closed output; later lines may find it open again.
             Message::Lines(lines) => {
-                drop(output.write_all(lines.as_bytes()).and_then(|()| output.flush()))
+                drop(output.write_all(lines.as_bytes()).and_then(|()| output.flush()));
+                waiting.fetch_sub(lines.len(), Ordering::Relaxed);
             }
             Message::Flush(done) => drop(done.try_send(())),
         }
@@ -199,6 +215,18 @@ mod tests {
         }
         // One batch is in the hands of the writer, or still counts against the queue.
         assert!((198..=200).contains(&sink.dropped()), "{}", sink.dropped());
+    }
+
+    #[test]
+    fn n09_a_blocked_output_holds_so_many_octets_and_no_more() {
+        let (_keep, never) = sync_channel(0);
+        let sink = LogSink::new(Blocked(never)).unwrap();
+        let batch = format!("{}\n", "a".repeat(QUEUE_BYTES / 16));
+        for _ in 0..20 {
+            sink.send(batch.clone());
+        }
+        assert_eq!(sink.dropped(), 4, "sixteen wait, the first that is too much among them");
+        assert!(sink.waiting.load(Ordering::Relaxed) <= QUEUE_BYTES + batch.len());
     }
 
     #[test]

@@ -24,12 +24,6 @@ use crate::rewrite::Rewrite;
 use crate::route_index::RouteIndex;
 use crate::target::Target;
 
-/// As many fields are usually added to a request: two by the router, the rest by
-/// `assert_identity`.
-const ADDED_FIELDS: usize = 8;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// Path at which every host, named or not, gets the public keys: a sidecar's console asks by
 /// address.
 const JWKS_PATH: &str = "/.doorward/jwks.json";
@@ -295,30 +289,21 @@ impl Router {
     /// Turns the head as it was received into the head that will be sent on.
     fn prepare(&self, cx: &mut RequestContext, noted: &Noted, authority: &Authority, peer: &Peer) {
         // A trusted proxy's chain differs between requests; a client's own connection is one hop.
-        cx.forwarded = peer.forwarded_fields(cx, authority);
+        cx.forwarded = Some(peer.forwarded_fields(cx, authority, &self.pseudonym));
         let headers = &mut cx.head.headers;
-        let mut trailers = false;
         if noted.goes {
             if cx.head.version == Version::HTTP_11 {
                 cx.upgrade = headers.get(UPGRADE).cloned();
             }
-            trailers = headers.get(TE).is_some_and(takes_trailers);
+            cx.takes_trailers = headers.get(TE).is_some_and(takes_trailers);
             remove_hop_by_hop(headers);
             while let Some(name) = headers.keys().find(|name| is_not_forwarded(name)).cloned() {
                 headers.remove(name);
             }
         }
-        cx.added.reserve(ADDED_FIELDS);
-        if trailers {
-            cx.added.push((TE, HeaderValue::from_static("trailers")));
-        }
         if let Some(rewrite) = cx.upstream.and_then(|_| self.rewrite(&cx.route)) {
             rewrite.tell(headers);
         }
-        if let Ok(id) = HeaderValue::from_str(cx.request_id.as_str()) {
-            cx.added.push((REQUEST_ID, id));
-        }
-        cx.added.push(self.pseudonym.field());
         cx.head.version = Version::HTTP_11;
     }
 }

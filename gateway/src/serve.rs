@@ -165,8 +165,9 @@ async fn forward(
     let mut call = Call {
         outgoing: Outgoing {
             head: &cx.head,
-            added: &cx.added,
-            forwarded: cx.forwarded.as_deref().unwrap_or_default(),
+            blocks: [cx.forwarded.as_deref(), cx.identity.as_deref()],
+            request_id: Some(&cx.request_id),
+            takes_trailers: cx.takes_trailers,
             host: None,
             upgrade: cx.upgrade.as_ref(),
         },

@@ -5,27 +5,25 @@
 //!
 //! Not here: the choice of the route (the router), and proof stronger than a password.
 
-use async_trait::async_trait;
 use doorward_config::Access as Demand;
 
 use crate::account::Principal;
-use crate::{Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
+use crate::{Decision, Plugin, Problem, Refusal, RequestContext};
 
 /// Compares who is asking with what the route demands.
 #[derive(Debug)]
 pub struct Access;
 
-#[async_trait]
 impl Plugin for Access {
     fn name(&self) -> &'static str {
         "access"
     }
 
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
-        Ok(match decide(&cx.route.access, cx.principal.as_deref()) {
-            None => Flow::Continue,
-            Some(problem) => Flow::Refuse(Refusal::new(problem)),
-        })
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        match decide(&cx.route.access, cx.principal.as_deref()) {
+            None => Decision::CONTINUE,
+            Some(problem) => Decision::refuse(Refusal::new(problem)),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::account::Principal;
 use crate::clock::Timestamp;
+use crate::field_block::FieldBlock;
 use crate::session::LiveSession;
 use crate::session::cookie::GateCookies;
 use crate::session::token::TokenHash;
@@ -23,11 +24,13 @@ pub struct RequestContext {
     /// Method, target and fields, as they will be forwarded. Written by the router; plugins take
     /// fields out and put fields in.
     pub head: RequestHead,
-    /// Fields that the gate adds; they are written behind those of `head`, which has none of these
-    /// names. Written by the router and by `assert_identity`.
-    pub added: Vec<(HeaderName, HeaderValue)>,
-    /// Such fields that are the same for many requests. Written by the router.
-    pub forwarded: Option<Arc<[(HeaderName, HeaderValue)]>>,
+    /// Fields that tell of the way here; they stand behind those of `head`, which has none of these
+    /// names but `via`. Written by the router.
+    pub forwarded: Option<Arc<FieldBlock>>,
+    /// Fields that tell who is asking, behind those. Written by `assert_identity`.
+    pub identity: Option<Arc<FieldBlock>>,
+    /// The client takes trailers behind an answer. Written by the router.
+    pub takes_trailers: bool,
     /// The protocol that the client asks to switch to. Written by the router; `upgrade` takes it
     /// out where the connection must not switch.
     pub upgrade: Option<HeaderValue>,
@@ -88,10 +91,12 @@ impl RequestContext {
     ) -> Self {
         Self {
             head,
-            added: Vec::new(),
             forwarded: None,
+            identity: None,
+            takes_trailers: false,
             upgrade: None,
-            host: Arc::from(""),
+            // Shared, and not made anew.
+            host: Arc::default(),
             target: PathAndQuery::from_static("/"),
             decoded: None,
             route,

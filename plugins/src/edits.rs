@@ -12,7 +12,6 @@
 //!
 //! Not here: the path (`rewrite` of the gateway). Names and values are made once, at the start.
 
-use async_trait::async_trait;
 use doorward_config::{FieldEdits, FieldLine, GatewayConfig, PublicUrl, Route, SecurityHeaders};
 use http::header::{
     CONTENT_SECURITY_POLICY, REFERRER_POLICY, SERVER, STRICT_TRANSPORT_SECURITY,
@@ -21,7 +20,7 @@ use http::header::{
 use http::response::Parts as ResponseHead;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{Flow, Plugin, PluginError, RequestContext};
+use crate::{Decision, Plugin, RequestContext};
 
 const POWERED_BY: &str = "x-powered-by";
 
@@ -84,10 +83,6 @@ impl Lines {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.add.is_empty()
-    }
-
     fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
@@ -98,22 +93,18 @@ impl Lines {
     }
 }
 
-#[async_trait]
 impl Plugin for EditFields {
     fn name(&self) -> &'static str {
         "edits"
     }
 
-    fn concerns(&self, cx: &RequestContext) -> bool {
-        cx.upstream.is_some()
-            && self.routes.get(cx.route.order).is_some_and(|edits| !edits.request.is_empty())
-    }
-
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
-        if let Some(edits) = self.routes.get(cx.route.order) {
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        if cx.upstream.is_some()
+            && let Some(edits) = self.routes.get(cx.route.order)
+        {
             edits.request.apply(&mut cx.head.headers);
         }
-        Ok(Flow::Continue)
+        Decision::CONTINUE
     }
 
     fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {

@@ -22,6 +22,7 @@ pub mod code;
 mod context;
 pub mod edits;
 pub mod factor_change;
+mod field_block;
 pub mod histogram;
 pub mod hold;
 pub mod identity;
@@ -49,9 +50,9 @@ pub mod store;
 pub mod stuffing;
 pub mod upgrade;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use http::HeaderMap;
 use http::response::Parts as ResponseHead;
 
@@ -59,27 +60,18 @@ use audit::{Audit, Event, EventKind};
 
 pub use clock::{Clock, Timestamp, jittered};
 pub use context::{Client, RequestContext, RequestId};
+pub use field_block::FieldBlock;
 pub use refusal::{Problem, Refusal};
 pub use services::{OpenError, Services, back_up, migrate, restore, unreached};
 
 /// One decision about a request. Plugins run in the order listed in [`pipeline`] and share
 /// nothing but the named fields of [`RequestContext`].
-#[async_trait]
 pub trait Plugin: Send + Sync {
     /// Stable `snake_case` name, used in logs, metrics and configuration.
     fn name(&self) -> &'static str;
 
-    /// Is there anything about this request for it to decide? A call to [`Self::on_request`] costs
-    /// more than this look. The default says yes.
-    fn concerns(&self, _cx: &RequestContext) -> bool {
-        true
-    }
-
     /// Decides before the upstream is contacted.
-    ///
-    /// # Errors
-    /// "Could not decide". [`Pipeline::on_request`] then refuses with 503.
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError>;
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a>;
 
     /// Takes out of a request's trailers what the plugin would take out of its head. The default
     /// changes nothing.
@@ -88,6 +80,48 @@ pub trait Plugin: Send + Sync {
     /// Edits the response head on its way downstream. Runs for every answer, so it must not
     /// assume that its own `on_request` ran. The default changes nothing.
     fn on_response(&self, _cx: &RequestContext, _head: &mut ResponseHead) {}
+}
+
+/// What a plugin decides, or "could not decide": [`Pipeline::on_request`] refuses with 503 then.
+pub type Decided = Result<Flow, PluginError>;
+
+/// A decision, or the wait for it. Nearly all are made at once, and cost no memory for a wait.
+#[must_use]
+pub enum Decision<'a> {
+    /// It is made.
+    Now(Decided),
+    /// Something has to be asked first.
+    Later(Pin<Box<dyn Future<Output = Decided> + Send + 'a>>),
+}
+
+impl<'a> Decision<'a> {
+    /// The request goes on.
+    pub const CONTINUE: Self = Self::Now(Ok(Flow::Continue));
+
+    /// The request is refused.
+    pub fn refuse(refusal: Refusal) -> Self {
+        Self::Now(Ok(Flow::Refuse(refusal)))
+    }
+
+    /// The decision is what this comes to.
+    pub fn later(wait: impl Future<Output = Decided> + Send + 'a) -> Self {
+        Self::Later(Box::pin(wait))
+    }
+
+    /// Is it made, and does the request go on?
+    #[cfg(test)]
+    pub(crate) fn is_to_go_on(&self) -> bool {
+        matches!(self, Self::Now(Ok(Flow::Continue)))
+    }
+
+    /// The decision, when it is made.
+    #[cfg(test)]
+    pub(crate) async fn made(self) -> Decided {
+        match self {
+            Self::Now(decided) => decided,
+            Self::Later(wait) => wait.await,
+        }
+    }
 }
 
 /// What happens to the request next.
@@ -169,10 +203,11 @@ impl Pipeline {
 
     async fn from(&self, cx: &mut RequestContext, place: usize) -> Option<Refusal> {
         for plugin in self.plugins.iter().skip(place) {
-            if !plugin.concerns(cx) {
-                continue;
-            }
-            let refusal = match plugin.on_request(cx).await {
+            let decided = match plugin.on_request(cx) {
+                Decision::Now(decided) => decided,
+                Decision::Later(wait) => wait.await,
+            };
+            let refusal = match decided {
                 Ok(Flow::Continue) => continue,
                 Ok(Flow::Refuse(refusal)) => refusal,
                 Err(error) => {
@@ -225,14 +260,13 @@ mod tests {
 
     struct Broken;
 
-    #[async_trait]
     impl Plugin for Broken {
         fn name(&self) -> &'static str {
             "broken"
         }
 
-        async fn on_request(&self, _cx: &mut RequestContext) -> Result<Flow, PluginError> {
-            Err(PluginError("the store is on fire".into()))
+        fn on_request<'a>(&'a self, _cx: &'a mut RequestContext) -> Decision<'a> {
+            Decision::Now(Err(PluginError("the store is on fire".into())))
         }
     }
 

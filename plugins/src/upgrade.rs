@@ -10,12 +10,11 @@
 //!
 //! Not here: what passes once the connection has switched (`gateway`).
 
-use async_trait::async_trait;
 use doorward_config::GatewayConfig;
 use http::{HeaderValue, Method};
 
 use crate::origin::{Claim, OwnOrigin};
-use crate::{Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
+use crate::{Decision, Plugin, Problem, Refusal, RequestContext};
 
 /// Lets connections switch that may.
 pub struct Upgrade {
@@ -35,26 +34,21 @@ impl Upgrade {
     }
 }
 
-#[async_trait]
 impl Plugin for Upgrade {
     fn name(&self) -> &'static str {
         "upgrade"
     }
 
-    fn concerns(&self, cx: &RequestContext) -> bool {
-        cx.upgrade.is_some()
-    }
-
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
-        let Some(wanted) = &cx.upgrade else { return Ok(Flow::Continue) };
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        let Some(wanted) = &cx.upgrade else { return Decision::CONTINUE };
         if cx.head.method != Method::GET || !names_one_of(wanted, &cx.route.upgrade) {
             cx.upgrade = None;
-            return Ok(Flow::Continue);
+            return Decision::CONTINUE;
         }
         if cx.session.is_some() && !self.is_from_here(cx) {
-            return Ok(Flow::Refuse(Refusal::new(Problem::CrossSite)));
+            return Decision::refuse(Refusal::new(Problem::CrossSite));
         }
-        Ok(Flow::Continue)
+        Decision::CONTINUE
     }
 }
 
@@ -70,6 +64,7 @@ mod tests {
     use http::header::{HOST, ORIGIN};
 
     use super::*;
+    use crate::Flow;
     use crate::context::tests::{config, context};
 
     async fn decide(protocol: &str, origins: &[&str], signed_in: bool) -> (Option<Problem>, bool) {
@@ -87,7 +82,7 @@ mod tests {
             let (sessions, _scratch) = crate::session::live::tests::sessions("").await;
             cx.session = Some(crate::session::live::tests::begin(&sessions).await);
         }
-        let flow = Upgrade::new(&config).on_request(&mut cx).await.unwrap();
+        let flow = Upgrade::new(&config).on_request(&mut cx).made().await.unwrap();
         let problem = match flow {
             Flow::Continue => None,
             Flow::Refuse(refusal) => Some(refusal.problem),

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use doorward_certs::clients::ClientCertificate;
 use doorward_config::{GatewayConfig, Listener};
-use doorward_plugins::RequestContext;
+use doorward_plugins::{FieldBlock, RequestContext};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::forwarded::{self, Authority, ForwardedFields};
+use crate::forwarded::{self, Authority, Pseudonym};
 use crate::shared::Shared;
 use crate::tls::Tls;
 
@@ -45,7 +45,7 @@ pub(crate) struct Peer {
     tunnel: RefCell<Option<Tunnel>>,
     /// With the number of the configuration by which it was found.
     authority: RefCell<Option<(u64, Authority)>>,
-    fields: RefCell<Option<(HeaderValue, Option<ForwardedFields>)>>,
+    fields: RefCell<Option<(HeaderValue, Arc<FieldBlock>)>>,
     /// A client address as the log writes it.
     written: RefCell<Option<(IpAddr, String)>>,
 }
@@ -193,16 +193,19 @@ impl Peer {
         &self,
         cx: &RequestContext,
         authority: &Authority,
-    ) -> Option<ForwardedFields> {
+        pseudonym: &Pseudonym,
+    ) -> Arc<FieldBlock> {
+        let block =
+            || forwarded::block(&cx.client, &authority.raw, &cx.head.headers, pseudonym).into();
         if cx.client.trusted_peer {
-            return forwarded::fields(&cx.client, &authority.raw, &cx.head.headers);
+            return block();
         }
         let mut known = self.fields.borrow_mut();
         if let Some((_, fields)) = known.as_ref().filter(|(raw, _)| *raw == authority.raw) {
-            return fields.clone();
+            return Arc::clone(fields);
         }
-        let fields = forwarded::fields(&cx.client, &authority.raw, &cx.head.headers);
-        known.replace((authority.raw.clone(), fields.clone()));
+        let fields: Arc<FieldBlock> = block();
+        known.replace((authority.raw.clone(), Arc::clone(&fields)));
         fields
     }
 }

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use doorward_config::Limits;
 use doorward_plugins::Problem;
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderValue};
 use http::request::Parts as RequestHead;
 use http::{Method, Request, Uri, Version};
+
+use super::Names;
 
 /// The longest method that is read as one.
 const METHOD_BYTES_MAX: usize = 32;
@@ -82,17 +84,19 @@ pub(super) struct Head {
     facts: Facts,
     empty_lines: usize,
     fields: Vec<Place>,
+    names: Names,
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
 }
 
 impl Head {
-    /// Begins anew; the room for fields stays.
+    /// Begins anew; the room for fields stays, and what they were called.
     pub(super) fn reset(&mut self) {
-        let mut fields = std::mem::take(&mut self.fields);
+        let (mut fields, names) =
+            (std::mem::take(&mut self.fields), std::mem::take(&mut self.names));
         fields.clear();
-        *self = Self { fields, ..Self::default() };
+        *self = Self { fields, names, ..Self::default() };
     }
 
     /// How many octets of empty lines stand in front of what has come of a head. They are forgotten.
@@ -108,7 +112,7 @@ impl Head {
     }
 
     /// The message with this whole head, whose fields go into `map`, which is empty.
-    pub(super) fn message(&self, octets: &Bytes, map: HeaderMap) -> Message {
+    pub(super) fn message(&mut self, octets: &Bytes, map: HeaderMap) -> Message {
         match self.parse(octets, map) {
             Some(head) => Message { head, facts: self.facts, refused: None },
             None => self.refused(octets, Problem::BadRequest),
@@ -139,11 +143,11 @@ impl Head {
     }
 
     /// `None`: the types of `http` take less than the letter allows.
-    fn parse(&self, octets: &Bytes, mut map: HeaderMap) -> Option<RequestHead> {
+    fn parse(&mut self, octets: &Bytes, mut map: HeaderMap) -> Option<RequestHead> {
         let slice = |place: &std::ops::Range<usize>| octets.slice(place.clone());
         map.reserve(self.fields.len());
-        for Place { name, value } in &self.fields {
-            let name = HeaderName::from_bytes(octets.get(name.clone())?).ok()?;
+        for (place, Place { name, value }) in self.fields.iter().enumerate() {
+            let name = self.names.find(place, octets.get(name.clone())?)?;
             let value = HeaderValue::from_maybe_shared(slice(value)).ok()?;
             map.try_append(name, value).ok()?;
         }

@@ -6,10 +6,12 @@
 
 mod chunks;
 mod head;
+mod names;
 mod reader;
 mod wire;
 
 pub use head::{Facts, Message};
 pub(crate) use head::{is_token, lists, split_field};
+pub(crate) use names::Names;
 pub use reader::{Broken, Found, Piece, Reader};
 pub(crate) use wire::{Coding, Misfit, Wire, write_line};

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use doorward_plugins::session::LiveSession;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Call, FOR_EVER, Lease, Pool, http1, http2};
+use super::wait::FOR_EVER;
+use super::{Call, Lease, Pool, http1, http2};
 use crate::body::BodyError;
 use crate::deadline::{Deadline, is_due, ticks};
 

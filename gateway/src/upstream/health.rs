@@ -28,8 +28,7 @@ impl Pool {
         }
         let agent = HeaderValue::from_static("doorward-health");
         head.headers.insert(header::USER_AGENT, agent);
-        let outgoing =
-            Outgoing { head: &head, added: &[], forwarded: &[], host: None, upgrade: None };
+        let outgoing = Outgoing::of(&head);
         let mut call = Call {
             outgoing,
             body: RequestBody::Empty,

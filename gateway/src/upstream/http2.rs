@@ -9,15 +9,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{Request, Response, Uri, Version};
+use doorward_plugins::FieldBlock;
+use http::header::{HOST, TE};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::Outgoing;
 use super::connect::UpstreamStream;
+use super::outgoing::{Outgoing, REQUEST_ID};
 use crate::body::{BodyError, RequestBody};
 use crate::worker::LocalTasks;
 
@@ -119,8 +120,14 @@ fn prepare(outgoing: &Outgoing<'_>, body: RequestBody, scheme: &str) -> Request<
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_2;
     let mut headers = head.headers.clone();
-    for (name, value) in outgoing.added() {
+    for (name, value) in outgoing.blocks.into_iter().flatten().flat_map(FieldBlock::iter) {
         headers.append(name, value.clone());
+    }
+    if let Some(id) = outgoing.request_id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
+        headers.append(REQUEST_ID, id);
+    }
+    if outgoing.takes_trailers {
+        headers.append(TE, HeaderValue::from_static("trailers"));
     }
     let host = headers.remove(HOST);
     let host = outgoing.host.or(host.as_ref()).and_then(|host| host.to_str().ok());

@@ -16,6 +16,8 @@ mod connect;
 mod health;
 mod http1;
 mod http2;
+mod outgoing;
+mod wait;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -24,7 +26,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,20 +34,21 @@ use doorward_config::Protocol;
 use doorward_plugins::audit::{Audit, Event, EventKind};
 use doorward_plugins::session::LiveSession;
 use doorward_plugins::{Clock, Problem};
-use http::request::Parts as RequestHead;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::body::{Progress, RequestBody};
-use crate::deadline::{Deadline, Deadlines, is_due, ticks};
+use crate::deadline::{Deadline, Deadlines, ticks};
 use address::Lease;
 use body::Source;
 use http1::{Cause, Exchange, Link};
+use wait::{Ended, Wait};
 
 pub(crate) use address::Upstream;
 pub(crate) use body::UpstreamBody;
 pub(crate) use connect::UpstreamStream;
 #[cfg(feature = "fuzzing")]
 pub(crate) use http1::fuzzing;
+pub(crate) use outgoing::Outgoing;
 
 /// Whom a connection was announced to be for (PROXY protocol): the client, and where it came in.
 pub(crate) type Announced = (SocketAddr, SocketAddr);
@@ -68,25 +71,6 @@ struct Connections {
     )]
     idle: RefCell<Vec<Box<Link>>>,
     shared: http2::Shared,
-}
-
-/// A request's head as it will be written.
-#[derive(Clone, Copy)]
-pub(crate) struct Outgoing<'a> {
-    pub(crate) head: &'a RequestHead,
-    /// Fields that stand behind those of the head.
-    pub(crate) added: &'a [(HeaderName, HeaderValue)],
-    pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
-    /// The `Host` instead of the client's.
-    pub(crate) host: Option<&'a HeaderValue>,
-    /// The protocol that it asks to switch to.
-    pub(crate) upgrade: Option<&'a HeaderValue>,
-}
-
-impl Outgoing<'_> {
-    fn added(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
-        self.forwarded.iter().chain(self.added)
-    }
 }
 
 /// A request that is to be sent on.
@@ -432,54 +416,6 @@ impl Pool {
     fn deadline(&self, time: Duration) -> Deadline {
         Deadline::after(&self.deadlines, time)
     }
-}
-
-/// The wait for a response, and what ends it.
-struct Wait<'a> {
-    pool: &'a Pool,
-    session: Option<&'a Arc<LiveSession>>,
-    /// For so long, from when the upstream has the whole request.
-    limit: Duration,
-    deadline: Deadline,
-    was_sent: bool,
-    /// When the whole has lasted too long.
-    end: Option<u32>,
-}
-
-impl<'a> Wait<'a> {
-    fn new(pool: &'a Pool, call: &Call<'a>) -> Self {
-        let rules = &pool.upstream.rules;
-        let limit = if call.streaming { FOR_EVER } else { rules.response_timeout };
-        let first = call.time.map_or(limit, |time| limit.min(time));
-        let deadline = pool.deadline(first).of_session(call.session);
-        let end = call.time.map(|time| pool.deadlines.now().wrapping_add(ticks(time)));
-        Self { pool, session: call.session, limit, deadline, was_sent: call.body.is_empty(), end }
-    }
-
-    fn poll(&mut self, cx: &Context<'_>, is_sent: bool) -> Poll<Ended> {
-        if self.session.is_some_and(|session| session.active().is_none()) {
-            return Poll::Ready(Ended::Cut(Problem::SessionRequired));
-        }
-        while self.deadline.poll(cx).is_ready() {
-            let now = self.pool.deadlines.now();
-            let whole = self.end.is_some_and(|end| is_due(end, now));
-            if whole || std::mem::replace(&mut self.was_sent, is_sent) {
-                return Poll::Ready(Ended::Problem(Problem::GatewayTimeout));
-            }
-            self.deadline = self.pool.deadline(self.limit).of_session(self.session);
-        }
-        Poll::Pending
-    }
-}
-
-/// Longer than anything lasts here.
-const FOR_EVER: Duration = Duration::from_secs(30 * 86_400);
-
-/// Why waiting for a response ended without one.
-enum Ended {
-    Failed(Cause),
-    Problem(Problem),
-    Cut(Problem),
 }
 
 /// Why an address gave no response.

@@ -93,7 +93,7 @@ impl CertificateSessions {
     ) -> Result<Option<Arc<LiveSession>>, StoreError> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
         let Some(session) = known else { return Ok(None) };
-        self.sessions.see_again(&session, now, counts).await
+        self.sessions.find_or_ask(&session.token_hash, &session.scope, now, counts).await
     }
 
     /// Begins a session, unless somebody else just has; it is durable when this returns.

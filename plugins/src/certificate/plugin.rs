@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use doorward_config::GatewayConfig;
 use http::HeaderName;
 
@@ -19,7 +18,7 @@ use crate::clock::Clock;
 use crate::origin::{Claim, OwnOrigin};
 use crate::session::Usage;
 use crate::sign_in::SignInError;
-use crate::{Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
+use crate::{Decided, Decision, Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -58,17 +57,21 @@ fn counts(cx: &RequestContext) -> Option<&Arc<ClientCertificate>> {
     (allowed && alone).then_some(certificate)
 }
 
-#[async_trait]
 impl Plugin for SignInByCertificate {
     fn name(&self) -> &'static str {
         "certificate"
     }
 
-    fn concerns(&self, cx: &RequestContext) -> bool {
-        counts(cx).is_some()
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        if counts(cx).is_none() {
+            return Decision::CONTINUE;
+        }
+        Decision::later(self.sign_in(cx))
     }
+}
 
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+impl SignInByCertificate {
+    async fn sign_in(&self, cx: &mut RequestContext) -> Decided {
         let Some(certificate) = counts(cx) else { return Ok(Flow::Continue) };
         let Some(account) = &certificate.account else { return Ok(Flow::Continue) };
         // The handshake may be long past.
@@ -131,8 +134,7 @@ mod tests {
         let mut cx = context("/");
         cx.route =
             Arc::new(doorward_config::Route { certificate_sign_in: true, ..(*cx.route).clone() });
-        assert!(!plugin.concerns(&cx));
-        assert!(matches!(plugin.on_request(&mut cx).await.unwrap(), Flow::Continue));
+        assert!(plugin.on_request(&mut cx).is_to_go_on());
         assert!(cx.session.is_none() && cx.principal.is_none());
     }
 

@@ -13,14 +13,14 @@ mod assertion;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use doorward_config::{GatewayConfig, IdentityHeaders, is_of_identity_family};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::account::{PlainFields, Principal};
-use crate::{Flow, Plugin, PluginError, RequestContext};
+use crate::{Decision, Plugin, RequestContext};
 
-pub use assertion::{Assertions, CachedAssertion};
+pub(crate) use assertion::Told;
+pub use assertion::{Assertions, Recipient};
 
 /// The field that carries the signed form.
 pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-assertion");
@@ -61,13 +61,12 @@ impl StripIdentity {
     }
 }
 
-#[async_trait]
 impl Plugin for StripIdentity {
     fn name(&self) -> &'static str {
         "strip_identity"
     }
 
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
         let headers = &mut cx.head.headers;
         if headers.keys().any(|name| self.is_forbidden(name)) {
             let forbidden: Vec<_> =
@@ -81,7 +80,7 @@ impl Plugin for StripIdentity {
                 headers.remove(name);
             }
         }
-        Ok(Flow::Continue)
+        Decision::CONTINUE
     }
 
     fn on_trailers(&self, trailers: &mut HeaderMap) {
@@ -125,7 +124,8 @@ impl PlainNames {
 /// Tells the upstream who the principal is and how strongly that was proven.
 pub struct AssertIdentity {
     plain: PlainNames,
-    assertions: Option<Arc<Assertions>>,
+    signs: bool,
+    assertions: Arc<Assertions>,
 }
 
 impl AssertIdentity {
@@ -133,31 +133,30 @@ impl AssertIdentity {
     pub fn new(config: &GatewayConfig, assertions: Arc<Assertions>) -> Self {
         Self {
             plain: PlainNames::new(&config.identity.headers),
-            assertions: config.identity.assertion.then_some(assertions),
+            signs: config.identity.assertion,
+            assertions,
         }
     }
 }
 
-#[async_trait]
 impl Plugin for AssertIdentity {
     fn name(&self) -> &'static str {
         "assert_identity"
     }
 
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
         let (Some(session), Some(principal), Some(upstream)) =
             (&cx.session, &cx.principal, cx.upstream)
         else {
-            return Ok(Flow::Continue);
+            return Decision::CONTINUE;
         };
-        for (name, value) in self.plain.of(principal) {
-            cx.added.push((name.clone(), value.clone()));
+        let plain = &self.plain;
+        let to = Recipient { upstream, plain, signed: self.signs };
+        match self.assertions.of(session, principal, &to) {
+            Ok(fields) => cx.identity = Some(fields),
+            Err(error) => return Decision::Now(Err(error)),
         }
-        if let Some(assertions) = &self.assertions {
-            let assertion = assertions.of(session, principal, upstream)?;
-            cx.added.push((ASSERTION_FIELD, assertion));
-        }
-        Ok(Flow::Continue)
+        Decision::CONTINUE
     }
 }
 
@@ -192,7 +191,7 @@ mod tests {
         }
         cx.head.headers.insert("x-request-id", "kept".parse().unwrap());
         cx.head.headers.insert("x-doorward-background", "kept".parse().unwrap());
-        strip.on_request(&mut cx).await.unwrap();
+        strip.on_request(&mut cx).made().await.unwrap();
         let mut left: Vec<_> = cx.head.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["x-doorward-background", "x-request-id"]);

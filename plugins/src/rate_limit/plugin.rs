@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use http::response::Parts as ResponseHead;
 
 use super::RateLimits;
 use crate::context::RequestContext;
 use crate::network;
-use crate::{Flow, Plugin, PluginError};
+use crate::{Decision, Flow, Plugin};
 
 /// Limits all clients together, and each address, before anything is looked up for them.
 pub struct ClientLimits(Arc<RateLimits>);
@@ -20,24 +19,22 @@ impl ClientLimits {
     }
 }
 
-#[async_trait]
 impl Plugin for ClientLimits {
     fn name(&self) -> &'static str {
         "client_limits"
     }
 
-    fn concerns(&self, _cx: &RequestContext) -> bool {
-        self.0.all.is_some() || self.0.address.is_some()
-    }
-
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        if self.0.all.is_none() && self.0.address.is_none() {
+            return Decision::CONTINUE;
+        }
         let origin = (cx.client.address, cx.request_id.as_str());
         let all = self.0.all.as_ref().map_or(Ok(()), |limit| self.0.take_here(limit, (), origin));
         let taken = all.and_then(|()| match &self.0.address {
             Some(limit) => self.0.take_here(limit, network::client(cx.client.address), origin),
             None => Ok(()),
         });
-        Ok(taken.map_or_else(Flow::Refuse, |()| Flow::Continue))
+        taken.map_or_else(Decision::refuse, |()| Decision::CONTINUE)
     }
 }
 
@@ -51,18 +48,18 @@ impl RouteLimits {
     }
 }
 
-#[async_trait]
 impl Plugin for RouteLimits {
     fn name(&self) -> &'static str {
         "route_limits"
     }
 
-    fn concerns(&self, cx: &RequestContext) -> bool {
-        !cx.route.rate_limits.is_empty()
-    }
-
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
-        Ok(self.0.take_by_route(cx).await.map_or_else(Flow::Refuse, |()| Flow::Continue))
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        if cx.route.rate_limits.is_empty() {
+            return Decision::CONTINUE;
+        }
+        Decision::later(async move {
+            Ok(self.0.take_by_route(cx).await.map_or_else(Flow::Refuse, |()| Flow::Continue))
+        })
     }
 
     fn on_response(&self, cx: &RequestContext, head: &mut ResponseHead) {
@@ -83,20 +80,20 @@ mod tests {
         Arc::new(RateLimits::new(&config(tables), &clock, Arc::default()))
     }
 
-    #[tokio::test]
-    async fn without_limits_no_request_concerns_them() {
-        let cx = context("/");
+    #[test]
+    fn without_limits_every_request_goes_on_at_once() {
+        let mut cx = context("/");
         let none = limits("");
-        assert!(!ClientLimits::new(Arc::clone(&none)).concerns(&cx));
-        assert!(!RouteLimits::new(none).concerns(&cx));
+        let client = ClientLimits::new(Arc::clone(&none)).on_request(&mut cx).is_to_go_on();
+        assert!(client && RouteLimits::new(none).on_request(&mut cx).is_to_go_on());
     }
 
     #[tokio::test]
     async fn an_address_is_refused_when_its_allowance_is_used_up() {
         let plugin = ClientLimits::new(limits("[rate_limit]\naddress = \"1/1m\"\n"));
         let mut cx = context("/");
-        assert!(matches!(plugin.on_request(&mut cx).await, Ok(Flow::Continue)));
-        let Ok(Flow::Refuse(refusal)) = plugin.on_request(&mut cx).await else { panic!() };
+        assert!(matches!(plugin.on_request(&mut cx).made().await, Ok(Flow::Continue)));
+        let Ok(Flow::Refuse(refusal)) = plugin.on_request(&mut cx).made().await else { panic!() };
         assert_eq!(refusal.problem, crate::Problem::TooManyRequests);
         assert_eq!(refusal.retry_after, Some(std::time::Duration::from_secs(60)));
     }

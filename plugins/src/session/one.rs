@@ -16,7 +16,7 @@ use super::token::{SessionId, TokenHash};
 use super::{Evidence, SessionKey, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::Timestamp;
-use crate::identity::CachedAssertion;
+use crate::identity::Told;
 
 /// In place of the time of the last activity: the session is over.
 const ENDED: u64 = 0;
@@ -36,13 +36,13 @@ pub(super) enum Life {
 /// and besides only its evidence and its address; what others say too is shared with them.
 #[derive(Debug)]
 pub struct LiveSession {
-    pub(super) token_hash: TokenHash,
+    pub(crate) token_hash: TokenHash,
     /// Its public id, the same through all its tokens.
     pub id: SessionId,
     /// Is it in the list of what has to be written?
     pub(super) noted: AtomicBool,
     pub(super) owner: Arc<Owner>,
-    pub(super) scope: Arc<str>,
+    pub(crate) scope: Arc<str>,
     /// What was proven, oldest first.
     pub evidence: Box<[Evidence]>,
     /// What the client said it is, shortened.
@@ -55,7 +55,7 @@ pub struct LiveSession {
     /// what began under the old one goes on, and ends with the new one.
     active: Arc<AtomicU64>,
     /// What upstreams were told lately; empty for a session that is not in use.
-    pub(crate) assertions: Mutex<Vec<CachedAssertion>>,
+    pub(crate) told: Mutex<Vec<Told>>,
 }
 
 /// Whom sessions are for: one for all sessions of a principal.
@@ -174,7 +174,7 @@ impl LiveSession {
             created: record.created,
             active,
             noted: AtomicBool::new(false),
-            assertions: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use doorward_config::GatewayConfig;
 use http::HeaderName;
 use http::header::SET_COOKIE;
 use http::response::Parts as ResponseHead;
 
-use super::Sessions;
 use super::cookie::{CookieNames, sets_ours};
-use crate::{Flow, Plugin, PluginError, RequestContext};
+use super::token::TokenHash;
+use super::{LiveSession, Sessions};
+use crate::{Decision, Flow, Plugin, PluginError, RequestContext};
 
 /// At what scope a session is worth something, and which requests keep it from going idle.
 pub(crate) struct Usage {
@@ -52,25 +52,26 @@ impl FindSession {
     }
 }
 
-#[async_trait]
 impl Plugin for FindSession {
     fn name(&self) -> &'static str {
         "session"
     }
 
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
         let presented = self.names.take(&mut cx.head.headers);
         cx.cookies = presented.others;
-        let Some(hash) = presented.session else { return Ok(Flow::Continue) };
+        let Some(hash) = presented.session else { return Decision::CONTINUE };
         let (scope, counts) = (self.usage.scope(cx), self.usage.is_persons_act(cx));
-        let found = self.sessions.find_or_ask(&hash, scope, cx.received, counts).await;
-        if let Some(session) = found.map_err(|error| PluginError(Box::new(error)))? {
-            cx.principal = Some(session.principal());
-            cx.session = Some(session);
-        } else {
-            cx.stale_token = Some(hash);
+        if let Some(found) = self.sessions.find_here(&hash, scope, cx.received, counts) {
+            note(cx, hash, found);
+            return Decision::CONTINUE;
         }
-        Ok(Flow::Continue)
+        Decision::later(async move {
+            let scope = self.usage.scope(cx);
+            let found = self.sessions.ask(&hash, scope, cx.received, counts).await;
+            note(cx, hash, found.map_err(|error| PluginError(Box::new(error)))?);
+            Ok(Flow::Continue)
+        })
     }
 
     /// A console must not set the gate's cookie: it could sign a person in as somebody else.
@@ -93,6 +94,17 @@ impl Plugin for FindSession {
     }
 }
 
+/// Who is asking, by what was found for the token.
+fn note(cx: &mut RequestContext, hash: TokenHash, found: Option<Arc<LiveSession>>) {
+    match found {
+        Some(session) => {
+            cx.principal = Some(session.principal());
+            cx.session = Some(session);
+        }
+        None => cx.stale_token = Some(hash),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +116,7 @@ mod tests {
         let plugin = FindSession::new(&config(""), sessions);
         let mut cx = context("/");
         cx.head.headers.insert("cookie", "a=1; __Host-doorward=x".parse().unwrap());
-        assert!(matches!(plugin.on_request(&mut cx).await.unwrap(), Flow::Continue));
+        assert!(matches!(plugin.on_request(&mut cx).made().await.unwrap(), Flow::Continue));
         assert_eq!(cx.head.headers["cookie"], "a=1");
 
         let response = http::Response::builder()

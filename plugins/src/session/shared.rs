@@ -134,24 +134,49 @@ impl Sessions {
     ///
     /// # Errors
     /// [`StoreError`] when that is not known.
-    pub async fn find_or_ask(
+    pub(crate) async fn find_or_ask(
         &self,
         hash: &TokenHash,
         scope: &str,
         now: Timestamp,
         counts: bool,
     ) -> Result<Option<Arc<LiveSession>>, StoreError> {
-        let found = self.find(hash, scope, now, counts);
-        let Some(shared) = &self.shared else { return Ok(found) };
-        if let Some(session) = &found
-            && now.since(shared.heard()) <= TRUSTED_FOR
-            && !shared.unread.is_about(&session.owner.id)
-        {
-            return Ok(found);
+        match self.find_here(hash, scope, now, counts) {
+            Some(found) => Ok(found),
+            None => self.ask(hash, scope, now, counts).await,
         }
+    }
+
+    /// The same as far as it is known here: `None`, others have to be asked ([`Self::ask`]).
+    pub(super) fn find_here(
+        &self,
+        hash: &TokenHash,
+        scope: &str,
+        now: Timestamp,
+        counts: bool,
+    ) -> Option<Option<Arc<LiveSession>>> {
+        let found = self.find(hash, scope, now, counts);
+        let Some(shared) = &self.shared else { return Some(found) };
+        let is_certain = found.as_ref().is_some_and(|session| {
+            now.since(shared.heard()) <= TRUSTED_FOR && !shared.unread.is_about(&session.owner.id)
+        });
+        is_certain.then_some(found)
+    }
+
+    /// The same as the store that others share has it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not say.
+    pub(super) async fn ask(
+        &self,
+        hash: &TokenHash,
+        scope: &str,
+        now: Timestamp,
+        counts: bool,
+    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
+        let Some(shared) = &self.shared else { return Ok(None) };
         shared.asked.fetch_add(1, Ordering::Relaxed);
-        // Apart, so that the future of a request that asks nobody stays small.
-        let Some(session) = Box::pin(self.ask(shared, hash, now)).await? else { return Ok(None) };
+        let Some(session) = self.look_up(shared, hash, now).await? else { return Ok(None) };
         if &*session.scope != scope {
             return Ok(None);
         }
@@ -171,21 +196,8 @@ impl Sessions {
         })
     }
 
-    /// The same for a session that was found before.
-    ///
-    /// # Errors
-    /// As [`Self::find_or_ask`].
-    pub(crate) async fn see_again(
-        &self,
-        session: &LiveSession,
-        now: Timestamp,
-        counts: bool,
-    ) -> Result<Option<Arc<LiveSession>>, StoreError> {
-        self.find_or_ask(&session.token_hash, &session.scope, now, counts).await
-    }
-
     /// Asks the store for a session, and makes the copy say the same.
-    async fn ask(
+    async fn look_up(
         &self,
         shared: &Shared,
         hash: &TokenHash,

@@ -16,14 +16,13 @@ mod request;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use doorward_config::{GatewayConfig, StepUp as Demand};
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 
 use crate::clock::Timestamp;
 use crate::second_factor::is_fresh;
 use crate::session::{AAL2, Evidence, Method};
-use crate::{Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
+use crate::{Decision, Flow, Plugin, PluginError, Problem, Refusal, RequestContext};
 
 pub use approvals::{Approvals, Asked, Demanded, StepUpError, SteppedUp};
 pub use key_binding::BindKeyError;
@@ -42,40 +41,39 @@ impl StepUp {
     }
 }
 
-#[async_trait]
 impl Plugin for StepUp {
     fn name(&self) -> &'static str {
         "step_up"
     }
 
-    fn concerns(&self, cx: &RequestContext) -> bool {
-        cx.route.step_up.is_some() && cx.upstream.is_some()
-    }
-
-    async fn on_request(&self, cx: &mut RequestContext) -> Result<Flow, PluginError> {
-        let (Some(demand), Some(session), Some(principal)) =
-            (&cx.route.step_up, &cx.session, &cx.principal)
-        else {
+    fn on_request<'a>(&'a self, cx: &'a mut RequestContext) -> Decision<'a> {
+        let (Some(demand), true) = (&cx.route.step_up, cx.upstream.is_some()) else {
+            return Decision::CONTINUE;
+        };
+        let (Some(session), Some(principal)) = (&cx.session, &cx.principal) else {
             // Such a route is not public, so `access` has refused a stranger.
-            return Err(PluginError("a step-up without a session".into()));
+            return Decision::Now(Err(PluginError("a step-up without a session".into())));
         };
         if !self.always && !principal.protects_operations {
-            return Ok(Flow::Continue);
+            return Decision::CONTINUE;
         }
         if !demand.for_one_request {
-            return Ok(match is_met(demand, &session.evidence, cx.received) {
-                true => Flow::Continue,
-                false => Flow::Refuse(demanded(demand)),
-            });
+            return match is_met(demand, &session.evidence, cx.received) {
+                true => Decision::CONTINUE,
+                false => Decision::refuse(demanded(demand)),
+            };
         }
         // Without the digest of its body nobody knows which request this is. The gateway reads the
         // body after this refusal and asks again.
-        let Some(digest) = &cx.digest else { return Ok(Flow::Refuse(demanded(demand))) };
-        let used = self.approvals.use_up(session, digest, cx).await;
-        match used.map_err(|error| PluginError(Box::new(error)))? {
-            true => Ok(Flow::Continue),
-            false => Ok(Flow::Refuse(demanded(demand))),
-        }
+        let Some(digest) = &cx.digest else { return Decision::refuse(demanded(demand)) };
+        let cx = &*cx;
+        Decision::later(async move {
+            let used = self.approvals.use_up(session, digest, cx).await;
+            match used.map_err(|error| PluginError(Box::new(error)))? {
+                true => Ok(Flow::Continue),
+                false => Ok(Flow::Refuse(demanded(demand))),
+            }
+        })
     }
 }
 

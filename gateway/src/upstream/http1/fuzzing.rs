@@ -70,16 +70,16 @@ impl ReadResponse {
         more: &mut impl FnMut(&mut BytesMut) -> bool,
         is_head: bool,
     ) -> Result<bool, Cause> {
-        let mut ends = Vec::new();
+        let mut heads = response::Heads::default();
         let mut framing = loop {
             self.steps += 1;
-            let Some(octets) = response::take_head(read, &mut ends)? else {
+            let Some(octets) = heads.take(read)? else {
                 if !more(read) {
                     return Ok(false);
                 }
                 continue;
             };
-            let head = response::parse(&octets, &ends, is_head)?;
+            let head = heads.parse(&octets, is_head)?;
             let status = head.response.status();
             self.heads.push((octets.to_vec(), status.as_u16()));
             if !is_interim(status) {

@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -30,7 +30,7 @@ use super::connect::UpstreamStream;
 use crate::body::{BodyError, RequestBody};
 use crate::http1::{Misfit, Wire};
 use request::Sending;
-use response::{Framing, Head};
+use response::{Framing, Head, Heads};
 
 /// Size of a response's head, and of its trailers.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -46,8 +46,7 @@ pub(super) struct Link {
     wire: Wire<UpstreamStream>,
     /// What is under way on it.
     progress: Progress,
-    /// Where the lines of the head end that was read last.
-    line_ends: Vec<usize>,
+    heads: Heads,
     pub(super) idle_since: u32,
     /// For whom it was announced to the upstream, if it was (PROXY protocol).
     pub(super) announced: Option<super::Announced>,
@@ -68,8 +67,8 @@ struct Progress {
 impl Link {
     pub(super) fn new(stream: UpstreamStream, announced: Option<super::Announced>) -> Box<Self> {
         let wire = Wire::new(stream, BytesMut::new());
-        let (progress, line_ends) = (Progress::default(), Vec::new());
-        Box::new(Self { wire, progress, line_ends, idle_since: 0, announced })
+        let (progress, heads) = (Progress::default(), Heads::default());
+        Box::new(Self { wire, progress, heads, idle_since: 0, announced })
     }
 
     /// Is the connection, which nobody has looked at since its last response, still good? Not if
@@ -123,8 +122,8 @@ fn closed() -> Cause {
 }
 
 impl Progress {
-    fn accept(&mut self, head: &Bytes, ends: &[usize]) -> Result<Response<()>, Cause> {
-        let Head { response, framing, keep_alive } = response::parse(head, ends, self.is_head)?;
+    fn accept(&mut self, head: &Bytes, heads: &mut Heads) -> Result<Response<()>, Cause> {
+        let Head { response, framing, keep_alive } = heads.parse(head, self.is_head)?;
         if response.status().is_informational() {
             self.interim += 1;
             if self.interim > INTERIM_MAX {
@@ -173,9 +172,9 @@ impl Exchange {
 
     fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Cause>> {
         loop {
-            let Link { wire, progress, line_ends, .. } = &mut *self.0;
-            if let Some(head) = response::take_head(&mut wire.read, line_ends)? {
-                return Poll::Ready(progress.accept(&head, line_ends));
+            let Link { wire, progress, heads, .. } = &mut *self.0;
+            if let Some(head) = heads.take(&mut wire.read)? {
+                return Poll::Ready(progress.accept(&head, heads));
             }
             if ready!(wire.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(closed()));
@@ -255,10 +254,8 @@ pub(super) fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Fields of a head or of trailers, from lines without their ends.
-fn append(fields: &mut HeaderMap, name: &[u8], value: Bytes) -> Result<(), Cause> {
-    let name =
-        http::HeaderName::from_bytes(name).map_err(|_| Cause::Malformed("a field's name"))?;
+/// Adds a field of a head or of trailers.
+fn append(fields: &mut HeaderMap, name: HeaderName, value: Bytes) -> Result<(), Cause> {
     let value = http::HeaderValue::from_maybe_shared(value)
         .map_err(|_| Cause::Malformed("a field's value"))?;
     fields.append(name, value);

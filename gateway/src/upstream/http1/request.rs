@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use super::Cause;
 use crate::body::RequestBody;
 use crate::http1::{Coding, Wire, write_line};
-use crate::upstream::Outgoing;
+use crate::upstream::outgoing::{Outgoing, REQUEST_ID};
 
 /// A request on its way out.
 #[derive(Default)]
@@ -123,12 +123,16 @@ fn write_head(outgoing: &Outgoing<'_>, coding: Coding, write: &mut BytesMut) {
         let value = outgoing.host.filter(|_| *name == HOST).unwrap_or(value);
         write_line(write, name.as_str(), value.as_bytes());
     }
-    for (name, value) in outgoing.added() {
-        write_line(write, name.as_str(), value.as_bytes());
-        if *name == TE {
-            // It is for the next hop only (RFC 9110 §10.1.4).
-            write_line(write, CONNECTION.as_str(), b"te");
-        }
+    for block in outgoing.blocks.into_iter().flatten() {
+        write.put_slice(block.lines());
+    }
+    if let Some(id) = outgoing.request_id {
+        write_line(write, REQUEST_ID.as_str(), id.as_str().as_bytes());
+    }
+    if outgoing.takes_trailers {
+        write_line(write, TE.as_str(), b"trailers");
+        // It is for the next hop only (RFC 9110 §10.1.4).
+        write_line(write, CONNECTION.as_str(), b"te");
     }
     if let Some(protocol) = outgoing.upgrade {
         write_line(write, CONNECTION.as_str(), b"upgrade");

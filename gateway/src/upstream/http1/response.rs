@@ -1,12 +1,12 @@
 //! Reading of responses: heads, and bodies by their framing.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version};
 use http_body::Frame;
 use hyper::ext::ReasonPhrase;
 
 use super::{Cause, FIELDS_MAX, HEAD_BYTES_MAX, append};
-use crate::http1::{lists, split_field};
+use crate::http1::{Names, lists, split_field};
 
 /// A line of chunk framing, extensions included.
 const CHUNK_LINE_MAX: usize = 4096;
@@ -52,63 +52,73 @@ pub(super) enum Taken {
     Over,
 }
 
-/// Takes a whole head, with the empty line that ends it, off `read`, if there is one. Where its
-/// lines end, their feeds included, stands in `ends` then.
-pub(super) fn take_head(
-    read: &mut BytesMut,
-    ends: &mut Vec<usize>,
-) -> Result<Option<Bytes>, Cause> {
-    ends.clear();
-    let mut from = 0;
-    while let Some(rest) = read.get(from..)
-        && let Some(found) = memchr::memchr(b'\n', rest)
-    {
-        let line_end = from + found + 1;
-        from = line_end;
-        ends.push(line_end);
-        match read.get(line_end..) {
-            Some([b'\r', b'\n', ..]) => return Ok(Some(read.split_to(line_end + 2).freeze())),
-            Some([b'\n', ..]) => return Ok(Some(read.split_to(line_end + 1).freeze())),
-            _ => {}
+/// Reads the heads of one connection, one after another.
+#[derive(Default)]
+pub(super) struct Heads {
+    /// Where the lines of the one that was taken last end, their feeds included, but for the empty one.
+    ends: Vec<usize>,
+    names: Names,
+}
+
+impl Heads {
+    /// Takes a whole head, with the empty line that ends it, off `read`, if there is one.
+    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<Option<Bytes>, Cause> {
+        self.ends.clear();
+        let mut from = 0;
+        while let Some(rest) = read.get(from..)
+            && let Some(found) = memchr::memchr(b'\n', rest)
+        {
+            let line_end = from + found + 1;
+            from = line_end;
+            self.ends.push(line_end);
+            match read.get(line_end..) {
+                Some([b'\r', b'\n', ..]) => return Ok(Some(read.split_to(line_end + 2).freeze())),
+                Some([b'\n', ..]) => return Ok(Some(read.split_to(line_end + 1).freeze())),
+                _ => {}
+            }
+        }
+        if read.len() > HEAD_BYTES_MAX {
+            Err(Cause::Malformed("its head is too large"))
+        } else {
+            Ok(None)
         }
     }
-    if read.len() > HEAD_BYTES_MAX {
-        Err(Cause::Malformed("its head is too large"))
-    } else {
-        Ok(None)
+
+    /// Reads the head that was taken last. A response to HEAD has no body, whatever it says.
+    pub(super) fn parse(&mut self, octets: &Bytes, is_head: bool) -> Result<Head, Cause> {
+        let mut start = 0;
+        let mut lines = self.ends.iter().map(|end| {
+            let line =
+                octets.get(std::mem::replace(&mut start, *end)..*end - 1).unwrap_or_default();
+            // Most end with a CR too. Consoles that leave it out are understood.
+            line.strip_suffix(b"\r").unwrap_or(line)
+        });
+        let status_line = lines.next().unwrap_or_default();
+        let mut response = read_status_line(status_line).ok_or(Cause::Malformed("its head"))?;
+        let (status, version) = (response.status(), response.version());
+        let headers = response.headers_mut();
+        headers.reserve(USUAL_FIELDS);
+        let mut facts = Facts::default();
+        for line in lines {
+            if headers.len() >= FIELDS_MAX {
+                return Err(Cause::Malformed("its head"));
+            }
+            // The types of `http` take no octets that neither may have.
+            let (name, value) = split_field(line).ok_or(Cause::Malformed("its head"))?;
+            if facts.note(name, value)? {
+                let name = self.names.find(headers.len(), name).ok_or(NAME)?;
+                append(headers, name, octets.slice_ref(value))?;
+            }
+        }
+        let framing = facts.framing(status, version, is_head)?;
+        let keeps_alive = !facts.closes && (version == Version::HTTP_11 || facts.keeps_alive);
+        let keep_alive = keeps_alive && !matches!(framing, Framing::Close);
+        Ok(Head { response, framing, keep_alive })
     }
 }
 
-/// Reads a whole head, whose lines end where `ends` says, but for the empty one. A response to HEAD
-/// has no body, whatever it says.
-pub(super) fn parse(octets: &Bytes, ends: &[usize], is_head: bool) -> Result<Head, Cause> {
-    let mut start = 0;
-    let mut lines = ends.iter().map(|end| {
-        let line = octets.get(std::mem::replace(&mut start, *end)..*end - 1).unwrap_or_default();
-        // Most end with a CR too. Consoles that leave it out are understood.
-        line.strip_suffix(b"\r").unwrap_or(line)
-    });
-    let status_line = lines.next().unwrap_or_default();
-    let mut response = read_status_line(status_line).ok_or(Cause::Malformed("its head"))?;
-    let (status, version) = (response.status(), response.version());
-    let headers = response.headers_mut();
-    headers.reserve(USUAL_FIELDS);
-    let mut facts = Facts::default();
-    for line in lines {
-        if headers.len() >= FIELDS_MAX {
-            return Err(Cause::Malformed("its head"));
-        }
-        // The types of `http` take no octets that neither may have.
-        let (name, value) = split_field(line).ok_or(Cause::Malformed("its head"))?;
-        if facts.note(name, value)? {
-            append(headers, name, octets.slice_ref(value))?;
-        }
-    }
-    let framing = facts.framing(status, version, is_head)?;
-    let keeps_alive = !facts.closes && (version == Version::HTTP_11 || facts.keeps_alive);
-    let keep_alive = keeps_alive && !matches!(framing, Framing::Close);
-    Ok(Head { response, framing, keep_alive })
-}
+/// What is not the name of a field.
+const NAME: Cause = Cause::Malformed("a field's name");
 
 /// Fields of an answer, with those that the gate adds, so that the map need not grow.
 const USUAL_FIELDS: usize = 12;
@@ -303,7 +313,8 @@ impl Chunk {
                 let colon = memchr::memchr(b':', &line).ok_or(Cause::Malformed("a trailer"))?;
                 let value = line.slice(colon + 1..);
                 let trimmed = value.trim_ascii();
-                append(fields, line.get(..colon).unwrap_or_default(), value.slice_ref(trimmed))?;
+                let name = HeaderName::from_bytes(line.get(..colon).unwrap_or_default());
+                append(fields, name.map_err(|_| NAME)?, value.slice_ref(trimmed))?;
             }
         }
         Ok(Step::Again)
