@@ -163,14 +163,7 @@ async fn forward(
         peer.watch.look_ahead();
     }
     let mut call = Call {
-        outgoing: Outgoing {
-            head: &cx.head,
-            blocks: [cx.forwarded.as_deref(), cx.identity.as_deref()],
-            request_id: Some(&cx.request_id),
-            takes_trailers: cx.takes_trailers,
-            host: None,
-            upgrade: cx.upgrade.as_ref(),
-        },
+        outgoing: Outgoing { head: &cx.head, context: Some(cx), host: None },
         body,
         progress,
         announced: Some((cx.client.end(), peer.local)),

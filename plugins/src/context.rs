@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 use crate::account::Principal;
 use crate::clock::Timestamp;
 use crate::field_block::FieldBlock;
+use crate::identity::{ASSERTION_FIELD, PlainNames};
 use crate::session::LiveSession;
 use crate::session::cookie::GateCookies;
 use crate::session::token::TokenHash;
@@ -27,8 +28,10 @@ pub struct RequestContext {
     /// Fields that tell of the way here; they stand behind those of `head`, which has none of these
     /// names but `via`. Written by the router.
     pub forwarded: Option<Arc<FieldBlock>>,
-    /// Fields that tell who is asking, behind those. Written by `assert_identity`.
-    pub identity: Option<Arc<FieldBlock>>,
+    /// The plain fields that tell who is asking, behind those. Written by `assert_identity`.
+    pub plain: Option<Arc<PlainNames>>,
+    /// The signed form of it. Written by the same.
+    pub assertion: Option<HeaderValue>,
     /// The client takes trailers behind an answer. Written by the router.
     pub takes_trailers: bool,
     /// The protocol that the client asks to switch to. Written by the router; `upgrade` takes it
@@ -92,7 +95,8 @@ impl RequestContext {
         Self {
             head,
             forwarded: None,
-            identity: None,
+            plain: None,
+            assertion: None,
             takes_trailers: false,
             upgrade: None,
             // Shared, and not made anew.
@@ -116,6 +120,13 @@ impl RequestContext {
             nothing_sent: false,
             sent_on: None,
         }
+    }
+
+    /// The fields that tell who is asking: none before `assert_identity` has let the request through.
+    pub fn identity_fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let plain = self.plain.as_deref().zip(self.principal.as_deref());
+        let plain = plain.into_iter().flat_map(|(plain, principal)| plain.of(principal));
+        plain.chain(self.assertion.iter().map(|assertion| (&ASSERTION_FIELD, assertion)))
     }
 
     /// The path that was judged, decoded.

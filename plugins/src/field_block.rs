@@ -1,7 +1,6 @@
 //! Fields that the gate adds to many requests alike: made once, and once written out.
 //!
-//! Room 3 and 4 of the request path: the router and `assert_identity` make them, whoever sends the
-//! request on writes them. HTTP/1 takes the lines as they are, HTTP/2 field by field.
+//! The router makes them, whoever sends the request on writes them. HTTP/1 takes the lines as they are, HTTP/2 field by field.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
@@ -27,7 +26,7 @@ impl FieldBlock {
             })
             .collect();
         let lines = lines.freeze();
-        // One memory for both: a session that is in use has a block of its own.
+        // One memory for both: a connection that is in use has a block of its own.
         for ((_, value), end) in fields.iter_mut().zip(ends) {
             if let Ok(same) = HeaderValue::from_maybe_shared(lines.slice(end - value.len()..end)) {
                 *value = same;
@@ -45,11 +44,6 @@ impl FieldBlock {
     pub fn lines(&self) -> &[u8] {
         &self.lines
     }
-
-    /// The value of the first field of this name.
-    pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.iter().find_map(|(other, value)| (other == name).then_some(value))
-    }
 }
 
 #[cfg(test)]
@@ -65,7 +59,6 @@ mod tests {
         let block = FieldBlock::new(fields.to_vec());
         assert_eq!(block.iter().cloned().collect::<Vec<_>>(), fields);
         assert_eq!(block.lines(), "via: 1.1 a\r\nx-empty: \r\nx-latin: \u{e4}\r\n".as_bytes());
-        assert_eq!(block.get(&fields[0].0), Some(&fields[0].1));
         assert!(FieldBlock::default().lines().is_empty());
     }
 }

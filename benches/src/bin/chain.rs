@@ -29,7 +29,6 @@ use doorward_config::{GatewayConfig, Secret};
 use doorward_plugins::{
     Client, Clock, Pipeline, RequestContext, RequestId, Services,
     administration::{AccountChange, Request},
-    identity::ASSERTION_FIELD,
     password_check::Guesser,
     pipeline,
     session::{Evidence, Method},
@@ -128,7 +127,7 @@ async fn carry(house: &House, requests: u64, path: &str) {
         let mut cx = RequestContext::new(head, client, route, RequestId::new(1, number), now);
         (cx.host, cx.upstream) = (HOST.into(), upstream);
         assert!(chain.on_request(&mut cx).await.is_none(), "request {number} was refused");
-        let told = cx.identity.as_ref().is_some_and(|told| told.get(&ASSERTION_FIELD).is_some());
+        let told = cx.assertion.is_some();
         assert!(told, "nothing was told");
         let (mut answer, ()) = http::Response::new(()).into_parts();
         chain.on_response(&cx, &mut answer);

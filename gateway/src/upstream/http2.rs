@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use doorward_plugins::FieldBlock;
+use doorward_plugins::RequestContext;
 use http::header::{HOST, TE};
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -120,14 +120,8 @@ fn prepare(outgoing: &Outgoing<'_>, body: RequestBody, scheme: &str) -> Request<
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_2;
     let mut headers = head.headers.clone();
-    for (name, value) in outgoing.blocks.into_iter().flatten().flat_map(FieldBlock::iter) {
-        headers.append(name, value.clone());
-    }
-    if let Some(id) = outgoing.request_id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
-        headers.append(REQUEST_ID, id);
-    }
-    if outgoing.takes_trailers {
-        headers.append(TE, HeaderValue::from_static("trailers"));
+    if let Some(cx) = outgoing.context {
+        add_context(cx, &mut headers);
     }
     let host = headers.remove(HOST);
     let host = outgoing.host.or(host.as_ref()).and_then(|host| host.to_str().ok());
@@ -139,6 +133,22 @@ fn prepare(outgoing: &Outgoing<'_>, body: RequestBody, scheme: &str) -> Request<
     *request.uri_mut() = uri.build().unwrap_or_else(|_| head.uri.clone());
     *request.headers_mut() = headers;
     request
+}
+
+/// Adds what the gate tells of a request.
+fn add_context(cx: &RequestContext, headers: &mut HeaderMap) {
+    for (name, value) in cx.forwarded.iter().flat_map(|block| block.iter()) {
+        headers.append(name, value.clone());
+    }
+    if let Ok(id) = HeaderValue::from_str(cx.request_id.as_str()) {
+        headers.append(REQUEST_ID, id);
+    }
+    for (name, value) in cx.identity_fields() {
+        headers.append(name, value.clone());
+    }
+    if cx.takes_trailers {
+        headers.append(TE, HeaderValue::from_static("trailers"));
+    }
 }
 
 /// The body of one stream.

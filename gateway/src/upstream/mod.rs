@@ -260,7 +260,7 @@ impl Pool {
             let body = UpstreamBody::new(Source::Http1(exchange), self, lease, call);
             return Ok(Answered::Response(head.map(|()| body)));
         }
-        if call.outgoing.upgrade.is_none() {
+        if call.outgoing.upgrade().is_none() {
             // What follows on this connection is no answer.
             return Err(self.failed(Problem::BadGateway, "it switched protocols unasked"));
         }

@@ -1,6 +1,6 @@
 //! What of a request is written to an upstream, over whichever protocol.
 
-use doorward_plugins::{FieldBlock, RequestId};
+use doorward_plugins::RequestContext;
 use http::request::Parts as RequestHead;
 use http::{HeaderName, HeaderValue};
 
@@ -8,31 +8,23 @@ use http::{HeaderName, HeaderValue};
 #[derive(Clone, Copy)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) head: &'a RequestHead,
-    /// Fields that stand behind those of the head.
-    pub(crate) blocks: [Option<&'a FieldBlock>; 2],
-    /// What names the request in the logs of both.
-    pub(crate) request_id: Option<&'a RequestId>,
-    /// The client takes trailers behind the answer.
-    pub(crate) takes_trailers: bool,
+    /// Whose it is, of which the fields behind those of the head tell. `None`: the gate's own.
+    pub(crate) context: Option<&'a RequestContext>,
     /// The `Host` instead of the client's.
     pub(crate) host: Option<&'a HeaderValue>,
-    /// The protocol that it asks to switch to.
-    pub(crate) upgrade: Option<&'a HeaderValue>,
 }
 
-/// The field that carries a [`RequestId`].
+/// The field that names the request in the logs of both.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl<'a> Outgoing<'a> {
     /// Nothing but a head.
     pub(super) fn of(head: &'a RequestHead) -> Self {
-        Self {
-            head,
-            blocks: [None; 2],
-            request_id: None,
-            takes_trailers: false,
-            host: None,
-            upgrade: None,
-        }
+        Self { head, context: None, host: None }
+    }
+
+    /// The protocol that it asks to switch to.
+    pub(super) fn upgrade(&self) -> Option<&'a HeaderValue> {
+        self.context?.upgrade.as_ref()
     }
 }

@@ -14,32 +14,19 @@ use doorward_config::{GatewayConfig, SigningAlgorithm};
 use http::HeaderValue;
 use serde::Serialize;
 
-use super::{ASSERTION_FIELD, PlainNames};
 use crate::PluginError;
 use crate::account::{Principal, fresh_id};
 use crate::clock::{Clock, Timestamp};
-use crate::field_block::FieldBlock;
 use crate::session::{LiveSession, assurance, methods, stepped_up};
 
-/// What an upstream is told of a session.
+/// An assertion that a session has had signed.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub struct CachedAssertion {
     upstream: usize,
-    fields: Arc<FieldBlock>,
-    /// When the assertion was signed.
-    at: Timestamp,
+    value: HeaderValue,
+    signed: Timestamp,
     /// Whom it speaks of, in the form that they had then.
     principal: Arc<Principal>,
-}
-
-/// Who is told, and in which fields.
-pub struct Recipient<'a> {
-    /// Index of the upstream.
-    pub upstream: usize,
-    /// The plain fields.
-    pub plain: &'a PlainNames,
-    /// Is the assertion among them?
-    pub signed: bool,
 }
 
 /// Signs assertions and keeps the keys for it.
@@ -133,58 +120,53 @@ impl Assertions {
         }
     }
 
-    /// What an upstream is told of a session: plain fields and the assertion.
+    /// The assertion of a session for an upstream.
     ///
     /// # Errors
-    /// When that cannot be signed; the request must not go on then.
+    /// When it cannot be signed; the request must not go on then.
     pub fn of(
         &self,
         session: &LiveSession,
         principal: &Arc<Principal>,
-        to: &Recipient<'_>,
-    ) -> Result<Arc<FieldBlock>, PluginError> {
-        let (now, upstream) = (self.clock.wall(), self.first.wrapping_add(to.upstream));
-        let mut told = session.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = told.iter().find(|found| found.upstream == upstream)
+        upstream: usize,
+    ) -> Result<HeaderValue, PluginError> {
+        let (now, number) = (self.clock.wall(), self.first.wrapping_add(upstream));
+        let mut cached = session.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = cached.iter().find(|found| found.upstream == number)
             && self.is_fresh(found, now)
             && Arc::ptr_eq(&found.principal, principal)
         {
-            return Ok(Arc::clone(&found.fields));
+            return Ok(found.value.clone());
         }
-        let plain = to.plain.of(principal).map(|(name, value)| (name.clone(), value.clone()));
-        let mut fields: Vec<_> = plain.collect();
-        if to.signed {
-            fields.push((ASSERTION_FIELD, self.sign(session, principal, to.upstream, now)?));
-            self.signed.fetch_add(1, Ordering::Relaxed);
-        }
-        let fields = Arc::new(FieldBlock::new(fields));
-        told.retain(|found| found.upstream != upstream);
+        let value = self.sign(session, principal, upstream, now)?;
+        self.signed.fetch_add(1, Ordering::Relaxed);
+        cached.retain(|found| found.upstream != number);
         // Most sessions meet one upstream: no place is kept for more.
-        told.reserve_exact(1);
-        told.push(Told {
-            upstream,
-            fields: Arc::clone(&fields),
-            at: now,
+        cached.reserve_exact(1);
+        cached.push(CachedAssertion {
+            upstream: number,
+            value: value.clone(),
+            signed: now,
             principal: Arc::clone(principal),
         });
-        Ok(fields)
+        Ok(value)
     }
 
-    /// Forgets what is told of a session and would be signed anew. Of a session that is not in use
-    /// nothing is left of it then.
+    /// Forgets assertions of a session that would be signed anew. Of a session that is not in use
+    /// nothing is left of them then.
     pub(crate) fn forget_old(&self, session: &LiveSession) {
         let now = self.clock.wall();
-        let mut told = session.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if !told.is_empty() {
-            told.retain(|found| self.is_fresh(found, now));
-            told.shrink_to_fit();
+        let mut cached = session.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cached.is_empty() {
+            cached.retain(|found| self.is_fresh(found, now));
+            cached.shrink_to_fit();
         }
     }
 
-    fn is_fresh(&self, told: &Told, now: Timestamp) -> bool {
+    fn is_fresh(&self, cached: &CachedAssertion, now: Timestamp) -> bool {
         let reuse = self.lifetime.div_f32(2.0).min(Duration::from_secs(60));
-        // A clock that was set back makes `at` lie ahead; then it is signed anew.
-        now >= told.at && now.since(told.at) < reuse
+        // A clock that was set back makes `signed` lie ahead; then it is signed anew.
+        now >= cached.signed && now.since(cached.signed) < reuse
     }
 
     fn sign(
@@ -333,17 +315,11 @@ mod tests {
         };
         let (_, session) = sessions.begin(new).await.unwrap();
         let assertions = assertions(&scratch.folder);
-        let plain = PlainNames::new(&config("").identity.headers);
-        let of = |upstream| {
-            let to = Recipient { upstream, plain: &plain, signed: true };
-            let fields = assertions.of(&session, &session.principal(), &to)?;
-            Ok::<_, PluginError>(fields.get(&ASSERTION_FIELD).unwrap().clone())
-        };
-        let first = of(0).unwrap();
+        let first = assertions.of(&session, &session.principal(), 0).unwrap();
         assertions.clock.advance(Duration::from_secs(59));
-        assert_eq!(of(0).unwrap(), first);
+        assert_eq!(assertions.of(&session, &session.principal(), 0).unwrap(), first);
         assertions.clock.advance(Duration::from_secs(1));
-        let second = of(0).unwrap();
+        let second = assertions.of(&session, &session.principal(), 0).unwrap();
         assert_ne!(second, first);
         let seen = claims(&second);
         assert_eq!(seen["exp"].as_u64().unwrap() - seen["iat"].as_u64().unwrap(), 120);
@@ -357,20 +333,20 @@ mod tests {
             .refresh(&crate::account::PrincipalRecord { groups: vec![], ..record })
             .await
             .unwrap();
-        let third = of(0).unwrap();
+        let third = assertions.of(&session, &session.principal(), 0).unwrap();
         assert_eq!(
             claims(&third)["groups"].as_array().unwrap().len(),
             0,
             "a group that was taken away is gone at once"
         );
-        assert!(of(7).is_err());
+        assert!(assertions.of(&session, &session.principal(), 7).is_err());
 
         assertions.clock.advance(Duration::from_secs(59));
         assertions.forget_old(&session);
-        assert_eq!(of(0).unwrap(), third);
+        assert_eq!(assertions.of(&session, &session.principal(), 0).unwrap(), third);
         assertions.clock.advance(Duration::from_secs(1));
         assertions.forget_old(&session);
-        let told = session.told.lock().unwrap();
-        assert_eq!(told.capacity(), 0, "an idle session goes back to its small size");
+        let cached = session.assertions.lock().unwrap();
+        assert_eq!(cached.capacity(), 0, "an idle session goes back to its small size");
     }
 }

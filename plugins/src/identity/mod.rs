@@ -19,11 +19,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::account::{PlainFields, Principal};
 use crate::{Decision, Plugin, RequestContext};
 
-pub(crate) use assertion::Told;
-pub use assertion::{Assertions, Recipient};
+pub use assertion::{Assertions, CachedAssertion};
 
 /// The field that carries the signed form.
-pub const ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-assertion");
+pub static ASSERTION_FIELD: HeaderName = HeaderName::from_static("x-doorward-assertion");
 
 /// Removes every identity field that a client sent.
 pub struct StripIdentity {
@@ -91,6 +90,7 @@ impl Plugin for StripIdentity {
 }
 
 /// Names of the plain fields, each with the value of a principal that it carries.
+#[derive(Debug)]
 pub struct PlainNames(Vec<(HeaderName, PlainField)>);
 
 /// Which value of a principal a plain field carries.
@@ -123,18 +123,16 @@ impl PlainNames {
 
 /// Tells the upstream who the principal is and how strongly that was proven.
 pub struct AssertIdentity {
-    plain: PlainNames,
-    signs: bool,
-    assertions: Arc<Assertions>,
+    plain: Arc<PlainNames>,
+    assertions: Option<Arc<Assertions>>,
 }
 
 impl AssertIdentity {
     /// Adds what the configuration names; `assertions` signs.
     pub fn new(config: &GatewayConfig, assertions: Arc<Assertions>) -> Self {
         Self {
-            plain: PlainNames::new(&config.identity.headers),
-            signs: config.identity.assertion,
-            assertions,
+            plain: Arc::new(PlainNames::new(&config.identity.headers)),
+            assertions: config.identity.assertion.then_some(assertions),
         }
     }
 }
@@ -150,12 +148,13 @@ impl Plugin for AssertIdentity {
         else {
             return Decision::CONTINUE;
         };
-        let plain = &self.plain;
-        let to = Recipient { upstream, plain, signed: self.signs };
-        match self.assertions.of(session, principal, &to) {
-            Ok(fields) => cx.identity = Some(fields),
-            Err(error) => return Decision::Now(Err(error)),
+        if let Some(assertions) = &self.assertions {
+            match assertions.of(session, principal, upstream) {
+                Ok(assertion) => cx.assertion = Some(assertion),
+                Err(error) => return Decision::Now(Err(error)),
+            }
         }
+        cx.plain = Some(Arc::clone(&self.plain));
         Decision::CONTINUE
     }
 }

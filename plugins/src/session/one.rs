@@ -16,7 +16,7 @@ use super::token::{SessionId, TokenHash};
 use super::{Evidence, SessionKey, SessionRecord};
 use crate::account::{Principal, PrincipalRecord};
 use crate::clock::Timestamp;
-use crate::identity::Told;
+use crate::identity::CachedAssertion;
 
 /// In place of the time of the last activity: the session is over.
 const ENDED: u64 = 0;
@@ -55,7 +55,7 @@ pub struct LiveSession {
     /// what began under the old one goes on, and ends with the new one.
     active: Arc<AtomicU64>,
     /// What upstreams were told lately; empty for a session that is not in use.
-    pub(crate) told: Mutex<Vec<Told>>,
+    pub(crate) assertions: Mutex<Vec<CachedAssertion>>,
 }
 
 /// Whom sessions are for: one for all sessions of a principal.
@@ -174,7 +174,7 @@ impl LiveSession {
             created: record.created,
             active,
             noted: AtomicBool::new(false),
-            told: Mutex::default(),
+            assertions: Mutex::default(),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
+use doorward_plugins::RequestContext;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts as RequestHead;
 use http::{HeaderMap, Method};
@@ -110,6 +111,26 @@ fn coding(head: &RequestHead, body: &RequestBody) -> Coding {
     length.map_or(Coding::Chunked, Coding::Length)
 }
 
+/// Writes what the gate tells of a request.
+fn write_context(cx: &RequestContext, write: &mut BytesMut) {
+    if let Some(block) = &cx.forwarded {
+        write.put_slice(block.lines());
+    }
+    write_line(write, REQUEST_ID.as_str(), cx.request_id.as_str().as_bytes());
+    for (name, value) in cx.identity_fields() {
+        write_line(write, name.as_str(), value.as_bytes());
+    }
+    if cx.takes_trailers {
+        write_line(write, TE.as_str(), b"trailers");
+        // It is for the next hop only (RFC 9110 §10.1.4).
+        write_line(write, CONNECTION.as_str(), b"te");
+    }
+    if let Some(protocol) = &cx.upgrade {
+        write_line(write, CONNECTION.as_str(), b"upgrade");
+        write_line(write, UPGRADE.as_str(), protocol.as_bytes());
+    }
+}
+
 fn write_head(outgoing: &Outgoing<'_>, coding: Coding, write: &mut BytesMut) {
     let head = outgoing.head;
     // A large head costs one more allocation at most.
@@ -123,20 +144,8 @@ fn write_head(outgoing: &Outgoing<'_>, coding: Coding, write: &mut BytesMut) {
         let value = outgoing.host.filter(|_| *name == HOST).unwrap_or(value);
         write_line(write, name.as_str(), value.as_bytes());
     }
-    for block in outgoing.blocks.into_iter().flatten() {
-        write.put_slice(block.lines());
-    }
-    if let Some(id) = outgoing.request_id {
-        write_line(write, REQUEST_ID.as_str(), id.as_str().as_bytes());
-    }
-    if outgoing.takes_trailers {
-        write_line(write, TE.as_str(), b"trailers");
-        // It is for the next hop only (RFC 9110 §10.1.4).
-        write_line(write, CONNECTION.as_str(), b"te");
-    }
-    if let Some(protocol) = outgoing.upgrade {
-        write_line(write, CONNECTION.as_str(), b"upgrade");
-        write_line(write, UPGRADE.as_str(), protocol.as_bytes());
+    if let Some(cx) = outgoing.context {
+        write_context(cx, write);
     }
     match coding {
         Coding::Chunked => write_line(write, TRANSFER_ENCODING.as_str(), b"chunked"),
