@@ -99,7 +99,7 @@ pub fn check(octets: &[u8]) {
         let own = peer.ip().to_canonical();
         if !own.to_string().starts_with("10.") {
             assert_eq!((cx.client.address, cx.client.secure), (own, false));
-            assert_eq!(cx.forwarded.unwrap()[0].1, own.to_string());
+            assert_eq!(cx.forwarded.unwrap().iter().next().unwrap().1, own.to_string());
         }
     }
 }
